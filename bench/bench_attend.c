@@ -1,6 +1,6 @@
 /* The lab bench of CPU attention: one layer's KV head against its query heads, one token (a decode step; GB/s of keys
  * and values, found in memory) and a block of them (a prefill; GFLOP/s), at several lengths.
- *   bench_attend [block size [KV type]]      SPATE_ISA chooses the kernel set
+ *   bench_attend [block size [KV type [latent]]]     SPATE_ISA chooses the kernel set; latent: DeepSeek's heads
  * Times are of the thread's processor, the best of many passes, so that a busy machine disturbs less. */
 #include "backend/cpu/cpu_kernels.h"
 
@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { LAYERS = 30, KV_HEADS = 3, DIM = 64, TOKENS_MOST = 16, HEADS_MOST = 8, PASSES = 40 };
+enum { TOKENS_MOST = 16, QUERIES_MOST = 128, DIM_MOST = 576, PASSES = 40 };
 static const size_t KV_BYTES = (size_t)128 << 20;
 
 struct job {
@@ -33,13 +33,13 @@ static double pass_seconds(struct job *job, int length) {
   int n_seq = job->n_block / (length / job->layout.block_size);
   double begin = thread_seconds();
   for (int s = 0; s < n_seq; s++)
-    for (int i = 0; i < LAYERS * KV_HEADS; i++) {
+    for (int i = 0; i < job->layout.n_layer * job->layout.n_head; i++) {
       job->work.kv = (struct kv_head){.layout = &job->layout,
                                       .data = job->data + (size_t)i * job->layout.head_bytes,
                                       .block = job->block + s * (length / job->layout.block_size)};
       job->set->attend.attend(&job->work);
     }
-  return (thread_seconds() - begin) / (n_seq * LAYERS * KV_HEADS);
+  return (thread_seconds() - begin) / (n_seq * job->layout.n_layer * job->layout.n_head);
 }
 
 static void shape_bench(struct job *job, int n_token, int n_head) {
@@ -54,7 +54,9 @@ static void shape_bench(struct job *job, int n_token, int n_head) {
       double seconds = pass_seconds(job, length);
       best = seconds < best ? seconds : best;
     }
-    double bytes = 2.0 * length * DIM * (double)job->layout.element, flops = 4.0 * length * DIM * n_head * n_token;
+    const struct kv_layout *l = &job->layout;
+    double bytes = (double)length * (l->dim_k + (l->value_in_key ? 0 : l->dim_v)) * (double)l->element;
+    double flops = 2.0 * length * (l->dim_k + l->dim_v) * n_head * n_token;
     printf(" | %5d: %8.2f us %6.1f GB/s %6.1f GFLOP/s", length, 1e6 * best, 1e-9 * bytes / best, 1e-9 * flops / best);
   }
   printf("\n");
@@ -76,7 +78,9 @@ int main(int argc, char **argv) {
   struct error error;
   struct job job = {.set = kernel_set_choose(NULL, &error)};
   if (!job.set) return fprintf(stderr, "%s\n", error.text), 1;
-  const struct kv_group group = {.n_layer = LAYERS, .n_head = KV_HEADS, .dim_k = DIM, .dim_v = DIM};
+  bool latent = argc > 3 && strcmp(argv[3], "latent") == 0;
+  struct kv_group group = {.n_layer = 30, .n_head = 3, .dim_k = 64, .dim_v = 64};
+  if (latent) group = (struct kv_group){.n_layer = 27, .n_head = 1, .dim_k = DIM_MOST, .dim_v = 512, .value_in_key = 1};
   struct limits limits = {.block_size = argc > 1 ? atoi(argv[1]) : 16, .kv_dtype = KV_F16};
   for (uint8_t i = 0; argc > 2 && kv_dtype_name(i); i++)
     if (strcmp(argv[2], kv_dtype_name(i)) == 0) limits.kv_dtype = i;
@@ -87,16 +91,17 @@ int main(int argc, char **argv) {
   madvise(job.data, bytes, MADV_HUGEPAGE);
   memset(job.data, 0x11, bytes);
   blocks_scatter(&job);
-  size_t queries = TOKENS_MOST * HEADS_MOST;
-  job.work.query = calloc(queries * DIM, sizeof(float));
-  float *out = calloc(queries * DIM, sizeof *out), *outs[TOKENS_MOST];
-  for (int t = 0; t < TOKENS_MOST; t++) outs[t] = out + (size_t)t * HEADS_MOST * DIM;
+  job.work.query = calloc(QUERIES_MOST * DIM_MOST, sizeof(float));
+  float *out = calloc(QUERIES_MOST * DIM_MOST, sizeof *out), *outs[TOKENS_MOST];
+  for (int t = 0; t < TOKENS_MOST; t++) outs[t] = out + (size_t)t * (QUERIES_MOST / TOKENS_MOST) * DIM_MOST;
   job.work.out = outs;
   job.work.shared = SHARED_ALL;
-  job.work.scratch = aligned_alloc(64, attend_scratch_floats(queries, DIM, DIM) * sizeof(float));
-  printf("%s, head of %d, blocks of %d tokens, %s\n", job.set->name, DIM, limits.block_size,
+  job.work.scratch = aligned_alloc(64, attend_scratch_floats(QUERIES_MOST, DIM_MOST, DIM_MOST) * sizeof(float));
+  printf("%s, head of %d, blocks of %d tokens, %s\n", job.set->name, group.dim_k, limits.block_size,
          kv_dtype_name(limits.kv_dtype));
-  static const int shapes[][2] = {{1, 1}, {1, 3}, {1, 4}, {1, 8}, {16, 3}};
-  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) shape_bench(&job, shapes[i][0], shapes[i][1]);
+  static const int plain[][2] = {{1, 1}, {1, 3}, {1, 4}, {1, 8}, {16, 3}},
+                   latents[][2] = {{1, 8}, {1, 16}, {3, 16}, {1, 128}};
+  for (int i = 0; i < (latent ? 4 : 5); i++)
+    shape_bench(&job, (latent ? latents : plain)[i][0], (latent ? latents : plain)[i][1]);
   return 0;
 }

@@ -61,10 +61,10 @@ static double all_ms(void) {
 static bool helper_time(struct slice bytes, int runs, double *ms, struct error *error) {
   struct image image;
   double start = all_ms();
-  struct decode_pool *pool = decode_pool_open(&(struct decode_pool_options){NULL, 1, 60000}, error);
+  struct decode_pool *pool = decode_pool_open(&(struct decode_pool_options){NULL, 1, 60000, 60000}, error);
   bool done = pool != NULL;
   for (int i = 0; done && i < runs; i++) {
-    done = decode_pool_run(pool, bytes, slice_text(""), &image, error);
+    done = decode_pool_run(pool, bytes, slice_text(""), UINT64_MAX, &image, error);
     if (done) image_release(&image);
   }
   decode_pool_close(pool);

@@ -134,6 +134,8 @@ static const struct {
     {"Q2_K", INT(2, 0, SCALE_TWO_LEVEL, 1, 16)},
     {"IQ4_NL",
      {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .codebook = CODEBOOK_IQ4, .group = 32, .activation = 1}},
+    {"MXFP4",
+     {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_BF16, .codebook = CODEBOOK_E2M1, .group = 32, .activation = 1}},
     {"W8A8", {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN}},
     {"FP8", {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}},
     {"FP8weight", {.kind = SCHEME_F8}},

@@ -25,8 +25,9 @@ typedef struct spate_image {
 /* Does all there is to do, and does not come back, where the program was started as a helper. Before any thread. */
 SPATE_API void spate_image_helper(int argc, char **argv);
 
-/* May requests of this engine have images? Otherwise *error is what they are answered with. */
-SPATE_API bool spate_sees_images(const spate_engine *engine, spate_error *error);
+/* May a request of this engine have so many images? Otherwise *error, if it is not NULL, is what it is answered with.
+ */
+SPATE_API bool spate_sees_images(const spate_engine *engine, int count, spate_error *error);
 
 #ifdef __cplusplus
 }

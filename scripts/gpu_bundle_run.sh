@@ -30,12 +30,24 @@ part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 
   esac
 }
 
+# What has never run on a GPU, first: routes and experts; norms, ends and rows of other families; encoders of texts.
+for family in mixture experts texts embed; do part new-$family 60 ./op_table $family; done
+part new-chain 60 ./op_table chain BF16
+part new-head 60 ./op_table head BF16
+part new-families 90 ./test_families
+if command -v python3 >/dev/null; then
+  SPATE=$PWD/spate SPATE_TEST_BACKEND=cuda part new-encoders 60 python3 tests/e2e/test_encoders.py
+else
+  echo "SKIPPED new-encoders: there is no python3"
+fi
+for shape in "128 8 2048 768" "32 4 2880 2880" "8 2 4096 14336 2"; do
+  part "experts-speed-${shape// /-}" 60 ./bench_experts_gpu $shape; cat "$out/experts-speed-${shape// /-}.log"
+done
 part attention 60 ./op_table attend
 part attention-alone 60 ./attend all
 part linears 90 ./op_table linear
-for family in adapter columns chain range embed encode head sample decode far; do part $family 30 ./op_table $family; done
+for family in adapter columns chain range encode head sample decode far; do part $family 30 ./op_table $family; done
 part draws 60 ./cuda_sampler
-part families 60 ./test_families
 part adapters 60 ./test_adapters
 part folded-adapters 60 ./test_folded_adapters
 part beams 30 ./test_beams

@@ -12,6 +12,8 @@ command -v compute-sanitizer >/dev/null || { echo "SKIPPED: there is no compute-
 parts=()
 for cache in fp16 bf16 int8 fp8 fp32; do parts+=("attend $cache"); done
 for family in columns range embed head sample decode far; do parts+=("$family"); done
+for scheme in F32 BF16; do parts+=("experts $scheme" "mixture $scheme"); done
+parts+=(texts)
 for scheme in F16 F8 int8 int4; do parts+=("chain $scheme"); done
 for scheme in F8 int8 F32 int2 int3 int5 int6; do parts+=("linear $scheme"); done
 for scheme in F32 BF16 int4 int8 F8; do parts+=("adapter $scheme"); done

@@ -2,6 +2,8 @@
 show, and what llama.cpp's converter writes besides tensors under other names."""
 import numpy as np
 
+import mxfp4
+
 COMMON = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.02}
 LLAMA = {**COMMON, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
          "attention_bias": False, "max_position_embeddings": 512, "hidden_size": 36, "intermediate_size": 40,
@@ -227,4 +229,322 @@ FAMILIES |= {
          "no_bias": True, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
          "attn_config": {"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8, "clip_qkv": None,
                          "qk_ln": False, "softmax_scale": None, "attn_pdrop": 0}}, gguf="mpt", gguf_metadata=mpt_metadata),
+}
+
+
+# --- gpt-oss ---------------------------------------------------------------------------------------------------------------
+
+def is_expert(name):
+    return ".mlp.experts." in name and not name.endswith("_bias")
+
+
+def gpt_oss_tensor(name, data):
+    """Experts' matrices, which are stored transposed, hold what MXFP4 holds: so both checkpoints have the same numbers.
+    GGUF cannot state the limit of gates: they are so large that the published one shows."""
+    if not is_expert(name):
+        return data
+    size = 4 if "gate_up" in name else 0.1
+    data = data.swapaxes(1, 2) * np.float32(size * (data.shape[2] / data.shape[1]) ** 0.5)
+    return np.ascontiguousarray(mxfp4.decode(*mxfp4.encode(data)).swapaxes(1, 2))
+
+
+def gpt_oss_stored(tensors):
+    for name, data in tensors:
+        if not is_expert(name):
+            yield name, data
+            continue
+        codes, scales = mxfp4.encode(data.swapaxes(1, 2))
+        yield name + "_blocks", mxfp4.hub_blocks(codes)
+        yield name + "_scales", scales
+
+
+def gpt_oss_gguf(tensors, _):
+    """What llama.cpp's converter makes of them: gate and up apart, blocks with their scales, names of modules."""
+    out = {}
+    for name, data in tensors.items():
+        if name.endswith("_scales"):
+            continue
+        if name.endswith("_blocks"):
+            codes = np.stack([data & 15, data >> 4], -1).reshape(*data.shape[:-1], 32)
+            data = mxfp4.gguf_rows(codes, tensors[name.replace("_blocks", "_scales")])
+            name = name.replace("_blocks", ".weight")
+        name = name.replace("sinks", "sinks.weight").replace("_proj_bias", "_proj.bias")
+        if "gate_up_proj" in name:
+            out[name.replace("gate_up", "gate")], out[name.replace("gate_up", "up")] = data[:, ::2], data[:, 1::2]
+        else:
+            out[name] = data
+    return out
+
+
+def gpt_oss_metadata(writer, config):
+    import gguf
+    scaling = config["rope_scaling"]
+    writer.add_sliding_window(config["sliding_window"])
+    writer.add_expert_feed_forward_length(config["intermediate_size"])
+    writer.add_expert_count(config["num_local_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(scaling["factor"])
+    writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+
+
+GPT_OSS = {
+    "attention_bias": True, "attention_dropout": 0.0, "eos_token_id": 2, "experts_per_token": 2, "head_dim": 16,
+    "hidden_act": "silu", "hidden_size": 64, "initial_context_length": 64, "initializer_range": 0.02,
+    "intermediate_size": 32, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "max_position_embeddings": 512, "num_attention_heads": 4, "num_experts_per_tok": 2, "num_hidden_layers": 3,
+    "num_key_value_heads": 2, "num_local_experts": 5, "output_router_logits": False, "pad_token_id": 0,
+    "rms_norm_eps": 1e-5, "rope_theta": 150000,
+    "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 8.0, "original_max_position_embeddings": 64,
+                     "rope_type": "yarn", "truncate": False},
+    "router_aux_loss_coef": 0.9, "sliding_window": 12, "swiglu_limit": 7.0, "tie_word_embeddings": False,
+    "use_cache": True, "vocab_size": 264}
+
+FAMILIES |= {
+    "gpt_oss": family("GptOssForCausalLM", "gpt_oss", {
+        "window": {"sliding_window": 400}, "window.size": {"sliding_window": 13},
+        "layer_types": {"layer_types": ["full_attention"] * 3}, "layer_types.usual": {
+            "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+        "limit": {"swiglu_limit": 1000.0}, "alpha": {"swiglu_alpha": 1.0}, "experts": {"num_experts_per_tok": 3},
+        "bias": {"attention_bias": False}, "rope_scaling": {"rope_scaling": None},
+        "truncate": {"rope_scaling.truncate": True}, "rope": {"rope_theta": 100.0}}, GPT_OSS, tensor=gpt_oss_tensor),
+    "gpt_oss_mxfp4": family("GptOssForCausalLM", "gpt_oss", {
+        "unquantized": {"quantization_config": None}, "limit": {"swiglu_limit": 1000.0}},
+        {**GPT_OSS, "quantization_config": {
+            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
+                                       "lm_head"], "quant_method": "mxfp4"}},
+        seed="gpt_oss", tensor=gpt_oss_tensor, stored=gpt_oss_stored, gguf="gpt-oss", gguf_metadata=gpt_oss_metadata,
+        gguf_tensors=gpt_oss_gguf),
+}
+
+
+# --- mixtures of experts --------------------------------------------------------------------------------------------------
+
+def experts_apart(*words):
+    """The hub's files have a tensor for each expert: words for gate, up and down."""
+    def hub(name, data):
+        base, _, last = name.rpartition(".")
+        if not base.endswith(".experts"):
+            return [(name, data)]
+        half = data.shape[1] // 2
+        parts = [(words[0], data[:, :half]), (words[1], data[:, half:])] if last == "gate_up_proj" else [(words[2], data)]
+        return [(f"{base}.{e}.{word}.weight", part[e]) for word, part in parts for e in range(len(data))]
+    return hub
+
+
+def mixtral_hub(name, data):
+    return experts_apart("w1", "w3", "w2")(name.replace(".mlp.", ".block_sparse_moe."), data)
+
+
+def granite_moe_hub(name, data):
+    for new, old in {"router.weight": "router.layer.weight", "experts.gate_up_proj": "input_linear.weight",
+                     "experts.down_proj": "output_linear.weight"}.items():
+        name = name.replace(new, old)
+    return [(name, data)]
+
+
+def experts_stacked(tensors, _):
+    """As llama.cpp's converter has them: one tensor of all experts."""
+    stacks = {}
+    for name, data in tensors.items():
+        base, number, rest = name.partition(".experts.")[0], name.partition(".experts.")[2].partition(".")[0], None
+        if number.isdigit():
+            rest = name.partition(".experts.")[2].partition(".")[2]
+            stacks.setdefault(f"{base}.experts.{rest}", []).append(data)
+        else:
+            stacks[name] = data
+    return {name: np.stack(data) if isinstance(data, list) else data for name, data in stacks.items()}
+
+
+def granite_moe_stacked(tensors, _):
+    out = {}
+    for name, data in tensors.items():
+        if ".input_linear." in name:
+            half, base = data.shape[1] // 2, name.partition(".block_sparse_moe.")[0]
+            out[f"{base}.block_sparse_moe.experts.w1.weight"] = data[:, :half]
+            out[f"{base}.block_sparse_moe.experts.w3.weight"] = data[:, half:]
+        else:
+            out[name] = data
+    return out
+
+
+def experts_metadata(writer, config):
+    writer.add_expert_count(config.get("num_local_experts") or config["num_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    if "moe_intermediate_size" in config:
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+
+
+MOE = {**LLAMA, "hidden_size": 32, "router_aux_loss_coef": 0.001, "output_router_logits": False}
+QWEN_MOE = {**MOE, "head_dim": 10, "num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 20,
+            "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False,
+            "sliding_window": None, "max_window_layers": 3}
+
+FAMILIES |= {
+    "mixtral": family("MixtralForCausalLM", "mixtral", {
+        "k": {"num_experts_per_tok": 3}, "experts": {"num_local_experts": 4}, "window": {"sliding_window": None},
+        "rope": {"rope_theta": 100.0}, "norms": {"rms_norm_eps": 0.5}},
+        {**MOE, "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 12}, hub=mixtral_hub),
+    "mixtral_full": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
+        {**MOE, "num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2, "sliding_window": None},
+        hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_tensors=experts_stacked),
+    "qwen3_moe": family("Qwen3MoeForCausalLM", "qwen3_moe", {
+        "normalize": {"norm_topk_prob": False}, "k": {"num_experts_per_tok": 2}, "rope": {"rope_theta": 100.0},
+        "dense": {"mlp_only_layers": [1]}, "step": {"decoder_sparse_step": 2}, "width": {"moe_intermediate_size": 19}},
+        QWEN_MOE, hub=experts_apart("gate_proj", "up_proj", "down_proj"), gguf="qwen3moe",
+        gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
+    "qwen3_moe_mixed": family("Qwen3MoeForCausalLM", "qwen3_moe", {
+        "normalize": {"norm_topk_prob": True}, "dense": {"mlp_only_layers": []}, "step": {"decoder_sparse_step": 1},
+        "tied": {"tie_word_embeddings": False}},
+        {**QWEN_MOE, "num_hidden_layers": 4, "mlp_only_layers": [3], "decoder_sparse_step": 2, "norm_topk_prob": False,
+         "num_experts_per_tok": 1, "tie_word_embeddings": True}, hub=experts_apart("gate_proj", "up_proj", "down_proj")),
+    "olmoe": family("OlmoeForCausalLM", "olmoe", {
+        "normalize": {"norm_topk_prob": True}, "clamp": {"clip_qkv": 0.4}, "k": {"num_experts_per_tok": 2}},
+        {**MOE, "num_experts": 6, "num_experts_per_tok": 3, "norm_topk_prob": False, "clip_qkv": None,
+         "num_hidden_layers": 2}, hub=experts_apart("gate_proj", "up_proj", "down_proj"), gguf="olmoe",
+        gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
+    "granite_moe": family("GraniteMoeForCausalLM", "granitemoe", {
+        "k": {"num_experts_per_tok": 3}, "residual": {"residual_multiplier": 1.0}, "logits": {"logits_scaling": 1.0}},
+        {**MOE, "num_local_experts": 5, "num_experts_per_tok": 2, "tie_word_embeddings": True, "num_hidden_layers": 2,
+         "embedding_multiplier": 1.6, "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5},
+        hub=granite_moe_hub, gguf="granitemoe", gguf_tensor=permuted, gguf_tensors=granite_moe_stacked,
+        gguf_metadata=lambda writer, config: (granite_metadata(writer, config), experts_metadata(writer, config))),
+}
+
+
+# --- DeepSeek ---------------------------------------------------------------------------------------------------------------
+
+HUB_EXPERTS = experts_apart("gate_proj", "up_proj", "down_proj")
+
+
+def deepseek_v3_stored(tensors):
+    """And those of a layer that is not loaded."""
+    yield from tensors
+    yield "model.layers.3.enorm.weight", np.ones(40, np.float32)
+    yield "model.layers.3.eh_proj.weight", np.ones((4, 80), np.float32)
+
+
+def fp8_blocks(data, size=16):
+    """Codes, and a scale for each block of so many rows and columns, as DeepSeek's own files have them (there: 128)."""
+    import torch
+    scale = np.zeros((-(-data.shape[0] // size), -(-data.shape[1] // size)), np.float32)
+    for row, col in np.ndindex(scale.shape):
+        block = data[row * size:(row + 1) * size, col * size:(col + 1) * size]
+        scale[row, col] = np.abs(block).max() / 448
+    wide = np.kron(scale, np.ones((size, size), np.float32))[:data.shape[0], :data.shape[1]]
+    codes = torch.from_numpy(data / wide).to(torch.float8_e4m3fn)
+    return codes.view(torch.int8).numpy(), scale, codes.float().numpy() * wide
+
+
+def is_fp8(name):
+    return name.endswith("_proj.weight") or name.endswith("_with_mqa.weight")
+
+
+def fp8_stored(tensors):
+    for name, data in tensors:
+        codes, scale, _ = fp8_blocks(data) if is_fp8(name) else (data, None, None)
+        yield name, codes
+        if scale is not None:
+            yield name + "_scale_inv", scale
+
+
+def fp8_oracle(tensors):
+    return [(name, fp8_blocks(data)[2] if is_fp8(name) else data) for name, data in tensors]
+
+
+def deepseek_metadata(writer, config):
+    import gguf
+    rope, latent = config["qk_rope_head_dim"], config["kv_lora_rank"]
+    v3 = config["model_type"] == "deepseek_v3"
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+    writer.add_expert_count(config["n_routed_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_expert_shared_count(config["n_shared_experts"])
+    writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    writer.add_expert_weights_scale(config["routed_scaling_factor"])
+    writer.add_expert_weights_norm(config["norm_topk_prob"])
+    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if v3 else gguf.ExpertGatingFuncType.SOFTMAX)
+    if v3:
+        writer.add_expert_group_count(config["n_group"])
+        writer.add_expert_group_used_count(config["topk_group"])
+    if config.get("q_lora_rank"):
+        writer.add_q_lora_rank(config["q_lora_rank"])
+    writer.add_kv_lora_rank(latent)
+    writer.add_rope_dimension_count(rope)
+    head = (config["qk_nope_head_dim"] + rope, config["v_head_dim"])
+    writer.add_key_length(latent + rope if v3 else head[0])
+    writer.add_value_length(latent if v3 else head[1])
+    if v3:
+        writer.add_key_length_mla(head[0])
+        writer.add_value_length_mla(head[1])
+    scaling = config["rope_scaling"]
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(scaling["factor"])
+    writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+    writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
+
+
+def deepseek_gguf(tensors, config):
+    """In files of the newer kind what kv_b has of keys and of values are apart, a matrix a head, those of keys transposed."""
+    parts = {}
+    for name, data in experts_stacked(tensors, config).items():
+        if name.startswith(f"model.layers.{config['num_hidden_layers']}."):
+            continue
+        if ".kv_b_proj." in name and config["model_type"] == "deepseek_v3":
+            each = data.reshape(config["num_attention_heads"], -1, config["kv_lora_rank"])
+            keys, values = np.split(each, [config["qk_nope_head_dim"]], axis=1)
+            parts[name.replace("kv_b", "k_b")] = keys.swapaxes(1, 2)
+            parts[name.replace("kv_b", "v_b")] = values
+        else:
+            parts[name.replace("e_score_correction_bias", "e_score_correction.bias")] = data
+    return parts
+
+
+DEEPSEEK = {**LLAMA, "hidden_size": 40, "intermediate_size": 44, "num_key_value_heads": 4, "rms_norm_eps": 1e-6,
+            "kv_lora_rank": 20, "q_lora_rank": None, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10,
+            "first_k_dense_replace": 1, "moe_intermediate_size": 12, "n_routed_experts": 8, "n_shared_experts": 2,
+            "num_experts_per_tok": 3, "n_group": 1, "topk_group": 1, "topk_method": "greedy",
+            "scoring_func": "softmax", "norm_topk_prob": False, "routed_scaling_factor": 1.0, "moe_layer_freq": 1,
+            "aux_loss_alpha": 0.001, "seq_aux": True}
+DEEPSEEK_V3 = {**DEEPSEEK, "q_lora_rank": 28, "rope_interleave": True, "num_nextn_predict_layers": 1, "n_group": 4,
+               "topk_group": 2, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "norm_topk_prob": True,
+               "routed_scaling_factor": 2.5}
+
+
+def deepseek_yarn(mscale, mscale_all_dim):
+    return {"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1,
+            "mscale": mscale, "mscale_all_dim": mscale_all_dim}
+
+
+FAMILIES |= {
+    "deepseek_v2": family("DeepseekV2ForCausalLM", "deepseek_v2", {
+        "rope_scaling": {"rope_scaling": None}, "mscale": {"rope_scaling": deepseek_yarn(0.6, 0.6)},
+        "scale": {"rope_scaling": deepseek_yarn(1.0, 0)}, "rope": {"rope_theta": 100.0},
+        "query_latent": {"q_lora_rank": None}, "latent": {"kv_lora_rank": 16},
+        "heads": {"qk_nope_head_dim": 8, "qk_rope_head_dim": 12}, "values": {"v_head_dim": 12},
+        "groups": {"topk_group": 4}, "method": {"topk_method": "greedy"}, "routed_scale": {"routed_scaling_factor": 1.0},
+        "normalized": {"norm_topk_prob": True}, "chosen": {"num_experts_per_tok": 2},
+        "shared": {"n_shared_experts": None}, "dense": {"first_k_dense_replace": 2}},
+        {**DEEPSEEK, "q_lora_rank": 28, "rope_scaling": deepseek_yarn(1.0, 0.6), "n_group": 4, "topk_group": 2,
+         "topk_method": "group_limited_greedy", "routed_scaling_factor": 4.0}, hub=HUB_EXPERTS),
+    "deepseek_lite": family("DeepseekV2ForCausalLM", "deepseek_v2", {
+        "rope_scaling": {"rope_scaling": None}, "scale": {"rope_scaling": deepseek_yarn(0.707, 0)},
+        "rope": {"rope_theta": 100.0}, "query_latent": {"q_lora_rank": 28}, "scores": {"scoring_func": "sigmoid"}},
+        {**DEEPSEEK, "rope_scaling": deepseek_yarn(0.707, 0.707)}, hub=HUB_EXPERTS, gguf="deepseek2",
+        gguf_metadata=deepseek_metadata, gguf_tensors=deepseek_gguf),
+    "deepseek_v3": family("DeepseekV3ForCausalLM", "deepseek_v3", {
+        "rope_scaling": {"rope_scaling": None}, "interleave": {"rope_interleave": False},
+        "rope": {"rope_theta": 100.0}, "groups": {"topk_group": 4}, "normalized": {"norm_topk_prob": False},
+        "routed_scale": {"routed_scaling_factor": 1.0}, "chosen": {"num_experts_per_tok": 2},
+        "further_layer": {"num_nextn_predict_layers": 0}},
+        {**DEEPSEEK_V3, "rope_scaling": deepseek_yarn(1.0, 1.0)}, hub=HUB_EXPERTS, stored=deepseek_v3_stored, gguf="deepseek2",
+        gguf_metadata=deepseek_metadata, gguf_tensors=deepseek_gguf),
+    "deepseek_fp8": family("DeepseekV3ForCausalLM", "deepseek_v3", {"codes": {"quantization_config": None}},
+        {**DEEPSEEK_V3, "num_hidden_layers": 2, "num_nextn_predict_layers": 0, "quantization_config": {
+            "quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [16, 16]}},
+        hub=HUB_EXPERTS, stored=fp8_stored, oracle=fp8_oracle, dtype="F32"),
+    "deepseek_dense": family("DeepseekV3ForCausalLM", "deepseek_v3", {
+        "interleave": {"rope_interleave": True}, "bias": {"attention_bias": False}},
+        {**DEEPSEEK_V3, "rope_interleave": False, "attention_bias": True, "num_hidden_layers": 2,
+         "first_k_dense_replace": 2}),
 }

@@ -23,6 +23,7 @@ from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors.torch import save_file
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 
 def module_alone(package, name):
@@ -132,6 +133,14 @@ def fp8_block():
     return {key.removeprefix("proj."): tensor for key, tensor in stored.items()}, expected
 
 
+def mxfp4():
+    """Two matrices in one tensor; every scale but those whose numbers a float does not hold."""
+    blocks = torch.randint(0, 256, (2, 32, 4, 16), dtype=torch.uint8)
+    scales = torch.arange(2 * 32 * 4).clamp(max=251).to(torch.uint8).reshape(2, 32, 4)
+    expected = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)  # [matrix][column][row]
+    return {"_blocks": blocks, "_scales": scales}, expected.transpose(1, 2).reshape(64, 128)
+
+
 def cases():
     awq_config = {"quant_method": "awq", "bits": 4, "zero_point": True, "version": "gemm"}
     yield "awq_g32", awq_config | {"group_size": 32}, awq(32)
@@ -155,6 +164,7 @@ def cases():
         yield name, compressed_config("float-quantized", token, **weights), compressed("float-quantized", **weights)
     block = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
     yield "fp8_block", block, fp8_block()
+    yield "mxfp4", {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}, mxfp4()
 
 
 def main():
@@ -167,8 +177,8 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         config = {"architectures": ["LlamaForCausalLM"], "quantization_config": quantization}
         (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        save_file({f"proj.{key}": tensor.detach().contiguous() for key, tensor in stored.items()},
-                  folder / "model.safetensors")
+        named = {"proj" + (key if key[0] == "_" else "." + key): tensor for key, tensor in stored.items()}
+        save_file({key: tensor.detach().contiguous() for key, tensor in named.items()}, folder / "model.safetensors")
         expected.detach().float()[::3].contiguous().numpy().astype("<f4").tofile(folder / "expected.f32")
         print(name, {key: (str(t.dtype), list(t.shape)) for key, t in stored.items()}, list(expected.shape))
 

@@ -14,6 +14,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests/fuzz/corpus"
 PLANS = {"gemma3": (), "llama3": (), "llama_bias_yarn": (), "qwen3": (), "cohere": (), "falcon40b": (), "gpt2": (), "mpt": (),
+         "qwen3_moe": (), "granite_moe": (), "deepseek_v3": (),
          "gemma3_int4": ("--quant-mode", "INT4_WEIGHT"), "llama3_int4": ("--quant-mode", "INT4_WEIGHT")}
 
 

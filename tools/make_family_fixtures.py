@@ -26,19 +26,21 @@ def tensors_of(folder, name, spec):
     from transformers import AutoConfig, AutoModelForCausalLM
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), torch_dtype=torch.float32)
     tied = set(model.all_tied_weights_keys) if model.config.tie_word_embeddings else set()
-    rng = np.random.default_rng(sum(name.encode()))
+    rng = np.random.default_rng(sum(spec.get("seed", name).encode()))
     for tensor, data in model.state_dict().items():
         if tensor in tied:
             continue
         shape = tuple(data.shape)
         for new, old in spec.get("rename", {}).items():
             tensor = tensor.replace(new, old)  # as the hub's files have it
-        yield tensor, numbers(rng, tensor, shape, spec).astype(np.float32)
+        data = numbers(rng, tensor, shape, spec).astype(np.float32)
+        data = spec.get("tensor", lambda tensor, data: data)(tensor, data)
+        yield from spec.get("hub", lambda *one: [one])(tensor, data)
 
 
 def numbers(rng, tensor, shape, spec):
     noise = rng.standard_normal(shape)
-    if tensor.endswith(".bias"):
+    if tensor.endswith("bias"):
         return 0.4 * noise
     if is_norm(tensor):
         return 0.3 * noise + spec.get("norm_mean", 1.0)
@@ -95,12 +97,15 @@ def write_gguf(folder, spec):
     metadata_write(writer, config)
     spec.get("gguf_metadata", lambda *_: None)(writer, config)
     change = spec.get("gguf_tensor", lambda name, data, config: data)
-    for name, data in tensors.items():
+    for name, data in spec.get("gguf_tensors", lambda tensors, config: tensors)(tensors, config).items():
         target = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if target is None:
             raise SystemExit(f"{folder}: llama.cpp has no name for {name}")
+        if data.dtype == np.uint8:
+            writer.add_tensor(target, np.ascontiguousarray(data), raw_dtype=gguf.GGMLQuantizationType.MXFP4)
+            continue
         data = np.ascontiguousarray(change(name, data.astype(np.float32), config))
-        half = data.ndim == 2 and "norm" not in target
+        half = data.ndim >= 2 and not any(word in target for word in ("norm", "ffn_gate_inp", ".bias"))
         writer.add_tensor(target, data.astype(np.float16) if half else data,
                           raw_dtype=gguf.GGMLQuantizationType.F16 if half else None)
     writer.write_header_to_file()
@@ -120,15 +125,25 @@ def logits_of(folder, tokens, spec):
     return model(torch.tensor(tokens[None].astype(np.int64)), use_cache=False).logits[0].float().numpy()
 
 
+def checkpoint_write(folder, spec, config, tensors):
+    base.write_json(os.path.join(folder, "config.json"), {**config, "torch_dtype": "float32"})
+    base.write_safetensors(os.path.join(folder, "model.safetensors"), tensors, spec.get("dtype", "BF16"))
+
+
 def write_fixture(folder, name, spec):
     os.makedirs(folder, exist_ok=True)
-    base.write_json(os.path.join(folder, "config.json"), {**spec["config"], "torch_dtype": "float32"})
     base.write_json(os.path.join(folder, "off.json"), spec["off"])
     base.write_tokenizer(os.path.join(folder, "tokenizer.json"))
-    base.write_safetensors(os.path.join(folder, "model.safetensors"), list(tensors_of(folder, name, spec)),
-                           spec.get("dtype", "BF16"))
-    tokens = base.prompt(name, spec["config"]["vocab_size"])[:N_TOKEN]
-    logits = logits_of(folder, tokens, spec)
+    plain = {key: value for key, value in spec["config"].items() if "oracle" not in spec or key != "quantization_config"}
+    base.write_json(os.path.join(folder, "config.json"), plain)
+    tensors = list(tensors_of(folder, name, spec))
+    tokens = base.prompt(spec.get("seed", name), spec["config"]["vocab_size"])[:N_TOKEN]
+    if "oracle" in spec:  # transformers cannot read the file without a GPU: the same numbers, multiplied out
+        checkpoint_write(folder, spec, plain, spec["oracle"](tensors))
+        logits = logits_of(folder, tokens, spec)
+    checkpoint_write(folder, spec, spec["config"], spec.get("stored", list)(tensors))
+    if "oracle" not in spec:
+        logits = logits_of(folder, tokens, spec)
     base.write_logits(os.path.join(folder, "expected.logits"), tokens, logits)
     if "gguf" in spec:
         write_gguf(folder, spec)

@@ -8,6 +8,7 @@ needs numpy, gguf and safetensors: the seeds are what other people's writers wri
 
 import json
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -56,9 +57,12 @@ def super_blocks(writer):
 
 def config_seeds(folder):
     """Each family's config, after the byte that makes fuzz_config.c choose its tensors, and generation defaults."""
-    families = ("gemma3", "llama3", "llama_bias_yarn", "mistral", "qwen2", "qwen3", "smollm2")
+    listed = re.findall(r'"(model|vision)/(\w+)"', (FIXTURES.parents[1] / "fuzz/fuzz_config.c").read_text())
+    families = [family if kind == "model" else None for kind, family in listed]
     generation = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20, "eos_token_id": [2, 7]}
     for index, family in enumerate(families):
+        if not family:
+            continue
         config = json.loads((FIXTURES / family / "config.json").read_text())
         texts = [json.dumps(config, separators=(",", ":"))] + [json.dumps(generation)] * (index % 2)
         (folder / family).write_bytes(bytes([index]) + b"\0".join(text.encode() for text in texts))
@@ -70,6 +74,10 @@ def packed_seeds(folder):
         if model.name != "fp8_block":
             config = json.dumps(json.loads((model / "config.json").read_text()), separators=(",", ":")).encode()
             (folder / model.name).write_bytes(config + b"\0" + (model / "model.safetensors").read_bytes())
+    config = json.dumps({"architectures": ["GptOssForCausalLM"], "quantization_config": {"quant_method": "mxfp4"}}).encode()
+    bytes_of = lambda *shape: np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    tensors = {"x_blocks": bytes_of(2, 3, 2, 16), "x_scales": bytes_of(2, 3, 2), "x_bias": np.ones((2, 3), np.float16)}
+    (folder / "mxfp4").write_bytes(config + b"\0" + safetensors.numpy.save(tensors))
 
 
 def main():

@@ -148,8 +148,9 @@ def encode(data, dtype):
 def write_safetensors(path, tensors, dtype):
     header, blob = {"__metadata__": {"format": "pt"}}, b""
     for name, data in tensors:
-        raw = encode(data, dtype)
-        header[name] = {"dtype": dtype, "shape": list(data.shape), "data_offsets": [len(blob), len(blob) + len(raw)]}
+        kind = {"uint8": "U8", "int8": "F8_E4M3"}.get(data.dtype.name, dtype)  # numpy has no name for the latter
+        raw = encode(data, dtype) if kind == dtype else data.tobytes()
+        header[name] = {"dtype": kind, "shape": list(data.shape), "data_offsets": [len(blob), len(blob) + len(raw)]}
         blob += raw
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

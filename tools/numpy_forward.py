@@ -26,7 +26,7 @@ def bf16_to_f32(raw):
 
 
 def read_safetensors(path):
-    """All tensors of one file as float32, by name."""
+    """All tensors of one file by name, as float32 or, where the file has them, as bytes."""
     blob = np.memmap(path, dtype=np.uint8, mode="r")
     size = int(blob[:8].view(np.uint64)[0])
     header = json.loads(bytes(blob[8:8 + size]))
@@ -38,6 +38,8 @@ def read_safetensors(path):
         raw = np.array(blob[8 + size + begin:8 + size + end])
         if entry["dtype"] == "BF16":
             data = bf16_to_f32(raw.view(np.uint16))
+        elif entry["dtype"] == "U8":
+            data = raw
         else:
             data = raw.view({"F32": np.float32, "F16": np.float16}[entry["dtype"]]).astype(np.float32)
         tensors[name] = data.reshape(entry["shape"])

@@ -85,4 +85,10 @@ static inline uint8_t e4m3_from_float(float value) {
   return (uint8_t)(sign | shift_round_even((magnitude & 0x7FFFFFu) | 0x800000u, 141 - (magnitude >> 23)));
 }
 
+/* Eight bits of exponent alone: powers of two from 2^-127 to 2^127; all ones is NaN (OCP Microscaling Formats 1.0). */
+static inline float e8m0_to_float(uint8_t e8m0) {
+  if (e8m0 == 0xFF) return float_from_bits(0x7FC00000u);
+  return float_from_bits(e8m0 ? (uint32_t)e8m0 << 23 : 0x400000u);
+}
+
 #endif

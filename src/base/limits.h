@@ -19,6 +19,8 @@ enum limit {
   LIMIT_MODEL_SHARDS = 1024,           /* files of one model */
   LIMIT_MODEL_LAYERS = 1024,
   LIMIT_MODEL_WIDTH = 1 << 20,     /* hidden, intermediate and vocabulary sizes */
+  LIMIT_MODEL_EXPERTS = 4096,      /* matrices of one weight, */
+  LIMIT_ROUTE_EXPERTS = 64,        /* and those that a token has */
   LIMIT_MODEL_POSITIONS = 1 << 24, /* tokens of the longest sequence that a network states */
   LIMIT_QUANTIZATION_GROUPS = 8,   /* ways of storing matrices within one quantized checkpoint */
 

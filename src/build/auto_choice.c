@@ -75,7 +75,8 @@ static double sensitivity_of(const struct plan *plan, int index) {
 
 static bool is_free(const struct plan *plan, int index, const struct scheme_wish *wish) {
   const struct weight *weight = &plan_weights(plan)[index];
-  return weight->use == WEIGHT_MATRIX && quant_override_find(wish->overrides, plan, weight, QUANT_AUTO) == QUANT_AUTO;
+  return weight->use == WEIGHT_MATRIX && !plan_weight_routes(plan, index) &&
+         quant_override_find(wish->overrides, plan, weight, QUANT_AUTO) == QUANT_AUTO;
 }
 
 /* A matrix that an override has settled: one choice. */
@@ -121,7 +122,7 @@ static double numbers_of(const struct plan *plan) {
   double numbers = 0;
   for (int i = 0; i < plan->n_weight; i++) {
     const struct weight *weight = &plan_weights(plan)[i];
-    if (weight->use == WEIGHT_MATRIX) numbers += (double)weight->rows * weight->cols;
+    if (weight->use == WEIGHT_MATRIX) numbers += (double)weight_rows(weight) * weight->cols;
   }
   return numbers;
 }

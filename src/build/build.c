@@ -177,9 +177,20 @@ static bool file_write(struct build *build, struct error *error) {
   return true;
 }
 
+/* Matrices of experts or of heads. */
+static bool has_stacks(const struct plan *plan) {
+  for (int i = 0; i < plan->n_weight; i++)
+    if (plan_weights(plan)[i].n_expert > 0) return true;
+  return false;
+}
+
 static bool calibration_read(struct build *build, struct error *error) {
   const struct draft *draft = &build->draft;
   if (!quant_method_calibrates(draft->facts.config.quant_method)) return true;
+  if (has_stacks(draft_plan(draft)))
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The model has matrices of experts or of heads, which are rounded without calibration so far; "
+                     "choose quant_algo RTN.");
   return calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
                                draft_plan(draft)->max_position, error);
 }

@@ -67,7 +67,9 @@ void manifest_write_tokenizer(const struct tokenizer *tokenizer, struct buffer *
 static void part_write(const struct manifest *m, const struct plan *plan, const struct weight_part *part,
                        struct buffer *json) {
   const char *name = plan_name(plan, part->tensor);
-  const struct tensor *tensor = checkpoint_find(m->draft->checkpoint, name);
+  char first[EXPERT_NAME_BYTES];
+  const struct tensor *tensor =
+      checkpoint_find(m->draft->checkpoint, expert_tensor_apart(name) ? expert_tensor_name(name, 0, first) : name);
   char storage[TENSOR_STORAGE_TEXT];
   buffer_text(json, "{");
   text_write(json, "tensor", name);
@@ -84,12 +86,13 @@ static void weight_write(const struct manifest *m, const struct plan *plan, int 
   text_write(json, "name", plan_name(plan, w->name));
   buffer_print(json,
                ",\"rows\":%d,\"cols\":%d,\"scheme\":\"%s\",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"parts\":[",
-               w->rows, w->cols, scheme_name(&w->scheme, scheme), place->offset, place->bytes);
+               weight_rows(w), w->cols, scheme_name(&w->scheme, scheme), place->offset, place->bytes);
   for (int part = 0; part < w->n_part; part++) {
     if (part) buffer_text(json, ",");
     part_write(m, plan, &w->part[part], json);
   }
   buffer_text(json, "]");
+  if (w->n_expert > 0) buffer_print(json, ",\"experts\":%d", w->n_expert);
   if (m->draft->notes[index]) {
     buffer_text(json, ",");
     text_write(json, "note", m->draft->notes[index]);

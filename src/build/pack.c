@@ -37,6 +37,7 @@ struct packing {
   uint64_t done, total;                           /* packed bytes */
 };
 
+/* Of each expert. */
 static int strips_of(const struct weight *weight, const struct backend *backend) {
   return (weight->rows + backend->pack_rows - 1) / backend->pack_rows;
 }
@@ -44,9 +45,10 @@ static int strips_of(const struct weight *weight, const struct backend *backend)
 static bool strip_pack(struct pack_worker *worker, int strip, struct error *error) {
   struct matrix_work *work = worker->work;
   const struct weight *weight = work->source->weight;
-  int row = (work->first + strip) * work->backend->pack_rows, rest = weight->rows - row;
+  int each = strips_of(weight, work->backend), expert = (work->first + strip) / each;
+  int row = (work->first + strip) % each * work->backend->pack_rows, rest = weight->rows - row;
   int count = rest < work->backend->pack_rows ? rest : work->backend->pack_rows;
-  if (!weight_reader_read(&worker->reader, row, count, error)) return false;
+  if (!weight_reader_read(&worker->reader, expert * weight->rows + row, count, error)) return false;
   struct codes codes = code_rows_view(&worker->reader.rows, count);
   work->backend->pack(weight, &codes, work->out + (size_t)strip * work->strip_bytes);
   return true;
@@ -81,7 +83,7 @@ static bool chunk_write(struct packing *packing, int weight, uint64_t at, size_t
 
 static bool strips_pack(struct packing *packing, int index, struct matrix_work *work, struct hasher *hasher,
                         struct error *error) {
-  int n_strip = strips_of(work->source->weight, work->backend);
+  int n_strip = weight_experts(work->source->weight) * strips_of(work->source->weight, work->backend);
   int per_chunk = (int)(packing->chunk_bytes / work->strip_bytes);
   for (work->first = 0; work->first < n_strip; work->first += work->count) {
     int rest = n_strip - work->first;
@@ -111,10 +113,14 @@ static bool matrix_pack(struct packing *packing, int index, const struct weight_
   return done;
 }
 
-static bool vector_pack(struct packing *packing, int index, const struct weight_source *source, struct hasher *hasher,
+static size_t vector_bytes(const struct weight *weight) {
+  return (size_t)weight_experts(weight) * (size_t)weight->cols * sizeof(float);
+}
+
+static bool vector_pack(struct packing *packing, int index, struct weight_source *source, struct hasher *hasher,
                         struct error *error) {
   return weight_source_vector(source, (float *)(void *)packing->chunk, error) &&
-         chunk_write(packing, index, 0, (size_t)source->weight->cols * sizeof(float), hasher, error);
+         chunk_write(packing, index, 0, vector_bytes(source->weight), hasher, error);
 }
 
 /* Weight i of the plan; the writer has it as `first` + i. */
@@ -124,7 +130,7 @@ static bool weight_pack(struct packing *packing, const struct plan *plan, int fi
   int index = first + i;
   if (!weight_source_init(&source, plan, i, job->checkpoint, error) || !checkpoint_intact(job->checkpoint, error))
     return false;
-  for (int part = 0; part < source.weight->n_part; part++) weight_source_hash(&source, part, packing->source);
+  weight_source_hash(&source, packing->source);
   if (plan == job->plan && job->written && job->written[i]) {
     packing->done += job->writer->weights[index].bytes;
     return progress_report(job->progress, "pack", packing->done, packing->total, error);
@@ -142,8 +148,7 @@ static bool weight_pack(struct packing *packing, const struct plan *plan, int fi
 static void chunk_fit(const struct pack_job *job, const struct plan *plan, size_t *size) {
   for (int i = 0; plan && i < plan->n_weight; i++) {
     const struct weight *weight = &plan_weights(plan)[i];
-    size_t need =
-        weight->use == WEIGHT_VECTOR ? (size_t)weight->cols * sizeof(float) : job->writer->backend->strip_bytes(weight);
+    size_t need = weight->use == WEIGHT_VECTOR ? vector_bytes(weight) : job->writer->backend->strip_bytes(weight);
     if (need > *size) *size = need;
   }
 }

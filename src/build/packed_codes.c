@@ -30,6 +30,13 @@ struct scheme packed_scheme(const struct packed_matrix *matrix, const int *order
     *note = "the columns of its groups lie apart (g_idx): multiplied out, as the format's own kernels do";
     return (struct scheme){.kind = form->scale_type == TENSOR_F16 ? SCHEME_F16 : SCHEME_F32};
   }
+  if (form->is_e2m1)
+    return (struct scheme){.kind = SCHEME_INT,
+                           .bits = 4,
+                           .scale = SCALE_BF16, /* holds all powers of two that E8M0 has, and halves of them */
+                           .codebook = CODEBOOK_E2M1,
+                           .activation = ACTIVATION_INT8,
+                           .group = 32};
   if (form->is_float && (form->group == 0 || form->group % 128 == 0))
     return (struct scheme){.kind = SCHEME_F8, .group = form->group ? 128 : 0};
   if (!form->is_float && scheme_group_within(form)) return integer_scheme(form);
@@ -69,7 +76,7 @@ void packed_row_store(struct packed_buffer *buffer, const struct packed_matrix *
   for (int g = 0; g < groups; g++) {
     int from = packed_group(matrix, column_at(order, g * out->scheme.group));
     float scale = buffer->row.scale[from];
-    out->scale[at * groups + g] = scale;
+    out->scale[at * groups + g] = matrix->form.is_e2m1 ? scale / 2 : scale; /* the codebook has twice E2M1's values */
     if (out->scheme.has_min) out->min[at * groups + g] = -scale * (float)buffer->row.zero[from];
   }
 }

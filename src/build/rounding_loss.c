@@ -28,7 +28,8 @@ static bool row_loss(const struct weight_source *source, const float *row, const
 
 static bool rows_loss(const struct weight_source *source, struct weight_reader *reader, const struct scheme *schemes,
                       int n, double *loss, struct error *error) {
-  int rows = source->weight->rows, cols = source->weight->cols, step = (rows + ROUNDING_ROWS - 1) / ROUNDING_ROWS;
+  int rows = weight_rows(source->weight), cols = source->weight->cols,
+      step = (rows + ROUNDING_ROWS - 1) / ROUNDING_ROWS;
   float *scratch = calloc(2 * (size_t)cols, sizeof *scratch); /* zeros, and a rounded row */
   bool done = scratch || error_set(error, ERROR_MEMORY, "Out of memory for a row of %d columns.", cols);
   double squares = 0;

@@ -19,7 +19,8 @@ static bool norm_shared(const struct plan *plan, const struct walk_site *site, i
 
 /* Rows of a linear's result follow its factors: nothing but sums and products comes after the matrix. */
 static bool linear_follows(const struct linear_args *args) {
-  return args->softcap == 0 && args->post_norm == NORM_NONE && (args->gated || args->act == ACT_NONE);
+  return args->softcap == 0 && args->post_norm == NORM_NONE && args->limit == 0 && args->up_add == 0 &&
+         (args->gated || args->act == ACT_NONE);
 }
 
 /* The part of the linears before an attention that makes v, whole. */

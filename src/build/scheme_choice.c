@@ -19,6 +19,10 @@ static int candidates_exact(const struct weight_source *source, struct candidate
   const struct packed_matrix *packed = source->part[0]->packed;
   enum tensor_type type = source->part[0]->type; /* families join tensors of one type only */
   int count = 0;
+  if (source->weight->order != ORDER_AS_IS && !tensor_is_single(source->part[0])) {
+    out[count++] = (struct candidate){{.kind = SCHEME_F32}, "its codes go along the other side: multiplied out to F32"};
+    return count;
+  }
   if (packed) {
     out[count].scheme = packed_scheme(packed, source->column_order, &out[count].note);
     count++;
@@ -65,10 +69,13 @@ static int candidates_of(const struct plan *plan, const struct weight_source *so
 }
 
 /* Encoders of images keep what their files have, or 16 bits, whatever the mode makes of the decoder: they are a small
- * part of the bytes, and their activations have peaks that codes of 8 bits lose. An override still names them. */
+ * part of the bytes, and their activations have peaks that codes of 8 bits lose. So do the matrices that experts are
+ * chosen by: an error there is another expert. An override still names them. */
 static enum quant_mode mode_of(const struct plan *plan, const struct weight_source *source, enum quant_mode mode) {
   bool plain = mode == QUANT_AS_FILE || mode == QUANT_FP32 || mode == QUANT_FP16 || mode == QUANT_BF16;
-  if (plan->role != PLAN_VISION || plain) return mode;
+  bool kept = plan->role == PLAN_VISION || plan_weight_routes(plan, (int)(source->weight - plan_weights(plan)));
+  if (!kept || plain) return mode;
+  if (plan->role == PLAN_DECODER) return QUANT_AS_FILE;
   return source->part[0]->type == TENSOR_F32 ? QUANT_BF16 : QUANT_AS_FILE;
 }
 

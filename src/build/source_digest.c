@@ -13,7 +13,7 @@ static bool plan_hash(const struct plan *plan, const struct checkpoint *checkpoi
   for (int i = 0; i < plan->n_weight && done; i++) {
     struct weight_source source;
     done = weight_source_init(&source, plan, order[i], checkpoint, error);
-    for (int part = 0; done && part < source.weight->n_part; part++) weight_source_hash(&source, part, hasher);
+    if (done) weight_source_hash(&source, hasher);
   }
   free(order);
   return done;

@@ -2,16 +2,24 @@
  * are laid out as struct adapter_op has them (adapter_fill.h). */
 #include "engine/adapter_read.h"
 
+#include "base/cpu_share.h"
 #include "base/limits.h"
 #include "engine/adapter_fill.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+  READ_THREADS = 4,       /* of one adapter, at most */
+  THREAD_BYTES = 8 << 20, /* of factors, below which a thread more is not worth its start */
+  GROWTH_MOST = 16,       /* times what factors take in their file, below which all arrays together stay */
+};
+
 struct owned_adapter {
-  struct adapter adapter;     /* first: what adapter_free is given */
-  struct adapter_maker maker; /* of its arrays */
-  struct adapter_op *op;      /* [n_op], as adapter.op */
+  struct adapter adapter;                   /* first: what adapter_free is given */
+  struct adapter_maker maker[READ_THREADS]; /* of its arrays */
+  struct adapter_op *op;                    /* [n_op] owned, as adapter.op */
 };
 
 struct reader {
@@ -19,6 +27,16 @@ struct reader {
   const struct plan *plan;
   struct adapter_source source;
   struct owned_adapter *owned;
+};
+
+/* Ops [first, end) of those that the source has, read by a thread. */
+struct share {
+  struct reader *reader;
+  struct adapter_maker *maker;
+  int first, end;
+  pthread_t thread;
+  bool started, done;
+  struct error error;
 };
 
 /* Before anything is filled: great ranks and magnitudes take long. */
@@ -32,45 +50,94 @@ static bool rank_check(const struct reader *r, const char *path, int32_t max_ran
                    slash ? slash + 1 : path, rank, max_rank);
 }
 
-static bool op_read(struct reader *r, const struct op_tensors *found, struct error *error) {
+static bool op_read(const struct share *share, int index, struct error *error) {
+  struct reader *r = share->reader;
+  const struct op_tensors *found = &r->source.found[index];
   const struct op *op = &plan_ops(r->plan)[found->op];
-  struct adapter_op out = {.op = found->op, .rank = found->rank};
-  struct owned_adapter *owned = r->owned;
-  for (int p = 0; p < PLAN_PARTS; p++) out.gain[p] = (float)found->part[p].scale;
-  bool filled = op->kind == OP_EMBED ? adapter_embedding_fill(&owned->maker, op, &out, found->part, error)
-                                     : adapter_linear_fill(&owned->maker, op, &out, found->part, error);
-  if (!filled) return false;
-  if (out.rank > owned->adapter.rank) owned->adapter.rank = out.rank;
-  owned->op[owned->adapter.n_op++] = out;
-  return true;
+  struct adapter_op *out = &r->owned->op[index];
+  *out = (struct adapter_op){.op = found->op, .rank = found->rank};
+  for (int p = 0; p < PLAN_PARTS; p++) out->gain[p] = (float)found->part[p].scale;
+  return op->kind == OP_EMBED ? adapter_embedding_fill(share->maker, op, out, found->part, error)
+                              : adapter_linear_fill(share->maker, op, out, found->part, error);
 }
 
-/* Bytes of its factors, about. */
-static size_t factors_bytes(const struct reader *r) {
+/* Bytes of an op's factors, about. */
+static size_t factors_bytes(const struct reader *r, int index) {
+  const struct op_tensors *found = &r->source.found[index];
+  const struct weight *weight = &plan_weights(r->plan)[plan_ops(r->plan)[found->op].weight[0]];
   size_t bytes = 0;
-  for (int i = 0; i < r->source.n_found; i++) {
-    const struct op_tensors *found = &r->source.found[i];
-    const struct weight *weight = &plan_weights(r->plan)[plan_ops(r->plan)[found->op].weight[0]];
-    for (int p = 0; p < weight->n_part; p++) {
-      const struct tensor *a = found->part[p].a, *b = found->part[p].b;
-      bytes += (a ? a->data.size : 0) + (b ? b->data.size : 0);
-    }
+  for (int p = 0; p < weight->n_part; p++) {
+    const struct tensor *a = found->part[p].a, *b = found->part[p].b;
+    bytes += (a ? a->data.size : 0) + (b ? b->data.size : 0);
   }
   return bytes;
 }
 
+/* --- threads ------------------------------------------------------------------------------------------------------ */
+
+/* More than half of reading is fresh pages, of the arrays and of the mapped file, which threads touch side by side. */
+static void *share_read(void *argument) {
+  struct share *share = argument;
+  share->done = true;
+  for (int i = share->first; i < share->end && share->done; i++) share->done = op_read(share, i, &share->error);
+  return NULL;
+}
+
+/* How many, of so many bytes together: none where one thread's arrays might have to take more than its part of the
+ * limit. */
+static int threads_choose(size_t bytes) {
+  size_t worth = bytes / THREAD_BYTES < READ_THREADS ? bytes / THREAD_BYTES : READ_THREADS;
+  if (worth < 2 || bytes > ((size_t)LIMIT_ADAPTER_MEBIBYTES << 20) / GROWTH_MOST) return 1;
+  int cpus = cpu_share_count();
+  return cpus < (int)worth ? cpus : (int)worth;
+}
+
+/* Neighbours, about as many bytes for each. */
+static void shares_cut(struct reader *r, struct share *share, int n, size_t bytes) {
+  size_t before = 0;
+  for (int i = 0, next = 0; i < n; i++) {
+    size_t own = before;
+    share[i] = (struct share){.reader = r, .maker = &r->owned->maker[i], .first = next};
+    while (next < r->source.n_found && (i + 1 == n || before < bytes / (size_t)n * (size_t)(i + 1)))
+      before += factors_bytes(r, next++);
+    share[i].end = next;
+    share[i].maker->engine = r->engine;
+    arena_init(&share[i].maker->arena, ((size_t)LIMIT_ADAPTER_MEBIBYTES << 20) / (size_t)n);
+    arena_reserve(&share[i].maker->arena, before - own);
+  }
+}
+
+/* The first share is this thread's; one whose thread does not start is read here too. */
+static void shares_run(struct share *share, int n) {
+  for (int i = 1; i < n; i++) share[i].started = pthread_create(&share[i].thread, NULL, share_read, &share[i]) == 0;
+  for (int i = 0; i < n; i++)
+    if (!share[i].started) share_read(&share[i]);
+  for (int i = 1; i < n; i++)
+    if (share[i].started) pthread_join(share[i].thread, NULL);
+}
+
 static bool ops_read(struct reader *r, struct error *error) {
+  struct share share[READ_THREADS];
+  size_t bytes = 0;
+  for (int i = 0; i < r->source.n_found; i++) bytes += factors_bytes(r, i);
+  int n = threads_choose(bytes);
   r->owned = calloc(1, sizeof *r->owned);
-  if (!r->owned) return adapter_no_memory(error);
-  r->owned->maker.engine = r->engine;
-  arena_init(&r->owned->maker.arena, (size_t)LIMIT_ADAPTER_MEBIBYTES << 20);
-  arena_reserve(&r->owned->maker.arena, factors_bytes(r));
-  r->owned->op = arena_array(&r->owned->maker.arena, (size_t)r->source.n_found, sizeof *r->owned->op);
-  if (!r->owned->op) return adapter_no_memory(error);
-  r->owned->adapter.op = r->owned->op;
-  for (int i = 0; i < r->source.n_found; i++)
-    if (!op_read(r, &r->source.found[i], error)) return false;
-  r->owned->adapter.bytes = r->owned->maker.bytes;
+  if (r->owned) r->owned->op = calloc((size_t)r->source.n_found, sizeof *r->owned->op);
+  if (!r->owned || !r->owned->op) return adapter_no_memory(error);
+  shares_cut(r, share, n, bytes);
+  shares_run(share, n);
+  struct adapter *adapter = &r->owned->adapter;
+  adapter->op = r->owned->op;
+  adapter->n_op = r->source.n_found;
+  for (int i = 0; i < n; i++) {
+    if (!share[i].done) {
+      *error = share[i].error;
+      return false;
+    }
+    adapter->bytes += share[i].maker->bytes;
+  }
+  for (int i = 0; i < adapter->n_op; i++)
+    if (adapter->op[i].rank > adapter->rank) adapter->rank = adapter->op[i].rank;
   return true;
 }
 
@@ -127,6 +194,7 @@ bool adapter_read_base(const char *path, struct hash128 *base, bool *stated, str
 void adapter_free(struct adapter *adapter) {
   struct owned_adapter *owned = (struct owned_adapter *)adapter;
   if (!owned) return;
-  arena_release(&owned->maker.arena);
+  for (int i = 0; i < READ_THREADS; i++) arena_release(&owned->maker[i].arena);
+  free(owned->op);
   free(owned);
 }

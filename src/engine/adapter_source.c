@@ -203,7 +203,8 @@ bool adapter_source_find(struct adapter_source *source, const struct plan *plan,
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = &plan_ops(plan)[i];
     bool embeds = op->kind == OP_EMBED && op->args.embed.source == EMBED_TOKENS;
-    if ((op->kind == OP_LINEAR || embeds) && !op_find(source, plan, i, error)) return false;
+    bool linear = op->kind == OP_LINEAR && op->args.linear.expert_mode == EXPERTS_NONE;
+    if ((linear || embeds) && !op_find(source, plan, i, error)) return false;
   }
   if (!used_check(source, error)) return false;
   return source->n_found > 0 ||

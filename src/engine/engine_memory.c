@@ -15,7 +15,7 @@ static uint64_t least_weights(const struct plan *plan) {
   uint64_t bytes = 0;
   for (int i = 0; i < plan->n_weight; i++) {
     const struct weight *weight = &plan_weights(plan)[i];
-    uint64_t elements = (uint64_t)weight->rows * (uint64_t)weight->cols;
+    uint64_t elements = (uint64_t)weight_rows(weight) * (uint64_t)weight->cols;
     bytes += weight->use == WEIGHT_VECTOR ? elements * sizeof(float) : elements * 5 / 8;
   }
   return bytes;
@@ -104,7 +104,7 @@ bool engine_fits(const struct plan *plan, const struct backend *backend, const s
                  uint64_t available, struct error *error) {
   struct engine_options all = {.memory_fraction = 1};
   struct loaded_engine engine = {.plan = plan, .backend = backend, .limits = engine_limits(config, &all)};
-  if (backend->kv_half && engine.limits.kv_dtype == KV_F16 && engine.limits.block_size >= DEFAULT_BLOCK)
-    engine.limits.kv_dtype = KV_BF16; /* takes as much or more */
+  if (backend->kv_best && engine.limits.kv_dtype == KV_F16 && engine.limits.block_size >= DEFAULT_BLOCK)
+    engine.limits.kv_dtype = plan->n_group > 0 ? KV_BF16 : KV_F32; /* takes as much or more */
   return engine_memory_plan(&engine, &all, available, error);
 }

@@ -148,14 +148,14 @@ static void weights_prefetch(const struct engine_file *file) {
   if (file->file.data) madvise((void *)(uintptr_t)file->file.data, file->file.size, MADV_WILLNEED);
 }
 
-/* Of the 16-bit types that which attention is fastest with, unless one was asked for. */
+/* The type that attention is fastest with, unless one was asked for. */
 static void kv_prefer(struct loaded_engine *engine, const struct engine_options *options) {
   const struct backend *backend = engine->backend;
-  if (!backend->kv_half) return;
+  if (!backend->kv_best) return;
   if (!options->kv && engine->limits.kv_dtype == KV_F16)
-    engine->limits.kv_dtype = backend->kv_half(engine->device, engine->limits.block_size);
+    engine->limits.kv_dtype = backend->kv_best(engine->device, engine->limits.block_size, engine->plan->n_group > 0);
   if (engine->vision_limits.kv_dtype == KV_F16)
-    engine->vision_limits.kv_dtype = backend->kv_half(engine->device, engine->vision_limits.block_size);
+    engine->vision_limits.kv_dtype = backend->kv_best(engine->device, engine->vision_limits.block_size, false);
 }
 
 /* Without what the caches of other engines, whose pages come with their tokens, may still take. */

@@ -16,7 +16,7 @@ struct engine_options {
   double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3, or
                              0.9 of a device's own memory */
   uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
-  int kv;                 /* 0: F32 for an FP32 engine, else the device's 16 bits; else 1 + enum kv_dtype */
+  int kv;                 /* 0: F32 for an FP32 engine, else the type the device is fastest with; else 1 + enum kv_dtype */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
   bool no_fuse;           /* each op by its definition, unfused, on the reference backend; backend is NULL then */
   bool batch_invariant;   /* of struct limits */

@@ -1,7 +1,8 @@
 /* Reading packed codes, and what is checked before any is read. */
-#include "format/packed_matrix.h"
+#include "format/packed_blocks.h"
 
 #include "base/half.h"
+#include "format/ggml_codes.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@ static int word_field(uint32_t word, int bits, int index) { return (int)(word >>
 
 static float load_float(const struct tensor *tensor, size_t index) {
   uint16_t half;
+  if (tensor->type == TENSOR_U8 || tensor->type == TENSOR_F8_E8M0) return e8m0_to_float(tensor->data.data[index]);
   if (tensor->type == TENSOR_F32) return float_from_bits(load_word(tensor, index));
   memcpy(&half, tensor->data.data + index * sizeof half, sizeof half);
   return tensor->type == TENSOR_F16 ? half_to_float(half) : bfloat_to_float(half);
@@ -60,6 +62,9 @@ static void codes_read(const struct packed_matrix *m, int row, uint8_t *code) {
   case PACKED_INT8:
     for (size_t i = 0; i < cols; i++) code[i] = bytes[first + i] ^ 0x80; /* + 128 */
     break;
+  case PACKED_E2M1:
+    for (size_t i = 0; i < cols; i++) code[i] = bytes[(first + i) / 2] >> (i % 2 ? 4 : 0) & 15;
+    break;
   default: memcpy(code, bytes + first, cols);
   }
 }
@@ -91,10 +96,11 @@ static int zero_read(const struct packed_matrix *m, int row, int group) {
 }
 
 void packed_row_read(const struct packed_matrix *matrix, int row, const struct packed_row *out) {
+  row += matrix->first;
   codes_read(matrix, row, out->code);
   for (int group = 0; group < matrix->n_group; group++) {
     out->scale[group] = load_float(matrix->parts.scale, scale_index(matrix, row, group));
-    out->zero[group] = matrix->form.is_float ? 0 : zero_read(matrix, row, group);
+    out->zero[group] = matrix->form.is_float || matrix->form.is_e2m1 ? 0 : zero_read(matrix, row, group);
   }
 }
 
@@ -109,12 +115,13 @@ int packed_group(const struct packed_matrix *matrix, int col) {
 float packed_value(const struct packed_matrix *matrix, const struct packed_row *row, int col) {
   int group = packed_group(matrix, col), code = row->code[col];
   if (matrix->form.is_float) return row->scale[group] * e4m3_to_float((uint8_t)code);
+  if (matrix->form.is_e2m1) return row->scale[group] / 2 * (float)ggml_codebook(GGML_CODEBOOK_E2M1)[code]; /* twice */
   return row->scale[group] * (float)(code - row->zero[group]);
 }
 
 /* --- checks ------------------------------------------------------------------------------------------------------- */
 
-static bool type_check(const struct tensor *tensor, enum tensor_type wanted, struct error *error) {
+bool packed_type_check(const struct tensor *tensor, enum tensor_type wanted, struct error *error) {
   if (tensor->type == wanted) return true;
   return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected %s.", tensor->name,
                    tensor_type_name(tensor->type), tensor_type_name(wanted));
@@ -133,7 +140,7 @@ static bool stated_shape(struct packed_matrix *m, struct error *error) {
   const struct tensor *shape = m->parts.shape;
   if (!shape) return true;
   bool wide = shape->type == TENSOR_I64;
-  if (shape->type != TENSOR_I32 && !type_check(shape, TENSOR_I64, error)) return false;
+  if (shape->type != TENSOR_I32 && !packed_type_check(shape, TENSOR_I64, error)) return false;
   if (shape->count == 2) {
     int64_t value[2];
     memcpy(value, shape->data.data, wide ? sizeof value : 0);
@@ -157,8 +164,9 @@ static bool codes_check(struct packed_matrix *m, struct error *error) {
                                                         [PACKED_E4M3] = TENSOR_F8_E4M3};
   const struct tensor *codes = m->parts.codes;
   char shape[TENSOR_SHAPE_TEXT];
+  if (m->spec.layout == PACKED_E2M1) return packed_blocks_check(m, error);
   enum tensor_type wanted = type[m->spec.layout];
-  if (!type_check(codes, wanted, error)) return false;
+  if (!packed_type_check(codes, wanted, error)) return false;
   int packed = m->spec.layout == PACKED_GPTQ ? 0 : 1; /* the dimension that words run along */
   bool fits = codes->n_dim == 2;
   int64_t dim[2] = {0};
@@ -179,6 +187,7 @@ static bool scales_check(const struct packed_matrix *m, struct error *error) {
   const struct tensor *scale = m->parts.scale;
   if (!scale)
     return error_set(error, ERROR_FORMAT, "The scales that belong to tensor %s are missing.", m->parts.codes->name);
+  if (m->spec.layout == PACKED_E2M1) return packed_block_scales_check(m, error);
   if (scale->type != TENSOR_F16 && scale->type != TENSOR_BF16 && scale->type != TENSOR_F32)
     return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected F16, BF16 or F32.", scale->name,
                      tensor_type_name(scale->type));
@@ -192,10 +201,10 @@ static bool zeros_check(const struct packed_matrix *m, struct error *error) {
   if (!zero && m->spec.needs_zero)
     return error_set(error, ERROR_FORMAT, "The zero points that belong to tensor %s are missing.",
                      m->parts.codes->name);
-  if (!zero || m->spec.layout == PACKED_E4M3) return true;
+  if (!zero || m->spec.layout == PACKED_E4M3 || m->spec.layout == PACKED_E2M1) return true;
   int words = ceil_div(m->rows, WORD_BITS / m->spec.bits);
-  if (groups_first(m)) return type_check(zero, TENSOR_I32, error) && shape_check(zero, m->n_group, words, error);
-  if (zero->type != TENSOR_I8 && !type_check(zero, TENSOR_I32, error)) return false;
+  if (groups_first(m)) return packed_type_check(zero, TENSOR_I32, error) && shape_check(zero, m->n_group, words, error);
+  if (zero->type != TENSOR_I8 && !packed_type_check(zero, TENSOR_I32, error)) return false;
   int scale_rows = m->spec.scale_rows ? ceil_div(m->rows, m->spec.scale_rows) : 1;
   return shape_check(zero, zero->type == TENSOR_I8 ? scale_rows : words, m->n_group, error);
 }
@@ -211,7 +220,7 @@ static bool index_check(const struct packed_matrix *m, bool *scattered, struct e
                      "apart.",
                      m->parts.codes->name);
   if (!index) return true;
-  if (!type_check(index, TENSOR_I32, error) || !shape_check(index, m->cols, 1, error)) return false;
+  if (!packed_type_check(index, TENSOR_I32, error) || !shape_check(index, m->cols, 1, error)) return false;
   if ((int32_t)load_word(index, 0) == -1 && !m->spec.needs_index) return true;
   for (int col = 0; col < m->cols; col++) {
     int32_t group = (int32_t)load_word(index, (size_t)col);
@@ -224,7 +233,7 @@ static bool index_check(const struct packed_matrix *m, bool *scattered, struct e
 }
 
 static bool zeros_vary(const struct packed_matrix *m) {
-  if (!m->parts.zero || m->spec.layout == PACKED_E4M3) return false;
+  if (!m->parts.zero || m->spec.layout == PACKED_E4M3 || m->spec.layout == PACKED_E2M1) return false;
   for (int group = 0; group < m->n_group; group++)
     for (int row = 0; row < m->rows; row++)
       if (zero_read(m, row, group) != 1 << (m->spec.bits - 1)) return true;
@@ -241,6 +250,7 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
   m->n_group = m->spec.group ? ceil_div(m->cols, m->spec.group) : 1;
   if (!scales_check(m, error) || !zeros_check(m, error) || !index_check(m, &scattered, error)) return false;
   m->form = (struct packed_form){.is_float = spec->layout == PACKED_E4M3,
+                                 .is_e2m1 = spec->layout == PACKED_E2M1,
                                  .bits = (uint8_t)spec->bits,
                                  .has_zero = zeros_vary(m),
                                  .scattered = scattered,
@@ -251,9 +261,10 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
 }
 
 const char *packed_matrix_name(const struct packed_matrix *matrix, char out[48]) {
-  static const char *const layout[PACKED_LAYOUTS] = {"AWQ", "GPTQ", "packed", "plain", "E4M3"};
+  static const char *const layout[PACKED_LAYOUTS] = {"AWQ", "GPTQ", "packed", "plain", "E4M3", "MXFP4"};
   const struct packed_form *f = &matrix->form;
   int used = snprintf(out, 48, "%s", layout[matrix->spec.layout]);
+  if (f->is_e2m1) return out;
   if (!f->is_float) used += snprintf(out + used, 48 - (size_t)used, " int%d", f->bits);
   if (f->group) used += snprintf(out + used, 48 - (size_t)used, " g%d", f->group);
   if (f->scale_rows > 1) used += snprintf(out + used, 48 - (size_t)used, "x%d", f->scale_rows);

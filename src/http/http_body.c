@@ -24,6 +24,23 @@ void body_release(struct http_connection *connection) {
   connection->charged = 0;
 }
 
+void http_body_take(struct http_request *request, struct http_body *body) {
+  struct http_connection *connection = request->connection;
+  *body = (struct http_body){connection->body, connection->charged, &connection->loop->shared->n_body_byte};
+  buffer_init(&connection->body, 0);
+  connection->charged = 0;
+}
+
+void http_body_discount(struct http_body *body) {
+  if (body->room) atomic_fetch_sub(body->room, body->charged);
+  body->charged = 0;
+}
+
+void http_body_release(struct http_body *body) {
+  http_body_discount(body);
+  buffer_release(&body->bytes);
+}
+
 /* Counts what has come into the common room; false when that is more than it holds. Bodies with images leave a quarter
  * of it: a few that do not come on would be in everyone's way otherwise. */
 static bool body_charge(struct http_connection *connection) {
@@ -35,7 +52,8 @@ static bool body_charge(struct http_connection *connection) {
   return more == 0 || atomic_fetch_add(&shared->n_body_byte, more) + more <= room;
 }
 
-/* The body is the handler's during the call alone: an answer may take long, and the room is wanted. */
+/* The body is the handler's during the call alone, if it does not take it: an answer may take long, and the room is
+ * wanted. */
 static void call_handler(struct http_connection *connection) {
   const struct http_shared *shared = connection->loop->shared;
   uv_timer_stop(&connection->deadline);

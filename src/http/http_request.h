@@ -5,9 +5,11 @@
 #ifndef SPATE_HTTP_HTTP_REQUEST_H
 #define SPATE_HTTP_HTTP_REQUEST_H
 
+#include "base/buffer.h"
 #include "base/limits.h"
 #include "base/slice.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -40,6 +42,19 @@ struct http_request {
   void *user;        /* the handler's own */
   void *note;        /* the same, for the finish callback, which frees it */
 };
+
+/* A body that somebody else reads. It counts among those that arrive until it is released, or discounted before. */
+struct http_body {
+  struct buffer bytes;
+  size_t charged;
+  atomic_size_t *room; /* of all bodies; NULL: there is none to give back to */
+};
+
+/* While handle runs: the request's body becomes the caller's, its bytes where they are. */
+void http_body_take(struct http_request *request, struct http_body *body);
+/* Any thread, before the server is closed. */
+void http_body_discount(struct http_body *body);
+void http_body_release(struct http_body *body);
 
 /* The value of the first header of this name (in any case), or a slice whose data is NULL. */
 struct slice http_request_header(const struct http_request *request, const char *name);

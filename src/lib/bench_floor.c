@@ -1,18 +1,34 @@
 /* Floors. */
 #include "lib/bench_floor.h"
 
+#include <math.h>
+
 struct work {
   double bytes, operations;
   bool int8; /* multiplied as integers */
 };
+
+/* The part of a weight's experts that any of so many tokens has, if all are chosen equally often; 1 of one matrix. */
+static double experts_read(const struct plan *plan, const struct op *op, double tokens) {
+  if (op->in[2] < 0) return 1;
+  const struct value *choice = plan_values(plan) + op->in[2];
+  return 1 - pow(1 - choice->cols / 2.0 / choice->n_expert, tokens);
+}
+
+/* Matrices that a token multiplies with. */
+static double experts_each(const struct plan *plan, const struct op *op, const struct weight *w) {
+  return op->in[2] < 0 ? weight_experts(w) : plan_values(plan)[op->in[2]].cols / 2.0;
+}
 
 /* The embedding of a few tokens is as good as nothing: a matrix is read by those that multiply with it. */
 static struct work linear_work(const struct loaded_engine *engine, const struct op *op,
                                const struct step_shape *shape) {
   const struct weight *w = plan_weights(engine->plan) + op->weight[0];
   bool head = plan_values(engine->plan)[op->out].rows == ROWS_OUTPUTS;
-  return (struct work){.bytes = (double)backend_packed_bytes(engine->backend, w),
-                       .operations = 2.0 * w->rows * w->cols * (head ? shape->outputs : shape->tokens + shape->chunk),
+  double tokens = head ? shape->outputs : shape->tokens + shape->chunk;
+  return (struct work){.bytes =
+                           (double)backend_packed_bytes(engine->backend, w) * experts_read(engine->plan, op, tokens),
+                       .operations = 2.0 * w->rows * w->cols * tokens * experts_each(engine->plan, op, w),
                        .int8 = w->scheme.activation == ACTIVATION_INT8};
 }
 

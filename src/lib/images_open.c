@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { DEFAULT_IMAGE_CACHE = 256 << 20, DEFAULT_DECODERS = 2, DECODE_MS = 20000 };
+enum { DEFAULT_IMAGE_CACHE = 256 << 20, DEFAULT_DECODERS = 2, DECODE_MS = 20000, DECODER_WAIT_MS = 60000 };
 
 /* This program has said that it can be a helper. */
 static atomic_bool helps;
@@ -18,8 +18,9 @@ void spate_image_helper(int argc, char **argv) {
   atomic_store(&helps, true);
 }
 
-bool spate_sees_images(const spate_engine *engine, spate_error *error) {
-  return engine->decoders || error_export(&engine->images_problem, error);
+bool spate_sees_images(const spate_engine *engine, int count, spate_error *error) {
+  struct error problem;
+  return images_count_check(engine->runtime, count, &problem) || error_export(&problem, error);
 }
 
 int image_decoders_of(const spate_open_options *options) {
@@ -41,7 +42,8 @@ static bool decoders_start(spate_engine *engine, const spate_open_options *optio
   static char argument[] = DECODE_HELPER_ARGUMENT;
   struct decode_pool_options pool = {.command = options->image_helper ? engine->decode_command : NULL,
                                      .helpers = image_decoders_of(options),
-                                     .timeout_ms = DECODE_MS};
+                                     .timeout_ms = DECODE_MS,
+                                     .wait_ms = DECODER_WAIT_MS};
   if (!options->image_helper && !atomic_load(&helps))
     return error_set(error, ERROR_UNSUPPORTED,
                      "This program cannot decode images: it is to call spate_image_helper at the start of its main, or "

@@ -18,6 +18,7 @@ static bool scheme_of(const struct plan *plan, const struct weight *weight, enum
   *scheme = (struct scheme){.kind = SCHEME_BF16};
   if (mode == QUANT_AS_FILE || mode == QUANT_BF16) return true;
   bool vocabulary = weight->rows == plan->vocab;
+  if (plan_weight_routes(plan, (int)(weight - plan_weights(plan)))) return true;
   if (mode == QUANT_INT8_WEIGHT || mode == QUANT_INT4_WEIGHT) {
     *scheme = (struct scheme){.kind = SCHEME_INT, .scale = SCALE_F16, .has_min = 1, .group = 128};
     scheme->bits = mode == QUANT_INT8_WEIGHT || vocabulary ? 8 : 4;
@@ -60,7 +61,7 @@ static bool plan_make(struct random_engine *engine, const char *model, const str
 static void vector_make(const struct plan *plan, int index, float *out) {
   const struct weight *weight = plan_weights(plan) + index;
   bool norm = strstr(plan_name(plan, weight->name), "norm") != NULL;
-  for (int i = 0; i < weight->cols; i++) {
+  for (int i = 0; i < weight_experts(weight) * weight->cols; i++) {
     float x = random_normal((uint64_t)index, (uint64_t)i);
     out[i] = norm ? 1 + 0.1f * x : RANDOM_WEIGHT_SPREAD * x;
   }
@@ -70,8 +71,9 @@ static bool matrix_make(const struct backend *backend, const struct weight *weig
   size_t cols = (size_t)weight->cols, strip = backend->strip_bytes(weight);
   uint16_t *dense = malloc((size_t)backend->pack_rows * cols * sizeof *dense);
   if (!dense) return false;
-  for (int row = 0; row < weight->rows; row += backend->pack_rows, out += strip) {
-    int rows = weight->rows - row < backend->pack_rows ? weight->rows - row : backend->pack_rows;
+  for (int row = 0, rows; row < weight_rows(weight); row += rows, out += strip) {
+    int left = weight->rows - row % weight->rows;
+    rows = left < backend->pack_rows ? left : backend->pack_rows;
     for (size_t i = 0; i < (size_t)rows * cols; i++)
       dense[i] = bfloat_from_float(random_normal((uint64_t)index, (uint64_t)row * cols + i) * RANDOM_WEIGHT_SPREAD);
     struct codes codes = {.scheme = weight->scheme, .rows = rows, .cols = weight->cols, .dense = dense};

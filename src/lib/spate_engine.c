@@ -1,5 +1,6 @@
 /* spate.h: versions, options, opening, closing, facts. */
 #include "backend/backends.h"
+#include "base/limits.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "lib/engine_cache.h"
@@ -179,6 +180,8 @@ static bool engine_start(struct spate_engine *engine, const spate_open_options *
                                     .images_problem = &engine->images_problem,
                                     .decoders = engine->decoders,
                                     .image_threads = image_decoders_of(options),
+                                    .image_bytes = LIMIT_PREPARED_BYTES,
+                                    .image_request_bytes = LIMIT_REQUEST_PIXEL_BYTES,
                                     .images_most = options->max_images ? options->max_images : DEFAULT_IMAGES,
                                     .tokenizer = engine->tokenizer,
                                     .chat = engine->chat,

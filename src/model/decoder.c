@@ -94,9 +94,9 @@ static bool rope_dim_read(struct decoder *d, const struct checkpoint *c, struct 
 }
 
 bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error) {
-  if (!counts_read(decoder, checkpoint, error) || !vocab_read(decoder, checkpoint, error) ||
-      !heads_read(decoder, checkpoint, error) || !rope_dim_read(decoder, checkpoint, error))
-    return false;
+  if (!counts_read(decoder, checkpoint, error) || !vocab_read(decoder, checkpoint, error)) return false;
+  if (decoder->latent.rank > 0) return true;
+  if (!heads_read(decoder, checkpoint, error) || !rope_dim_read(decoder, checkpoint, error)) return false;
   decoder->attend_scale = (float)(1 / sqrt(decoder->head_dim));
   return true;
 }

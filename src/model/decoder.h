@@ -47,6 +47,33 @@ enum qk_norm {
   QK_NORM_EACH,  /* over a head less its mean, by weights of each head's own */
 };
 
+/* Latent attention: keys and values are made from one latent a token and a rotated part that all heads share. */
+struct latent_sizes {
+  int rank;   /* of the latent; 0: the network has another attention */
+  int q_rank; /* of queries; 0: they are projected at once */
+  int still;  /* dimensions of a head that do not rotate, */
+  int rope;   /* and those that do */
+  double eps; /* of the norms of latents */
+};
+
+/* How checkpoints store experts. */
+enum expert_layout {
+  EXPERTS_APART,     /* gate, up and down, a tensor for each expert; in GGUF one for all */
+  EXPERTS_JOINED,    /* gate and up are one tensor of all experts, one after the other in each; GGUF has them apart */
+  EXPERTS_ALTERNATE, /* one tensor of all experts' gate and up, whose rows alternate, and one of down: transposed, but
+                        where they are quantized; GGUF has them apart */
+};
+
+/* Of layers whose feed-forward is several networks, of which each token has a few. */
+struct decoder_experts {
+  struct route_args route; /* n_expert 0: there are none; scale 0: 1 */
+  int feed_forward;        /* width of each; 0: as that of layers without experts */
+  int shared;              /* width of a feed-forward beside them, which every token has; 0: there is none */
+  enum expert_layout layout;
+  bool router_bias, bias; /* of the router; of the experts' matrices */
+  bool choice_bias;       /* a vector that counts for the choice alone */
+};
+
 struct decoder {
   const char *prefix;                /* of tensor names in a Hugging Face checkpoint: "model." */
   const char *head_prefix;           /* of the head's there; NULL: none */
@@ -78,14 +105,20 @@ struct decoder {
   float rope_part;      /* their part of a head, of a config.json that does not say; 0: all */
   int32_t rope_axis[3]; /* frequencies of each axis; all 0: one axis */
   struct rope rope[LAYER_KINDS];
-  int window; /* of LAYER_LOCAL, in tokens, itself included; both_ways: before itself, and as many behind */
+  struct latent_sizes latent; /* head_dim is that of values then, and there is one KV head */
+  int window;          /* of LAYER_LOCAL, in tokens, itself included; both_ways: before itself, and as many behind */
+  bool sinks;          /* a logit for each head */
+  float limit, up_add; /* of gated feed-forwards: as in struct linear_args */
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
   bool layer_still[LIMIT_MODEL_LAYERS]; /* nothing rotates */
+  struct decoder_experts experts;
+  bool layer_dense[LIMIT_MODEL_LAYERS]; /* without experts, in a network that has some */
   struct text_tail tail;                /* of an encoder of texts */
 };
 
 /* Reads what every family's config has. Fields set before are the family's defaults (0: the config must say), and the
- * other fields keep what they hold: all zero is the plainest network. Sets attend_scale to 1/√head_dim. */
+ * other fields keep what they hold: all zero is the plainest network. Sets attend_scale to 1/√head_dim. Of latent
+ * attention the family reads heads' sizes itself, before. */
 bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
 
 /* Makes a layer local if the config's list of layer types says so; *listed tells whether there is such a list. */
@@ -128,6 +161,13 @@ void decoder_pattern(struct decoder *decoder, int pattern);
 /* Checks that the named activation is the expected one (of several spellings, NULL at the end). */
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
                         struct error *error);
+
+/* Reads how many experts there are (by config.json's key for it), how many a token has, how wide they are, and whether
+ * their weights are divided by their sum. */
+bool decoder_read_experts(struct decoder *decoder, const struct checkpoint *checkpoint, const char *count_key,
+                          struct error *error);
+/* Which layers have none: all but every decoder_sparse_step-th, and those of mlp_only_layers. */
+bool decoder_read_sparse(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
 
 bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error);

@@ -5,7 +5,7 @@
 #include "format/tensor.h"
 #include "model/decoder_maker.h"
 
-static struct op linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec) {
+struct op maker_linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec) {
   struct op op = op_make(OP_LINEAR, m->layer);
   op.in[0] = in;
   op.out = out;
@@ -19,8 +19,7 @@ static void linear_post_norm(struct op *op, const struct decoder_maker *m, int n
   op->weight[3] = norm;
 }
 
-/* Adds the result to the residual stream, after a norm of its own where the network has one there, or before one. */
-static void linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post) {
+void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post) {
   op->in[1] = m->x;
   if (m->d->residual_scale > 0) op->args.linear.scale = m->d->residual_scale;
   if (m->d->block == BLOCK_SANDWICH || m->d->block == BLOCK_POST)
@@ -42,7 +41,14 @@ static void attend_norms(const struct decoder_maker *m, struct op *op) {
   op->weight[1] = maker_rms_add(m, ROLE_K_NORM, (each ? d->n_kv_head : 1) * d->head_dim);
 }
 
-static void attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
+static void attend_sinks(const struct decoder_maker *m, struct op *op) {
+  char tensor[TENSOR_NAME_BYTES];
+  if (!m->d->sinks) return;
+  maker_tensor_name(m, ROLE_SINKS, "weight", tensor);
+  op->weight[2] = plan_add_vector(m->builder, tensor, m->d->n_head, 0);
+}
+
+void maker_attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
   const struct decoder *d = m->d;
   if (d->layer_still[m->layer] || d->rope_style == ROPE_NONE) return;
   args->rope_style = (int)d->rope_style;
@@ -76,12 +82,12 @@ static void attend_add(struct decoder_maker *m) {
   };
   if (encodes && kind == LAYER_LOCAL) op.args.attend.near = d->both_ways ? d->window : d->window - 1;
   attend_norms(m, &op);
-  attend_rope(m, &op.args.attend, kind);
+  attend_sinks(m, &op);
+  maker_attend_rope(m, &op.args.attend, kind);
   plan_add_op(m->builder, &op);
 }
 
-/* Whether two matrices can be one weight. One that is missing, the build tells later. */
-static bool matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
+bool maker_matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
   char name_a[TENSOR_NAME_BYTES], name_b[TENSOR_NAME_BYTES];
   maker_tensor_name(m, a, "weight", name_a);
   maker_tensor_name(m, b, "weight", name_b);
@@ -111,7 +117,7 @@ static void projections_find(const struct decoder_maker *m, struct matrix_part p
 static int projections_alike(const struct decoder_maker *m, const struct matrix_part part[3], int first) {
   int n = 1;
   bool alone = m->d->qk_norm == QK_NORM_WHOLE && first < 2;
-  while (!alone && first + n < 3 && matrices_alike(m, part[first + n].role, part[first].role)) n++;
+  while (!alone && first + n < 3 && maker_matrices_alike(m, part[first + n].role, part[first].role)) n++;
   return n;
 }
 
@@ -138,7 +144,7 @@ static void project_add(struct decoder_maker *m) {
     memcpy(name, letters + first, (size_t)n);
     name[n] = '\0';
     projections_join(m, &spec);
-    struct op op = linear_make(m, m->x, m->qkv, &spec);
+    struct op op = maker_linear_make(m, m->x, m->qkv, &spec);
     if (norm >= 0) maker_linear_norm(&op, m, norm);
     if (d->qk_norm == QK_NORM_WHOLE && first < 2)
       linear_post_norm(&op, m, maker_rms_add(m, first == 0 ? ROLE_Q_NORM : ROLE_K_NORM, part[first].rows));
@@ -150,19 +156,18 @@ static void project_add(struct decoder_maker *m) {
 
 static void out_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
-  struct op out = linear_make(m, m->heads, m->x,
-                              &(struct matrix_spec){.name = "out",
-                                                    .n_part = 1,
-                                                    .part = {{ROLE_OUT, .rows = d->hidden}},
-                                                    .cols = d->n_head * d->head_dim,
-                                                    .bias = d->out_bias});
-  linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
+  struct op out = maker_linear_make(m, m->heads, m->x,
+                                    &(struct matrix_spec){.name = "out",
+                                                          .n_part = 1,
+                                                          .part = {{ROLE_OUT, .rows = d->hidden}},
+                                                          .cols = d->n_head * d->head_dim,
+                                                          .bias = d->out_bias});
+  maker_linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
   plan_add_op(m->builder, &out);
 }
 
 /* --- feed-forward ------------------------------------------------------------------------------------------------- */
 
-/* The weight of the norm before the feed-forward; −1: none. */
 static int mlp_norm_add(const struct decoder_maker *m) {
   switch (m->d->block) {
   case BLOCK_POST:
@@ -173,78 +178,111 @@ static int mlp_norm_add(const struct decoder_maker *m) {
   }
 }
 
-/* ff = act(gate) × up through one matrix, whose kernels take the two interleaved. */
-static void gate_up_add(struct decoder_maker *m) {
+/* A feed-forward that every token has. */
+struct feed_forward {
+  enum tensor_role gate, up, down;
+  const char *names[4]; /* of its weights: gate_up, gate, up, down */
+  int width, value;     /* of what is between its linears */
+};
+
+static struct feed_forward feed_forward_of(const struct decoder_maker *m) {
+  return (struct feed_forward){ROLE_GATE,          ROLE_UP, ROLE_DOWN, {"gate_up", "gate", "up", "down"},
+                               m->d->feed_forward, m->ff};
+}
+
+static struct feed_forward shared_of(const struct decoder_maker *m) {
+  return (struct feed_forward){ROLE_SHARED_GATE,     ROLE_SHARED_UP,
+                               ROLE_SHARED_DOWN,     {"shared_gate_up", "shared_gate", "shared_up", "shared_down"},
+                               m->d->experts.shared, m->shared_ff};
+}
+
+/* act(gate) × up through one matrix, whose kernels take the two interleaved. */
+static void gate_up_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm) {
   const struct decoder *d = m->d;
   bool joined = d->ff_layout == FF_GATED_JOINED;
   struct op gate =
-      linear_make(m, m->x, m->ff,
-                  &(struct matrix_spec){.name = "gate_up",
-                                        .n_part = 2,
-                                        .part = {{joined ? ROLE_GATE_UP : ROLE_GATE, .rows = d->feed_forward},
-                                                 {joined ? ROLE_GATE_UP : ROLE_UP,
-                                                  .first = joined ? d->feed_forward : 0, .rows = d->feed_forward}},
-                                        .cols = d->hidden,
-                                        .interleaved = true,
-                                        .bias = d->mlp_bias});
-  int norm = mlp_norm_add(m);
+      maker_linear_make(m, m->x, ff->value,
+                        &(struct matrix_spec){.name = ff->names[0],
+                                              .n_part = 2,
+                                              .part = {{joined ? ROLE_GATE_UP : ff->gate, .rows = ff->width},
+                                                       {joined ? ROLE_GATE_UP : ff->up, .first = joined ? ff->width : 0,
+                                                        .rows = ff->width}},
+                                              .cols = d->hidden,
+                                              .interleaved = true,
+                                              .bias = d->mlp_bias});
   if (norm >= 0) maker_linear_norm(&gate, m, norm);
   gate.args.linear.gated = 1;
   gate.args.linear.act = (uint8_t)d->act;
+  gate.args.linear.limit = d->limit;
+  gate.args.linear.up_add = d->up_add;
   plan_add_op(m->builder, &gate);
 }
 
-/* ff = act(up), or, a step of the following, ff ×= up. */
-static void half_add(struct decoder_maker *m, const char *name, enum tensor_role role, int norm, enum act_kind act,
-                     bool multiply) {
+/* act(gate), or act(up) where there is no gate, or, a step of the following, what is there × up. */
+static void half_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm, bool gate, bool multiply) {
   const struct decoder *d = m->d;
-  struct op op = linear_make(m, m->x, m->ff,
-                             &(struct matrix_spec){.name = name,
-                                                   .n_part = 1,
-                                                   .part = {{role, .rows = d->feed_forward}},
-                                                   .cols = d->hidden,
-                                                   .bias = d->mlp_bias});
+  struct op op = maker_linear_make(m, m->x, ff->value,
+                                   &(struct matrix_spec){.name = ff->names[gate ? 1 : 2],
+                                                         .n_part = 1,
+                                                         .part = {{gate ? ff->gate : ff->up, .rows = ff->width}},
+                                                         .cols = d->hidden,
+                                                         .bias = d->mlp_bias});
   if (norm >= 0) maker_linear_norm(&op, m, norm);
-  op.args.linear.act = (uint8_t)act;
+  op.args.linear.act = (uint8_t)(multiply ? ACT_NONE : d->act);
   op.args.linear.multiply = multiply;
-  if (multiply) op.in[1] = m->ff;
+  if (multiply) op.in[1] = ff->value;
   plan_add_op(m->builder, &op);
 }
 
-/* The same through two matrices, each of its own width: ff = act(gate), then ff ×= up. */
-static void gate_then_up_add(struct decoder_maker *m) {
-  int norm = mlp_norm_add(m);
-  half_add(m, "gate", ROLE_GATE, norm, m->d->act, false);
-  half_add(m, "up", ROLE_UP, norm, ACT_NONE, true);
+static void halves_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm) {
+  if (m->d->ff_layout == FF_PLAIN) {
+    half_add(m, ff, norm, false, false);
+  } else if (m->d->ff_layout == FF_GATED_JOINED || maker_matrices_alike(m, ff->gate, ff->up)) {
+    gate_up_add(m, ff, norm);
+  } else { /* two matrices, each of its own width */
+    half_add(m, ff, norm, true, false);
+    half_add(m, ff, norm, false, true);
+  }
 }
 
-static void feed_forward_begin(struct decoder_maker *m) {
-  if (m->d->ff_layout == FF_PLAIN)
-    half_add(m, "up", ROLE_UP, mlp_norm_add(m), m->d->act, false);
-  else if (m->d->ff_layout == FF_GATED_JOINED || matrices_alike(m, ROLE_GATE, ROLE_UP))
-    gate_up_add(m);
-  else
-    gate_then_up_add(m);
-}
-
-static void down_add(struct decoder_maker *m) {
+static void down_add(struct decoder_maker *m, const struct feed_forward *ff) {
   const struct decoder *d = m->d;
-  struct op down = linear_make(m, m->ff, m->x,
-                               &(struct matrix_spec){.name = "down",
-                                                     .n_part = 1,
-                                                     .part = {{ROLE_DOWN, .rows = d->hidden}},
-                                                     .cols = d->feed_forward,
-                                                     .bias = d->mlp_bias});
-  linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
+  struct op down = maker_linear_make(m, ff->value, m->x,
+                                     &(struct matrix_spec){.name = ff->names[3],
+                                                           .n_part = 1,
+                                                           .part = {{ff->down, .rows = d->hidden}},
+                                                           .cols = ff->width,
+                                                           .bias = d->mlp_bias});
+  maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
+}
+
+/* All that reads the residual stream comes before anything is added to it. */
+static void feed_forward_begin(const struct decoder_maker *m) {
+  struct feed_forward dense = feed_forward_of(m), shared = shared_of(m);
+  int norm = mlp_norm_add(m);
+  bool experts = maker_has_experts(m);
+  if (experts) maker_experts_begin(m, norm);
+  if (!experts || shared.width > 0) halves_add(m, experts ? &shared : &dense, norm);
+}
+
+static void feed_forward_end(struct decoder_maker *m) {
+  struct feed_forward dense = feed_forward_of(m), shared = shared_of(m);
+  bool experts = maker_has_experts(m);
+  if (experts) maker_experts_down(m);
+  if (!experts || shared.width > 0) down_add(m, experts ? &shared : &dense);
 }
 
 void maker_layer_add(struct decoder_maker *m) {
   bool parallel = m->d->block == BLOCK_PARALLEL || m->d->block == BLOCK_SHARED;
-  project_add(m);
-  attend_add(m);
+  if (m->d->latent.rank > 0) {
+    maker_latent_add(m);
+  } else {
+    project_add(m);
+    attend_add(m);
+  }
   if (parallel) feed_forward_begin(m);
   out_add(m);
   if (!parallel) feed_forward_begin(m);
-  down_add(m);
+  feed_forward_end(m);
 }

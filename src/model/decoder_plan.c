@@ -38,6 +38,21 @@ static void slices_name(const struct decoder_maker *m, const struct matrix_spec 
   }
 }
 
+/* Experts' matrices, as the file has them. */
+static int experts_add(const struct decoder_maker *m, const struct matrix_spec *spec, const char *name,
+                       const struct tensor_slice *slices, enum weight_use use) {
+  const struct tensor *tensor = checkpoint_find(m->checkpoint, slices[0].tensor);
+  bool transposed = use == WEIGHT_MATRIX && m->d->experts.layout == EXPERTS_ALTERNATE && m->kind == CHECKPOINT_HF &&
+                    !(tensor && tensor->packed);
+  return plan_add_experts(m->builder, name, slices,
+                          &(struct expert_spec){.use = use,
+                                                .n_expert = spec->n_expert,
+                                                .n_part = spec->n_part,
+                                                .cols = use == WEIGHT_MATRIX ? spec->cols : 1,
+                                                .interleaved = spec->interleaved,
+                                                .order = transposed ? ORDER_TRANSPOSED : ORDER_AS_IS});
+}
+
 void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *spec, struct op *op) {
   char name[TENSOR_NAME_BYTES], tensors[PLAN_PARTS][TENSOR_NAME_BYTES];
   struct tensor_slice slices[PLAN_PARTS];
@@ -45,13 +60,16 @@ void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *s
   snprintf(name, sizeof name, m->layer < 0 ? "%s" : "%s.%d", spec->name, m->layer);
   slices_name(m, spec, "weight", tensors, slices);
   op->weight[0] =
-      transposed
+      spec->n_expert > 0 ? experts_add(m, spec, name, slices, WEIGHT_MATRIX)
+      : transposed
           ? plan_add_ordered(m->builder, name, tensors[0], slices[0].rows, spec->cols, ORDER_TRANSPOSED)
           : plan_add_slices(m->builder, name, WEIGHT_MATRIX, slices, spec->n_part, spec->cols, spec->interleaved);
   if (!spec->bias) return;
   slices_name(m, spec, "bias", tensors, slices);
   snprintf(name, sizeof name, "%s.%d.bias", spec->name, m->layer);
-  op->weight[1] = plan_add_slices(m->builder, name, WEIGHT_VECTOR, slices, spec->n_part, 1, spec->interleaved);
+  op->weight[1] = spec->n_expert > 0
+                      ? experts_add(m, spec, name, slices, WEIGHT_VECTOR)
+                      : plan_add_slices(m->builder, name, WEIGHT_VECTOR, slices, spec->n_part, 1, spec->interleaved);
 }
 
 void maker_linear_norm(struct op *op, const struct decoder_maker *m, int norm) {
@@ -192,11 +210,20 @@ static bool kinds_add(struct decoder_maker *m, struct error *error) {
     struct kv_group group = {.n_head = d->n_kv_head, .dim_k = d->head_dim, .dim_v = d->head_dim};
     for (int i = 0; i < d->n_layer; i++) group.n_layer += d->layer_kind[i] == kind;
     if (group.n_layer == 0) continue;
+    if (d->latent.rank > 0)
+      group.dim_v = d->latent.rank, group.dim_k = d->latent.rank + d->latent.rope, group.value_in_key = 1;
     group.window = kind == LAYER_LOCAL ? d->window : 0;
     if (!maker_encodes(m)) m->group[kind] = plan_add_group(m->builder, group);
     if (!rope_add(m, kind, error)) return false;
   }
   return true;
+}
+
+/* Has any layer a feed-forward of its own? */
+static bool has_dense(const struct decoder *d) {
+  bool dense = d->experts.route.n_expert == 0;
+  for (int i = 0; i < d->n_layer; i++) dense = dense || d->layer_dense[i];
+  return dense;
 }
 
 bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
@@ -207,10 +234,14 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   builder->head.hidden = d->hidden;
   builder->head.max_position = d->max_position;
   m.x = plan_add_value(builder, d->hidden, ROWS_TOKENS);
-  m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
+  if (d->latent.rank > 0)
+    maker_latent_values(&m);
+  else
+    m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
   m.heads = plan_add_value(builder, d->n_head * d->head_dim, ROWS_TOKENS);
-  m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
-  if (!kinds_add(&m, error)) return false;
+  if (has_dense(d)) m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
+  maker_experts_values(&m);
+  if (!maker_experts_check(&m, error) || !kinds_add(&m, error)) return false;
   alibi_add(&m);
   int embed = embed_add(&m);
   for (m.layer = 0; m.layer < d->n_layer; m.layer++) maker_layer_add(&m);

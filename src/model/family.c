@@ -7,10 +7,11 @@
 #include <stdlib.h>
 
 static const struct family *const families[] = {
-    &llama_family,    &gemma_family, &gemma3_family,        &phi3_family,      &granite_family,  &olmo2_family,
-    &smollm3_family,  &glm4_family,  &cohere_family,        &gpt2_family,      &gpt_neox_family, &starcoder2_family,
-    &falcon_family,   &mpt_family,   &gemma3_vision_family, &idefics3_family,  &llava_family,    &mistral3_family,
-    &qwen2_vl_family, &bert_family,  &modernbert_family,    &nomic_bert_family};
+    &llama_family,    &gemma_family,      &gemma3_family,        &phi3_family,       &granite_family,
+    &olmo2_family,    &smollm3_family,    &glm4_family,          &cohere_family,     &gpt2_family,
+    &gpt_neox_family, &starcoder2_family, &falcon_family,        &mpt_family,        &mixtral_family,
+    &gpt_oss_family,  &deepseek_family,   &gemma3_vision_family, &idefics3_family,   &llava_family,
+    &mistral3_family, &qwen2_vl_family,   &bert_family,          &modernbert_family, &nomic_bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -22,12 +23,17 @@ static bool family_has(const struct family *family, const char *architecture) {
 
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error) {
   const char *wanted = checkpoint_architecture(checkpoint);
-  char known[ERROR_TEXT_MAX - 144] = ""; /* what the rest of the sentence takes */
+  enum { REST = 144, MORE = 32 }; /* what the rest of the sentence takes, and the end of the list */
+  char known[ERROR_TEXT_MAX - REST] = "";
   size_t used = 0;
   for (int i = 0; i < FAMILY_COUNT; i++)
     if (family_has(families[i], wanted)) return families[i];
-  for (int i = 0; i < FAMILY_COUNT && used < sizeof known; i++)
-    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? "; " : "", families[i]->title);
+  for (int i = 0; i < FAMILY_COUNT; i++) {
+    bool fits = used + strlen(families[i]->title) + MORE < sizeof known;
+    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? "; " : "",
+                             fits ? families[i]->title : "and more in docs/models.md");
+    if (!fits) break;
+  }
   error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; it loads those of %s.",
             wanted, known);
   return NULL;
@@ -77,14 +83,54 @@ static int tensor_rows(const struct plan *plan, const struct weight_part *part, 
   return rows;
 }
 
-/* Is the tensor exactly the part of the weight that it is meant to be? */
-static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
-                       const struct weight_part *part, bool *used, struct error *error) {
+/* What the plan has of each expert's part of a tensor that is all experts', all weights together; a vector's is one
+ * row. */
+struct stack_extent {
+  int rows, cols;
+};
+
+static struct stack_extent stack_extent_of(const struct plan *plan, const char *name) {
+  struct stack_extent extent = {0, 0};
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *w = plan_weights(plan) + i;
+    for (int k = 0; k < w->n_part; k++) {
+      if (strcmp(plan_name(plan, w->part[k].tensor), name) != 0) continue;
+      bool turned = w->use == WEIGHT_VECTOR || w->order == ORDER_TRANSPOSED;
+      int end = part_end(&w->part[k]), across = w->use == WEIGHT_VECTOR ? 1 : w->cols;
+      int rows = turned ? across : end, cols = turned ? end : across;
+      if (rows > extent.rows) extent.rows = rows;
+      if (cols > extent.cols) extent.cols = cols;
+    }
+  }
+  return extent;
+}
+
+/* One tensor of all experts has as many elements as they all together: one dimension more, or the rows follow each
+ * other. */
+static bool experts_fit(const struct tensor *tensor, const struct weight *weight, struct stack_extent extent) {
+  return tensor->n_dim > 0 && tensor->dim[tensor->n_dim - 1] == extent.cols && tensor->dim[0] % weight->n_expert == 0 &&
+         (int64_t)tensor->count == (int64_t)weight->n_expert * extent.rows * extent.cols;
+}
+
+static bool stack_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
+                        const struct weight_part *part, bool *used, struct error *error) {
   const char *name = plan_name(plan, part->tensor);
   const struct tensor *tensor = checkpoint_find(checkpoint, name);
   char shape[TENSOR_SHAPE_TEXT];
+  if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
+  used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
+  struct stack_extent extent = stack_extent_of(plan, name);
+  if (experts_fit(tensor, weight, extent)) return true;
+  return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected %d experts of %d × %d from the config.", name,
+                   tensor_shape_text(tensor, shape), weight->n_expert, extent.rows, extent.cols);
+}
+
+/* Is the tensor exactly the part of the weight that it is meant to be? `name` is the part's, or that of an expert's. */
+static bool tensor_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
+                         const struct weight_part *part, const char *name, bool *used, struct error *error) {
+  const struct tensor *tensor = checkpoint_find(checkpoint, name);
+  char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
-  if (part_is_constant(plan, part)) return true;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
   int rows = tensor_rows(plan, part, tensor->dim[0]);
   bool fits = vector ? vector_fits(tensor, rows) : matrix_fits(tensor, weight, rows, weight->cols);
@@ -95,6 +141,18 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d, %d] from the config.", name,
                      tensor_shape_text(tensor, shape), rows, weight->cols);
   used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
+  return true;
+}
+
+static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
+                       const struct weight_part *part, bool *used, struct error *error) {
+  const char *name = plan_name(plan, part->tensor);
+  char own[EXPERT_NAME_BYTES];
+  if (part_is_constant(plan, part)) return true;
+  if (weight->n_expert == 0) return tensor_check(checkpoint, plan, weight, part, name, used, error);
+  if (!expert_tensor_apart(name)) return stack_check(checkpoint, plan, weight, part, used, error);
+  for (int e = 0; e < weight->n_expert; e++)
+    if (!tensor_check(checkpoint, plan, weight, part, expert_tensor_name(name, e, own), used, error)) return false;
   return true;
 }
 

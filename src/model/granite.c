@@ -1,8 +1,16 @@
-/* Granite 3: Llama's network with factors on embeddings, scores, what layers add, and logits. */
+/* Granite 3: Llama's network with factors on embeddings, scores, what layers add, and logits; its MoE has experts. */
 #include "model/decoder.h"
 #include "model/family.h"
 
-static const struct architecture architectures[] = {{"GraniteForCausalLM", "granite"}, {"granite", "granite"}, {0}};
+static const struct architecture architectures[] = {{"GraniteForCausalLM", "granite"},
+                                                    {"GraniteMoeForCausalLM", "granitemoe"},
+                                                    {"granite", "granite"},
+                                                    {"granitemoe", "granitemoe"},
+                                                    {0}};
+
+static const struct decoder_names moe_names = {.hf = {[ROLE_ROUTER] = "block_sparse_moe.router.layer",
+                                                      [ROLE_EXPERT_GATE_UP] = "block_sparse_moe.input_linear",
+                                                      [ROLE_EXPERT_DOWN] = "block_sparse_moe.output_linear"}};
 
 /* config.json's factors are 1 where it is silent. GGUF names an attention's scale only where it is not the usual one.
  */
@@ -30,10 +38,16 @@ static bool granite_build(const struct checkpoint *checkpoint, struct plan_build
   /* There the rows of q and k are reordered. */
   struct decoder d = {.prefix = "model.", .act = ACT_SILU, .rope_style = gguf ? ROPE_PAIRS : ROPE_HALF};
   if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error)) return false;
+  if (strstr(checkpoint_architecture(checkpoint), "oe")) {
+    d.names = &moe_names;
+    d.experts = (struct decoder_experts){.route.score = ROUTE_CHOSEN, .layout = EXPERTS_JOINED};
+    if (!decoder_read_experts(&d, checkpoint, "num_local_experts", error)) return false;
+  }
   return factors_read(&d, checkpoint, error) &&
          rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
                    d.max_position, error) &&
          decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family granite_family = {.title = "Granite 3", .architectures = architectures, .build = granite_build};
+const struct family granite_family = {
+    .title = "Granite 3 and its MoE", .architectures = architectures, .build = granite_build};

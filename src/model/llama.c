@@ -122,6 +122,16 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
+/* GGUF has Mixtral so too. */
+static bool gguf_experts(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  int count = 0;
+  if (checkpoint_kind(c) == CHECKPOINT_HF) return true;
+  if (!config_int(c, (struct config_key){NULL, "expert_count"}, CONFIG_OPTIONAL, 0, LIMIT_MODEL_EXPERTS, &count, error))
+    return false;
+  d->experts.route.normalize = 1;
+  return count == 0 || decoder_read_experts(d, c, NULL, error);
+}
+
 static bool member_build(const struct llama_member *of, struct decoder d, double base,
                          const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   const struct llama_member member = *of;
@@ -133,6 +143,7 @@ static bool member_build(const struct llama_member *of, struct decoder d, double
     gguf_variants(&d, checkpoint);
   else if (!hf_variants(&d, checkpoint, &member, error))
     return false;
+  if (!gguf_experts(&d, checkpoint, error)) return false;
   if (d.head_prefix) d.tied = head_missing(checkpoint, d.head_prefix);
   if (member.window && !window_read(&d, checkpoint, &member, error)) return false;
   if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, base, NULL,

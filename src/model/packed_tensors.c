@@ -33,6 +33,8 @@ static const struct ending endings[] = {
     {NAMING_SCALE_INV, PART_SCALE, ".weight_scale_inv"},
     {NAMING_SCALE_INV, PART_LEFT_OUT, ".input_scale"},
     {NAMING_SCALE_INV, PART_LEFT_OUT, ".activation_scale"},
+    {NAMING_BLOCKS, PART_CODES, "_blocks"},
+    {NAMING_BLOCKS, PART_SCALE, "_scales"},
 };
 
 enum { N_ENDING = sizeof endings / sizeof *endings, NAME_BYTES = LIMIT_TENSOR_NAME_BYTES + 32 };
@@ -87,6 +89,24 @@ static bool matrix_init(const struct joining *j, struct packed_matrix *matrix, c
   return error_set(error, first.code, "%s", first.text);
 }
 
+/* The matrix as one tensor; those of blocks keep the dimension that counts them. */
+static struct tensor tensor_of(const char *name, const struct packed_matrix *matrix) {
+  const struct tensor *codes = matrix->parts.codes;
+  struct tensor joined = {.name = name,
+                          .type = TENSOR_PACKED,
+                          .n_dim = 2,
+                          .dim = {matrix->rows, matrix->cols},
+                          .count = (size_t)matrix->rows * (size_t)matrix->cols,
+                          .at = codes->at,
+                          .data = codes->data,
+                          .packed = matrix};
+  if (!matrix->form.is_e2m1) return joined;
+  joined.n_dim = codes->n_dim - 1;
+  memcpy(joined.dim, codes->dim, sizeof joined.dim);
+  joined.dim[joined.n_dim - 1] = matrix->cols;
+  return joined;
+}
+
 static bool matrix_join(const struct joining *j, const struct tensor *codes, struct slice module, struct error *error) {
   const struct packed_parts parts = {.codes = codes,
                                      .scale = part_find(j, module, PART_SCALE),
@@ -102,15 +122,9 @@ static bool matrix_join(const struct joining *j, const struct tensor *codes, str
     if (!order) return error_set(error, ERROR_MEMORY, "There is no memory for the order of columns.");
     if (packed_matrix_order(matrix, order)) matrix->order = order;
   }
-  sprintf(name, "%.*s.weight", SLICE_ARGS(module));
-  j->out->tensors[j->out->n_tensor++] = (struct tensor){.name = name,
-                                                        .type = TENSOR_PACKED,
-                                                        .n_dim = 2,
-                                                        .dim = {matrix->rows, matrix->cols},
-                                                        .count = (size_t)matrix->rows * (size_t)matrix->cols,
-                                                        .at = codes->at,
-                                                        .data = codes->data,
-                                                        .packed = matrix};
+  bool blocks = j->quantization->naming == NAMING_BLOCKS; /* of a parameter by itself: its module has no other */
+  sprintf(name, "%.*s%s", SLICE_ARGS(module), blocks ? "" : ".weight");
+  j->out->tensors[j->out->n_tensor++] = tensor_of(name, matrix);
   return true;
 }
 

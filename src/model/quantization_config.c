@@ -125,6 +125,16 @@ static bool fp8_read(struct quantization_config *q, const struct node *node, str
   return true;
 }
 
+/* --- mxfp4 of gpt-oss --------------------------------------------------------------------------------------------- */
+
+static bool mxfp4_read(struct quantization_config *q, const struct node *node, struct error *error) {
+  (void)node;
+  (void)error;
+  q->spec[q->n_spec++] = (struct packed_spec){.layout = PACKED_E2M1, .bits = 4, .group = 32, .scale_rows = 1};
+  q->naming = NAMING_BLOCKS;
+  return true;
+}
+
 /* --- compressed-tensors ------------------------------------------------------------------------------------------- */
 
 static bool strategy_read(struct packed_spec *spec, const struct node *weights, struct error *error) {
@@ -220,8 +230,12 @@ bool quantization_config_read(struct quantization_config *quantization, const js
   static const struct {
     const char *method;
     bool (*read)(struct quantization_config *q, const struct node *node, struct error *error);
-  } methods[] = {{"awq", awq_read}, {"gptq", gptq_read}, {"compressed-tensors", compressed_read}, {"fp8", fp8_read}};
+  } methods[] = {{"awq", awq_read},
+                 {"gptq", gptq_read},
+                 {"compressed-tensors", compressed_read},
+                 {"fp8", fp8_read},
+                 {"mxfp4", mxfp4_read}};
   for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
     if (node_is(&node, "quant_method", methods[i].method, NULL)) return methods[i].read(quantization, &node, error);
-  return node_refuse(&node, "quant_method", "\"awq\", \"gptq\", \"compressed-tensors\" or \"fp8\"", error);
+  return node_refuse(&node, "quant_method", "\"awq\", \"gptq\", \"compressed-tensors\", \"fp8\" or \"mxfp4\"", error);
 }

@@ -11,6 +11,7 @@ enum quantization_naming {
   NAMING_QWEIGHT,    /* AWQ, GPTQ: X.qweight, X.qzeros, X.scales, X.g_idx */
   NAMING_COMPRESSED, /* compressed-tensors: X.weight_packed or X.weight, X.weight_scale, … */
   NAMING_SCALE_INV,  /* Hugging Face's fp8: X.weight, X.weight_scale_inv */
+  NAMING_BLOCKS,     /* mxfp4: X_blocks, X_scales */
 };
 
 struct quantization_config {

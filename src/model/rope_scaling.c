@@ -8,7 +8,7 @@
 static const double pi = 3.14159265358979323846;
 
 struct rope rope_plain(double base) {
-  return (struct rope){.base = base, .factor = 1, .attention = 1};
+  return (struct rope){.base = base, .factor = 1, .attention = 1, .score = 1};
 }
 
 /* --- reading ----------------------------------------------------------------------------------------------------- */
@@ -75,14 +75,23 @@ static bool llama3_read(struct rope *rope, const struct rope_source *source, str
 }
 
 /* What multiplies cos and sin where the file does not state it. "mscale" and "mscale_all_dim" count only together. */
-static bool yarn_attention(const struct rope_source *source, double factor, double *attention, struct error *error) {
-  double scale = 0, all = 0, multiplier = 1, stretch = 0.1 * log(factor);
+static bool yarn_attention(const struct rope_source *source, struct rope *rope, struct error *error) {
+  double scale = 0, all = 0, multiplier = 1, stretch = 0.1 * log(rope->factor);
   if (!source_float(source, "mscale", NULL, CONFIG_OPTIONAL, 0, 100, &scale, error) ||
       !source_float(source, "mscale_all_dim", NULL, CONFIG_OPTIONAL, 0, 100, &all, error) ||
       !source_float(source, NULL, "rope.scaling.attn_factor", CONFIG_OPTIONAL, 1e-3, 1e3, &multiplier, error))
     return false;
-  *attention = (scale > 0 && all > 0 ? (scale * stretch + 1) / (all * stretch + 1) : stretch + 1) * multiplier;
+  rope->attention = (scale > 0 && all > 0 ? (scale * stretch + 1) / (all * stretch + 1) : stretch + 1) * multiplier;
+  rope->score = all * stretch + 1;
   return true;
+}
+
+void rope_yarn(struct rope *rope, double factor, double original) {
+  rope->scaling = ROPE_YARN;
+  rope->factor = factor;
+  rope->original = original;
+  rope->attention = 0.1 * log(factor) + 1;
+  rope->truncate = false;
 }
 
 static bool yarn_read(struct rope *rope, const struct rope_source *source, struct error *error) {
@@ -92,7 +101,7 @@ static bool yarn_read(struct rope *rope, const struct rope_source *source, struc
                     error) ||
       !source_float(source, "beta_slow", "rope.scaling.yarn_beta_slow", CONFIG_OPTIONAL, 1e-3, 1e6, &rope->beta_slow,
                     error) ||
-      !yarn_attention(source, rope->factor, &rope->attention, error) ||
+      !yarn_attention(source, rope, error) ||
       !source_float(source, "attention_factor", NULL, CONFIG_OPTIONAL, 1e-3, 1e3, &rope->attention, error))
     return false;
   return config_bool(source->checkpoint, source_key(source, "truncate", NULL, path), &rope->truncate, error);

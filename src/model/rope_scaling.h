@@ -16,6 +16,7 @@ struct rope {
   double beta_fast, beta_slow;        /* YARN: rotations over the original context between which it blends */
   bool truncate;                      /* YARN: the blend starts and ends at whole dimensions */
   double attention;                   /* YARN and LONG: multiplies cos and sin */
+  double score;                       /* YARN: some networks' scores are multiplied with its square */
   int n_divisor;                      /* LONG: of each of the two; 0: the file has them as tensors */
   float divisor[2][ROPE_DIM_MAX / 2]; /* LONG: of frequencies, for texts up to the original length, and for longer ones
                                        */
@@ -29,6 +30,9 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
 
 /* The same without any scaling. */
 struct rope rope_plain(double base);
+
+/* Gives a rotation YaRN's scaling, as configs mean it that do not say it: a blend between fractional dimensions. */
+void rope_yarn(struct rope *rope, double factor, double original);
 
 /* dim / 2 inverse frequencies of a head of which dim (even) dimensions rotate, for texts of up to `length` tokens. */
 bool rope_frequencies(const struct rope *rope, int dim, int length, float *out, struct error *error);

@@ -93,8 +93,9 @@ struct backend {
   /* The name of its kernel set: of two devices with the same one, sums round alike. NULL: there is one. */
   const char *(*kernels)(const struct device *device);
 
-  /* The 16-bit type of keys and values that attention is fastest with, in blocks of so many tokens. NULL: fp16. */
-  uint8_t (*kv_half)(const struct device *device, int32_t block_size);
+  /* The type of keys and values that attention is fastest with, in blocks of so many tokens: a 16-bit one where they
+   * are kept from step to step, maybe a wider one for those of attentions without a group. NULL: fp16. */
+  uint8_t (*kv_best)(const struct device *device, int32_t block_size, bool kept);
 
   /* Can op i of the plan run, with the schemes of its weights? The sentence says which part cannot. Needs no device. */
   bool (*supports)(const struct plan *plan, int op, struct error *error);
@@ -110,10 +111,11 @@ struct backend {
                     struct buffer *out);
 
   /* Bytes of a packed matrix (all strips) or vector; packing of one strip of codes->rows ≤ pack_rows rows (fewer only
-   * at the end) into out. Host code without a device. Strip i starts at i × strip_bytes. */
+   * at the end, of experts of each) into out. Host code without a device. Strip i starts at i × strip_bytes. */
   size_t (*strip_bytes)(const struct weight *weight);
   void (*pack)(const struct weight *weight, const struct codes *codes, void *out);
-  /* One row of a packed matrix as its cols numbers. NULL: packed weights are its own business. */
+  /* One row of a packed matrix (of experts: of one, whose bytes these are) as its cols numbers. NULL: packed weights
+   * are its own business. */
   void (*unpack_row)(const struct weight *weight, struct slice packed, int row, float *out);
 
   /* Memory, before anything is allocated. */
@@ -159,7 +161,7 @@ struct backend {
 /* Are all rows' logits finite? For callers whose rows are nobody's request. */
 bool result_sound(const struct result *result, struct error *error);
 
-/* Packed bytes of a whole weight. */
+/* Packed bytes of a whole weight: of all its experts. */
 size_t backend_packed_bytes(const struct backend *backend, const struct weight *weight);
 
 /* Whether a program may have a pool of limits->pool rows: it has none, or all that its tokens are embedded to is

@@ -236,7 +236,8 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
 }
 
 size_t backend_packed_bytes(const struct backend *backend, const struct weight *weight) {
-  if (weight->use == WEIGHT_VECTOR) return (size_t)weight->cols * sizeof(float);
+  size_t experts = (size_t)weight_experts(weight);
+  if (weight->use == WEIGHT_VECTOR) return experts * (size_t)weight->cols * sizeof(float);
   size_t strips = ((size_t)weight->rows + (size_t)backend->pack_rows - 1) / (size_t)backend->pack_rows;
-  return strips * backend->strip_bytes(weight);
+  return experts * strips * backend->strip_bytes(weight);
 }

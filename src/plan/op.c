@@ -4,6 +4,6 @@
 #include <stddef.h>
 
 const char *op_kind_name(int kind) {
-  static const char *const name[] = {"embed", "linear", "attend", "select", "sample"};
-  return kind >= 0 && kind <= OP_SAMPLE ? name[kind] : NULL;
+  static const char *const name[] = {"embed", "linear", "attend", "route", "select", "sample"};
+  return kind >= 0 && kind < OP_KINDS ? name[kind] : NULL;
 }

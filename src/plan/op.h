@@ -12,9 +12,11 @@ enum op_kind {
                 below */
   OP_ATTEND, /* out = attention over the KV cache after storing this batch's keys and values, or within the batch's rows
               */
+  OP_ROUTE,  /* out = for each token, the experts that its logits in[0] choose, and their weights */
   OP_SELECT, /* out[i] = norm(in[batch.out[i]]), and of the tokens behind it side by side or as their mean: tokens →
                 outputs */
   OP_SAMPLE, /* the tail: logits in → one token a row, by the row's sampling parameters */
+  OP_KINDS,
 };
 
 /* A norm's weight is a vector: a factor for each column and, of NORM_LAYER, what is added to each: [2][cols]. */
@@ -29,7 +31,7 @@ enum act_kind {
 };
 enum rope_style { ROPE_NONE, ROPE_HALF, ROPE_PAIRS }; /* partner of i: i + dim/2, or its neighbour */
 
-enum { OP_INPUTS = 2, OP_WEIGHTS = 4 };
+enum { OP_INPUTS = 3, OP_WEIGHTS = 4 };
 
 /* Where the rows of an embedding are. */
 enum embed_source {
@@ -68,10 +70,21 @@ struct select_args {
   float eps;
 };
 
+/* Which of a weight's n_expert matrices a linear multiplies with. A route (in[2]) names k of them for each token; the
+ * j-th of the token's has the id e(j) and the weight w(j).
+ *   NONE    the weight is one matrix
+ *   SPREAD  out has k times the columns of a result: those from j × columns on are the result by e(j)
+ *   GATHER  in has k times the matrix's cols: out = residual + scale × Σ w(j) × (W[e(j)] · in[j] + bias[e(j)]), summed
+ *           in the order of j
+ *   EACH    no route: in has n_expert times the cols, out so many results: each matrix has a part of both
+ * Biases are vectors of as many experts. The op that makes the choice is one of the 64 before. */
+enum expert_mode { EXPERTS_NONE, EXPERTS_SPREAD, EXPERTS_GATHER, EXPERTS_EACH, EXPERT_MODES };
+
 /* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of the result], each twice
  * as long of a NORM_LAYER.
  * in[1] is the residual (may be the same value as out) or −1; with `multiply` the result is multiplied with it instead.
- * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
+ * gated: weight[0] is interleaved; out = act(gate) × (up + up_add) has half its rows (less the padding), where, with
+ * a limit, gate counts as at most that, and up as within ± it.
  * Linears that are neither gated nor added to anything may fill a value together, one right after the other and from
  * left to right: each its columns [column, column + rows), which are all that its post norm is over. */
 struct linear_args {
@@ -80,15 +93,48 @@ struct linear_args {
   uint8_t gated;
   uint8_t multiply; /* in[1] is a factor: the other half of a gated feed-forward whose halves are stored differently */
   uint8_t post_sum; /* 1: post_norm is of the sum with in[1], not of what is added to it */
-  uint8_t reserved[2];
+  uint8_t expert_mode; /* enum expert_mode */
+  uint8_t reserved;
   float eps, post_eps; /* of the norms */
   float scale;         /* multiplies the product before in[1] does its part; 1 */
   float softcap;       /* c·tanh(x/c) on the result; 0: none */
+  float limit;         /* of a gated one; 0: none */
+  float up_add;        /* of a gated one */
   int32_t column;      /* of out, where the result starts */
   int32_t lora_site;   /* which pair of adapter matrices applies here; −1: none */
 };
 
-/* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side.
+static inline bool linear_is_routed(const struct linear_args *a) {
+  return a->expert_mode == EXPERTS_SPREAD || a->expert_mode == EXPERTS_GATHER;
+}
+
+/* What a route's logits become before they are weights. */
+enum route_score {
+  ROUTE_SOFTMAX, /* over all experts */
+  ROUTE_SIGMOID, /* of each by itself */
+  ROUTE_CHOSEN,  /* softmax over those that are chosen */
+  ROUTE_SCORES,
+};
+
+/* in[0] has n_expert logits, out 2k columns: k different ids, as floats, the best first, then their weights. The choice
+ * is by the logits or, where there is a bias (weight[0], a vector of n_expert) or groups that score by two, by the
+ * scores plus the bias; the weights are the scores. Of equals the lower id comes first, and what is no number comes
+ * last. n_group: the experts are so many runs of equal length, and the choice is among those of the top_group best,
+ * which score by their best expert or, with group_pair, by the sum of their best two. normalize: weights are divided by
+ * their sum (plus ROUTE_LEAST). scale multiplies them at last. */
+struct route_args {
+  int32_t n_expert, k;
+  int32_t n_group, top_group; /* 0 and 0: there are no groups */
+  uint8_t score;              /* enum route_score */
+  uint8_t normalize, group_pair, reserved;
+  float scale;
+};
+
+#define ROUTE_LEAST 1e-20f
+
+/* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side. With `value_in_key`
+ * (latent attention) a value is the last dim_v numbers of its key, as the cache keeps them, and in[0] holds the first
+ * dim_k − dim_v numbers of all heads of q, then the last dim_v of all heads, then k.
  * weight[0], [1]: RMS norms of q and k over a head, before rope, or, with head_norms, of what the head's mean leaves,
  * by weights of each head's own: [heads][dim_k]; [2]: one sink logit a head. alibi: what a token sees n tokens before
  * itself scores n times the head's slope less. rope: dim/2 inverse frequencies in the plan's floats; angles are
@@ -114,7 +160,16 @@ struct attend_args {
   int32_t head_norms;   /* 1: weight[0] and [1] are such norms */
   int32_t alibi;        /* 1: there are slopes, n_head of them in the plan's floats, */
   uint32_t alibi_slope; /* the first at this index */
+  int32_t value_in_key; /* 1: that; dim_k − dim_v is a multiple of VALUE_UNIT, and there is a group */
 };
+
+enum { VALUE_UNIT = 4 };
+
+/* Columns of in[0]. */
+static inline int64_t attend_cols(const struct attend_args *a) {
+  int64_t kv = a->value_in_key ? a->dim_k : (int64_t)a->dim_k + a->dim_v;
+  return (int64_t)a->n_head * a->dim_k + a->n_kv_head * kv;
+}
 
 /* Does a token's rotation have several axes? */
 static inline bool attend_has_axes(const struct attend_args *a) {
@@ -126,6 +181,7 @@ union op_args {
   struct linear_args linear;
   struct attend_args attend;
   struct select_args select;
+  struct route_args route;
 };
 
 struct op {

@@ -1,4 +1,4 @@
-/* Facts about a plan: ops by kind, where a weight's rows come from, in which order weights are read. */
+/* Facts about a plan: ops by kind, in which order weights are read. */
 #include "plan/plan.h"
 
 #include "base/limits.h"
@@ -26,6 +26,16 @@ int plan_merged(const struct plan *plan) {
   return plan_values(plan)[select->out].cols / plan_values(plan)[select->in[0]].cols;
 }
 
+/* A router's op and its route are one right after the other. */
+bool plan_weight_routes(const struct plan *plan, int weight) {
+  const struct op *ops = plan_ops(plan);
+  for (int i = 1; i < plan->n_op; i++)
+    if (ops[i].kind == OP_ROUTE && ops[i - 1].kind == OP_LINEAR && ops[i - 1].out == ops[i].in[0] &&
+        ops[i - 1].weight[0] == weight)
+      return true;
+  return false;
+}
+
 bool plan_has_axes(const struct plan *plan) {
   for (int i = 0; i < plan->n_op; i++)
     if (plan_ops(plan)[i].kind == OP_ATTEND && attend_has_axes(&plan_ops(plan)[i].args.attend)) return true;
@@ -36,24 +46,6 @@ bool plan_has_spans(const struct plan *plan) {
   for (int i = 0; i < plan->n_op; i++)
     if (plan_ops(plan)[i].kind == OP_ATTEND && plan_ops(plan)[i].args.attend.local) return true;
   return false;
-}
-
-bool weight_order_valid(const struct weight *w) {
-  if (w->order == ORDER_AS_IS) return true;
-  bool whole =
-      w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved && w->part[0].first == 0 && w->part[0].run == 0;
-  return whole && (w->order == ORDER_TRANSPOSED || w->cols % w->order == 0);
-}
-
-enum { PLAN_ROWS_MAX = 1 << 30 }; /* of a tensor that parts are taken from */
-
-/* Some rows of a tensor, the last of which an int counts, or, in a vector, no tensor's. */
-bool weight_part_valid(const struct plan *p, const struct weight *w, const struct weight_part *part) {
-  if (part->rows < 1 || part->rows > LIMIT_MODEL_WIDTH || part->first < 0 || part->run < 0 || part->period < part->run)
-    return false;
-  if (part_is_constant(p, part)) return w->use == WEIGHT_VECTOR && part->first == 0 && part->run == 0;
-  if (part->run == 0) return part->period == 0 && part->first <= PLAN_ROWS_MAX;
-  return part->rows % part->run == 0 && part->first + (int64_t)(part->rows / part->run) * part->period <= PLAN_ROWS_MAX;
 }
 
 bool attend_alibi_valid(const struct plan *p, const struct attend_args *a) {
@@ -68,23 +60,6 @@ bool attend_axes_valid(const struct attend_args *args) {
     axes += args->rope_axis[i];
   }
   return axes == 0 || axes == args->rope_dim / 2;
-}
-
-bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row) {
-  if (weight->interleaved) {
-    int run = row / GATE_INTERLEAVE, within = run / 2 * GATE_INTERLEAVE + row % GATE_INTERLEAVE;
-    *part = run % 2;
-    *tensor_row = part_tensor_row(&weight->part[*part], within);
-    return within < weight->part[*part].rows;
-  }
-  for (*part = 0; *part < weight->n_part; (*part)++) {
-    if (row < weight->part[*part].rows) {
-      *tensor_row = part_tensor_row(&weight->part[*part], row);
-      return true;
-    }
-    row -= weight->part[*part].rows;
-  }
-  return false;
 }
 
 static void order_append(const struct plan *plan, enum weight_use use, bool *seen, int *order, int *count) {

@@ -5,13 +5,14 @@
 #define SPATE_PLAN_PLAN_H
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/slice.h"
 #include "plan/op.h"
 #include "plan/scheme.h"
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 8,
+  PLAN_VERSION = 10,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   PLAN_CHANNELS = 4,    /* of an image, at most, */
@@ -35,6 +36,8 @@ enum weight_order { ORDER_AS_IS = 0, ORDER_TRANSPOSED = 255 };         /* the te
 enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR };                      /* a vector is F32, one row, stored plainly */
 enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS }; /* one row per token of the batch, or per wanted output */
 
+#define EXPERT_MARK "{e}"
+
 /* Rows of a checkpoint tensor (elements, in a vector): those from `first` on or, with `run`, as many runs of so many,
  * which begin `period` rows apart (heads of q between those of k and v). `add` is added to each element (1 for norms
  * stored as an offset from one). In a vector the tensor's name may be empty: then all its elements are `add`. */
@@ -45,15 +48,19 @@ struct weight_part {
   float add;
 };
 
+/* Experts: n_expert matrices (or vectors) of this shape, packed one after the other, each as it would be alone. A
+ * part's tensor is one of all of them, expert after expert, or, where EXPERT_MARK is in its name, one for each, with
+ * the expert's number there. Rows are counted through: `rows` of the first expert, then those of the next. */
 struct weight {
   uint32_t name;      /* offset in names: what people and errors call it */
   int32_t rows, cols; /* padding rows of an interleaved weight included */
+  int32_t n_expert;   /* 0: it is one matrix, or vector */
   uint8_t use;        /* enum weight_use */
   uint8_t
       interleaved; /* two parts of equal rows alternate in runs of GATE_INTERLEAVE; otherwise parts follow each other */
   uint8_t n_part;
   uint8_t order; /* of a matrix of one part: ORDER_AS_IS, ORDER_TRANSPOSED, or else n of the tensor's columns, which lie
-                    there as [cols / n][n] and here as [n][cols / n] */
+                    there as [cols / n][n] and here as [n][cols / n]. Experts are transposed in any parts */
   struct weight_part part[PLAN_PARTS];
   struct scheme scheme;
 };
@@ -62,15 +69,20 @@ struct weight {
 struct value {
   int32_t cols;
   uint8_t rows; /* enum value_rows */
-  uint8_t reserved[3];
+  uint8_t reserved;
+  uint16_t n_expert; /* of routes' results, which nothing else writes: ids are below it; 0: plain numbers */
 };
 
 /* Layers that share a block table: same heads, same window. */
 struct kv_group {
   int32_t n_layer, n_head; /* n_head: KV heads */
   int32_t dim_k, dim_v;
-  int32_t window; /* tokens a query sees, itself included; 0: all */
+  int32_t window;       /* tokens a query sees, itself included; 0: all */
+  int32_t value_in_key; /* 1: a value is the last dim_v numbers of its key, and is not stored by itself */
 };
+
+/* Numbers of a token that a head of one layer keeps. */
+static inline int kv_group_numbers(const struct kv_group *g) { return g->dim_k + (g->value_in_key ? 0 : g->dim_v); }
 
 /* Images that an encoder sees: one size; sizes up to one, whose positions are spread over the table; or any within
  * bounds, whose patches have places in rotations and no table. */
@@ -148,6 +160,10 @@ static inline int part_row_of(const struct weight_part *part, int tensor_row) {
 }
 static inline int part_end(const struct weight_part *part) { return part_tensor_row(part, part->rows - 1) + 1; }
 
+/* Matrices that a weight is, and rows of all of them. */
+static inline int weight_experts(const struct weight *weight) { return weight->n_expert > 0 ? weight->n_expert : 1; }
+static inline int weight_rows(const struct weight *weight) { return weight_experts(weight) * weight->rows; }
+
 /* Has it no tensor? */
 static inline bool part_is_constant(const struct plan *p, const struct weight_part *part) {
   return *plan_name(p, part->tensor) == '\0';
@@ -161,6 +177,8 @@ const struct op *plan_find(const struct plan *plan, enum op_kind kind);
 const struct op *plan_embed(const struct plan *plan, enum embed_source source);
 /* Tokens that the plan's select makes one output of; 1 without one. */
 int plan_merged(const struct plan *plan);
+/* Whether the weight's products are what a route chooses by. */
+bool plan_weight_routes(const struct plan *plan, int weight);
 /* Whether batches have positions for rotations of several axes; spans. */
 bool plan_has_axes(const struct plan *plan);
 bool plan_has_spans(const struct plan *plan);
@@ -177,7 +195,9 @@ static inline int plan_result(const struct plan *p) {
  * After true, no field of it can lead a backend out of bounds. The sentence names the op or weight. */
 bool plan_check(struct slice block, struct error *error);
 
-/* The part of it that follows from the plan's role, once its ops are known to be sound (plan_role.c). */
+/* Its parts: a weight (plan_weight.c), */
+bool plan_check_weight(const struct plan *plan, int index, struct error *error);
+/* and what follows from the plan's role, once its ops are known to be sound (plan_role.c). */
 bool plan_check_role(const struct plan *plan, struct error *error);
 
 /* An encoder's rows can take the place of the decoder's embeddings. */
@@ -190,8 +210,15 @@ bool attend_alibi_valid(const struct plan *plan, const struct attend_args *args)
 bool attend_axes_valid(const struct attend_args *args);
 
 /* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. Of a
- * vector: the same for its element `row`; a bias is joined, interleaved and padded as the rows of its matrix are. */
+ * vector: the same for its element `row`; a bias is joined, interleaved and padded as the rows of its matrix are. Of
+ * experts: row of one, and the row within its own tensor or its part of the one of all. */
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row);
+
+/* Whether each expert has a tensor of its own by this name; and what the name is: the number in place of EXPERT_MARK,
+ * cut at the end where it is longer than a tensor's. */
+enum { EXPERT_NAME_BYTES = LIMIT_TENSOR_NAME_BYTES };
+bool expert_tensor_apart(const char *name);
+const char *expert_tensor_name(const char *name, int expert, char out[EXPERT_NAME_BYTES]);
 
 /* The weights that an op of the plan uses as a matrix, in the order in which the plan first reads them, then the
  * vectors: the order of the engine file. Fills order[n_weight]; false when out of memory. */

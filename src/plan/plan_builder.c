@@ -31,6 +31,12 @@ int plan_add_value(struct plan_builder *builder, int cols, enum value_rows rows)
   return builder->head.n_value++;
 }
 
+int plan_add_choice(struct plan_builder *builder, int n_expert, int k) {
+  struct value value = {.cols = 2 * k, .rows = ROWS_TOKENS, .n_expert = (uint16_t)n_expert};
+  buffer_append(&builder->values, &value, sizeof value);
+  return builder->head.n_value++;
+}
+
 int plan_add_group(struct plan_builder *builder, struct kv_group group) {
   buffer_append(&builder->groups, &group, sizeof group);
   return builder->head.n_group++;
@@ -68,13 +74,25 @@ static int parts_add(struct plan_builder *builder, struct weight *weight, const 
   return rows;
 }
 
-int plan_add_slices(struct plan_builder *builder, const char *name, enum weight_use use,
-                    const struct tensor_slice *slices, int n_part, int cols, bool interleaved) {
-  struct weight weight = {.name = name_add(builder, name), .rows = 1, .cols = cols, .use = (uint8_t)use};
-  int joined = parts_add(builder, &weight, slices, n_part, interleaved);
-  *(use == WEIGHT_VECTOR ? &weight.cols : &weight.rows) = joined;
+int plan_add_experts(struct plan_builder *builder, const char *name, const struct tensor_slice *slices,
+                     const struct expert_spec *spec) {
+  struct weight weight = {.name = name_add(builder, name),
+                          .rows = 1,
+                          .cols = spec->cols,
+                          .n_expert = spec->n_expert,
+                          .use = (uint8_t)spec->use,
+                          .order = spec->order};
+  int joined = parts_add(builder, &weight, slices, spec->n_part, spec->interleaved);
+  *(spec->use == WEIGHT_VECTOR ? &weight.cols : &weight.rows) = joined;
   buffer_append(&builder->weights, &weight, sizeof weight);
   return builder->head.n_weight++;
+}
+
+int plan_add_slices(struct plan_builder *builder, const char *name, enum weight_use use,
+                    const struct tensor_slice *slices, int n_part, int cols, bool interleaved) {
+  return plan_add_experts(
+      builder, name, slices,
+      &(struct expert_spec){.use = use, .n_part = n_part, .cols = cols, .interleaved = interleaved});
 }
 
 /* All rows of each tensor. */
@@ -109,6 +127,7 @@ struct op op_make(enum op_kind kind, int layer) {
   for (int i = 0; i < OP_WEIGHTS; i++) op.weight[i] = -1;
   if (kind == OP_EMBED) op.args.embed.scale = 1;
   if (kind == OP_LINEAR) op.args.linear = (struct linear_args){.scale = 1, .lora_site = -1};
+  if (kind == OP_ROUTE) op.args.route.scale = 1;
   if (kind == OP_ATTEND) op.args.attend = (struct attend_args){.rope_scale = 1, .scale = 1};
   return op;
 }

@@ -17,6 +17,8 @@ void plan_builder_release(struct plan_builder *builder);
 
 /* Each returns the index of what it added. */
 int plan_add_value(struct plan_builder *builder, int cols, enum value_rows rows);
+/* Of a route: a choice of k experts for each token. */
+int plan_add_choice(struct plan_builder *builder, int n_expert, int k);
 int plan_add_group(struct plan_builder *builder, struct kv_group group);
 uint32_t plan_add_floats(struct plan_builder *builder, const float *data, uint32_t count);
 
@@ -40,6 +42,17 @@ int plan_add_slices(struct plan_builder *builder, const char *name, enum weight_
 /* A matrix of one tensor whose columns have another order there, enum weight_order. */
 int plan_add_ordered(struct plan_builder *builder, const char *name, const char *tensor, int rows, int cols,
                      uint8_t order);
+
+/* Experts' matrices or biases, of tensors whose names have EXPERT_MARK or that are of all experts. The order is
+ * ORDER_AS_IS or ORDER_TRANSPOSED. */
+struct expert_spec {
+  enum weight_use use;
+  int n_expert, n_part, cols;
+  bool interleaved;
+  uint8_t order;
+};
+int plan_add_experts(struct plan_builder *builder, const char *name, const struct tensor_slice *slices,
+                     const struct expert_spec *spec);
 
 /* An op with every index −1, scale 1, rope_scale 1 and all else 0: fill it, then add it. */
 struct op op_make(enum op_kind kind, int layer);

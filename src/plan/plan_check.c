@@ -1,6 +1,6 @@
 /* Checking a plan block that came from a file: every index and shape, so that backends need not. */
 #include "base/limits.h"
-#include "plan/plan.h"
+#include "plan/plan_experts.h"
 
 #include <math.h>
 
@@ -39,33 +39,6 @@ static bool head_check(struct slice block, struct error *error) {
 
 static bool width_valid(int64_t n) { return n >= 1 && n <= LIMIT_MODEL_WIDTH; }
 
-static bool weight_check(const struct plan *p, int index, struct error *error) {
-  const struct weight *w = plan_weights(p) + index;
-  bool named = w->name < p->names_bytes && w->n_part >= 1 && w->n_part <= PLAN_PARTS;
-  for (int i = 0; named && i < w->n_part; i++) named = w->part[i].tensor < p->names_bytes;
-  if (!named) return error_set(error, ERROR_FORMAT, "Weight %d of the plan has a name or part out of range.", index);
-  const char *name = plan_name(p, w->name);
-  int64_t rows = 0;
-  int unit = w->interleaved ? GATE_INTERLEAVE : 1;
-  for (int i = 0; i < w->n_part; i++) {
-    if (!weight_part_valid(p, w, &w->part[i]))
-      return error_set(error, ERROR_FORMAT, "Weight %s has a part of %d rows that no tensor can have.", name,
-                       w->part[i].rows);
-    rows += (w->part[i].rows + unit - 1) / unit * unit;
-  }
-  int64_t joined = w->use == WEIGHT_VECTOR ? w->cols : w->rows; /* the length along which parts follow each other */
-  if (w->cols < 1 || w->cols > PLAN_PARTS * LIMIT_MODEL_WIDTH || rows != joined)
-    return error_set(error, ERROR_FORMAT, "Weight %s is %d × %d; its parts have %lld rows.", name, w->rows, w->cols,
-                     (long long)rows);
-  if (w->interleaved && (w->n_part != 2 || w->part[0].rows != w->part[1].rows))
-    return error_set(error, ERROR_FORMAT, "Weight %s is interleaved; that needs two parts of equal rows.", name);
-  if (w->use == WEIGHT_VECTOR ? w->rows != 1 || w->scheme.kind != SCHEME_F32 : w->use != WEIGHT_MATRIX)
-    return error_set(error, ERROR_FORMAT, "Weight %s is neither a matrix nor one row of F32.", name);
-  if (!weight_order_valid(w))
-    return error_set(error, ERROR_FORMAT, "Weight %s has columns in an order that it cannot have.", name);
-  return scheme_check(&w->scheme, error) || error_prefix(error, "Weight %s: ", name);
-}
-
 /* --- ops -------------------------------------------------------------------------------------------------------- */
 
 struct op_context {
@@ -80,17 +53,15 @@ static bool op_refuse(const struct op_context *c, const char *what) {
                    op_kind_name(op->kind) ? op_kind_name(op->kind) : "unknown", op->layer, what);
 }
 
-static const struct value *value_get(const struct plan *p, int index) {
-  return index >= 0 && index < p->n_value ? plan_values(p) + index : NULL;
-}
-
-/* A weight that may be absent (−1) or must be a vector of cols numbers. */
-static bool vector_fits(const struct plan *p, int index, int cols) {
+/* A weight that may be absent (−1) or must be a vector of cols numbers for each expert (0: there are none). */
+static bool expert_vector_fits(const struct plan *p, int index, int cols, int n_expert) {
   if (index == -1) return true;
   if (index < 0 || index >= p->n_weight) return false;
   const struct weight *w = plan_weights(p) + index;
-  return w->use == WEIGHT_VECTOR && w->cols == cols;
+  return w->use == WEIGHT_VECTOR && w->cols == cols && w->n_expert == n_expert;
 }
+
+static bool vector_fits(const struct plan *p, int index, int cols) { return expert_vector_fits(p, index, cols, 0); }
 
 static const struct weight *matrix_get(const struct plan *p, int index) {
   if (index < 0 || index >= p->n_weight || plan_weights(p)[index].use != WEIGHT_MATRIX) return NULL;
@@ -105,6 +76,7 @@ static bool norm_fits(const struct plan *p, uint8_t norm, float eps, int index, 
 
 static bool table_fits(const struct plan *p, const struct op *op, int cols) {
   const struct weight *w = matrix_get(p, op->weight[0]);
+  if (w && w->n_expert != 0) return false;
   switch (op->args.embed.source) {
   case EMBED_TOKENS: return w && w->cols == cols && w->rows == p->vocab && !w->interleaved && op->weight[1] == -1;
   case EMBED_PATCHES: return op->weight[0] == -1 && op->weight[1] == -1;
@@ -118,7 +90,7 @@ static bool table_fits(const struct plan *p, const struct op *op, int cols) {
 
 static bool embed_check(const struct op_context *c, const struct op *op) {
   const struct embed_args *args = &op->args.embed;
-  const struct value *out = value_get(c->plan, op->out), *in = value_get(c->plan, op->in[0]);
+  const struct value *out = plan_value(c->plan, op->out), *in = plan_value(c->plan, op->in[0]);
   if (!out || out->rows != ROWS_TOKENS || !table_fits(c->plan, op, out->cols))
     return op_refuse(c, "does not fit its table or output");
   if (op->in[0] != -1 && (!in || in->cols != out->cols || in->rows != out->rows))
@@ -128,9 +100,10 @@ static bool embed_check(const struct op_context *c, const struct op *op) {
   return isfinite(args->scale) || op_refuse(c, "has a scale that is not finite");
 }
 
-/* Columns of a linear's result. */
+/* Columns of a linear's result; of EXPERTS_EACH all of them, which its own check bounds. */
 static int linear_cols(const struct weight *w, const struct linear_args *args) {
-  return args->gated ? w->part[0].rows : w->rows;
+  int each = args->gated ? w->part[0].rows : w->rows;
+  return args->expert_mode == EXPERTS_EACH ? weight_experts(w) * each : each;
 }
 
 /* All columns of the result, or some of it for a linear without residual, which is of whole rows. */
@@ -156,18 +129,37 @@ static bool linear_columns_filled(const struct op_context *c, const struct op *o
   return left && right;
 }
 
+/* The input's and the output's columns. */
+static bool linear_shape_check(const struct op_context *c, const struct op *op, const struct weight *w) {
+  const struct linear_args *args = &op->args.linear;
+  const struct value *in = plan_value(c->plan, op->in[0]), *out = plan_value(c->plan, op->out);
+  if (args->expert_mode != EXPERTS_NONE || w->n_expert != 0 || op->in[2] != -1) {
+    const char *misfit = experts_misfit(c->plan, op, w);
+    if (misfit) return op_refuse(c, misfit);
+    if (linear_is_routed(args)) return true;
+  } else if (in->cols != w->cols || !linear_columns_fit(op, w, out)) {
+    return op_refuse(c, "does not fit its weight's shape");
+  }
+  return linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols) ||
+         op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
+}
+
+static bool linear_limit_valid(const struct linear_args *args) {
+  if (!args->gated) return args->limit == 0 && args->up_add == 0;
+  return isfinite(args->limit) && args->limit >= 0 && isfinite(args->up_add);
+}
+
 static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct linear_args *args = &op->args.linear;
   const struct weight *w = matrix_get(p, op->weight[0]);
-  const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
+  const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   if (!w || !in || !out || in->rows != out->rows || in == out) return op_refuse(c, "lacks a weight, input or output");
   if (args->gated > 1 || args->gated != w->interleaved) return op_refuse(c, "is gated without an interleaved weight");
-  if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
-  if (!linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols))
-    return op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
+  if (!linear_shape_check(c, op, w)) return false;
   bool layer = args->norm == NORM_LAYER, post_layer = args->post_norm == NORM_LAYER;
-  if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||
+  if (!expert_vector_fits(p, op->weight[1], w->rows, w->n_expert) ||
+      !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||
       !vector_fits(p, op->weight[3], (post_layer ? 2 : 1) * linear_cols(w, args)) || (layer && op->weight[2] == -1) ||
       (post_layer && op->weight[3] == -1))
     return op_refuse(c, "has a bias or norm of the wrong length");
@@ -175,20 +167,26 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
     return op_refuse(c, "multiplies without a factor, or after a norm");
   if (args->post_sum > 1 || (args->post_sum && (op->in[1] == -1 || args->post_norm == NORM_NONE)))
     return op_refuse(c, "norms a sum without a residual or a norm");
-  const struct value *residual = value_get(p, op->in[1]);
+  const struct value *residual = plan_value(p, op->in[1]);
   if (op->in[1] != -1 && (!residual || residual->cols != out->cols || residual->rows != out->rows))
     return op_refuse(c, "has a residual of another shape");
   if (args->norm > NORM_LAYER || args->post_norm > NORM_LAYER || args->act > ACT_TANH)
     return op_refuse(c, "has an unknown norm or activation");
   if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
+  if (!linear_limit_valid(args))
+    return op_refuse(c, "has a limit that is no such number, or one, or a sum with up, without a gate");
   return true;
+}
+
+static bool value_place_valid(int32_t in_key, int dim_k, int dim_v) {
+  return in_key == 0 || (in_key == 1 && dim_v <= dim_k && (dim_k - dim_v) % VALUE_UNIT == 0);
 }
 
 static bool attend_shape_valid(const struct attend_args *a) {
   return a->n_head >= 1 && a->n_head <= HEAD_COUNT_MAX && a->n_kv_head >= 1 && a->dim_k >= 1 &&
          a->dim_k <= HEAD_DIM_MAX && a->dim_v >= 1 && a->dim_v <= HEAD_DIM_MAX && a->n_head % a->n_kv_head == 0 &&
-         width_valid((int64_t)a->n_head * a->dim_k);
+         width_valid((int64_t)a->n_head * a->dim_k) && value_place_valid(a->value_in_key, a->dim_k, a->dim_v);
 }
 
 /* A decoder's attention has a group, of its shape; an encoder's has none. */
@@ -196,11 +194,11 @@ static bool attend_group_fits(const struct plan *p, const struct attend_args *a)
   if (a->local != 0 && (a->local != 1 || p->role != PLAN_VISION)) return false;
   if (a->near < 0 || a->near > LIMIT_MODEL_POSITIONS || (a->near > 0 && p->role != PLAN_ENCODER)) return false;
   if (a->causal != 0 && (a->causal != 1 || p->role != PLAN_ENCODER)) return false;
-  if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0;
+  if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0 && a->value_in_key == 0;
   if (a->group < 0 || a->group >= p->n_group) return false;
   const struct kv_group *g = plan_groups(p) + a->group;
-  return g->n_head == a->n_kv_head && g->dim_k == a->dim_k && g->dim_v == a->dim_v && a->layer >= 0 &&
-         a->layer < g->n_layer;
+  return g->n_head == a->n_kv_head && g->dim_k == a->dim_k && g->dim_v == a->dim_v &&
+         g->value_in_key == a->value_in_key && a->layer >= 0 && a->layer < g->n_layer;
 }
 
 /* Norms of q and k over a head: one for all heads, or one for each. */
@@ -222,9 +220,8 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct attend_args *a = &op->args.attend;
   if (!attend_shape_valid(a) || !attend_group_fits(p, a)) return op_refuse(c, "does not fit its KV group");
-  const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
-  int64_t q = (int64_t)a->n_head * a->dim_k, kv = (int64_t)a->n_kv_head * (a->dim_k + a->dim_v);
-  if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->rows != ROWS_TOKENS || in->cols != q + kv ||
+  const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
+  if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->rows != ROWS_TOKENS || in->cols != attend_cols(a) ||
       out->cols != (int64_t)a->n_head * a->dim_v)
     return op_refuse(c, "does not fit its input or output");
   if (!rope_valid(p, a)) return op_refuse(c, "has a rotary embedding out of range");
@@ -237,7 +234,7 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
 }
 
 static bool select_check(const struct op_context *c, const struct op *op) {
-  const struct value *in = value_get(c->plan, op->in[0]), *out = value_get(c->plan, op->out);
+  const struct value *in = plan_value(c->plan, op->in[0]), *out = plan_value(c->plan, op->out);
   const struct select_args *args = &op->args.select;
   bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS &&
               (args->mean ? out->cols == in->cols : out->cols % in->cols == 0);
@@ -248,26 +245,34 @@ static bool select_check(const struct op_context *c, const struct op *op) {
          op_refuse(c, "has a norm without its weight, or of another kind or length");
 }
 
+static bool route_check(const struct op_context *c, const struct op *op) {
+  const char *misfit = route_misfit(c->plan, op);
+  return !misfit || op_refuse(c, misfit);
+}
+
 static bool sample_check(const struct op_context *c, const struct op *op) {
-  const struct value *in = value_get(c->plan, op->in[0]);
+  const struct value *in = plan_value(c->plan, op->in[0]);
   bool fits = in && in->rows == ROWS_OUTPUTS && in->cols == c->plan->vocab && c->index == c->plan->n_op - 1;
   return fits || op_refuse(c, "is not the last op over one logit per vocabulary entry");
 }
 
 static bool op_check(const struct plan *plan, int index, struct error *error) {
   static bool (*const check[])(const struct op_context *, const struct op *) = {
-      [OP_EMBED] = embed_check,   [OP_LINEAR] = linear_check, [OP_ATTEND] = attend_check,
-      [OP_SELECT] = select_check, [OP_SAMPLE] = sample_check,
+      [OP_EMBED] = embed_check, [OP_LINEAR] = linear_check, [OP_ATTEND] = attend_check,
+      [OP_ROUTE] = route_check, [OP_SELECT] = select_check, [OP_SAMPLE] = sample_check,
   };
   struct op_context context = {plan, index, error};
   const struct op *op = plan_ops(plan) + index;
-  if (op->kind < 0 || op->kind > OP_SAMPLE) return op_refuse(&context, "is of a kind that this version does not know");
+  if (op->kind < 0 || op->kind >= OP_KINDS) return op_refuse(&context, "is of a kind that this version does not know");
+  const struct value *out = plan_value(plan, op->out);
+  if (out && out->n_expert && op->kind != OP_ROUTE && op->kind != OP_SAMPLE)
+    return op_refuse(&context, "writes numbers where a choice of experts belongs");
   return check[op->kind](&context, op);
 }
 
 static bool group_shape_valid(const struct kv_group *g) {
   return g->n_head >= 1 && g->n_head <= HEAD_COUNT_MAX && g->dim_k >= 1 && g->dim_k <= HEAD_DIM_MAX && g->dim_v >= 1 &&
-         g->dim_v <= HEAD_DIM_MAX;
+         g->dim_v <= HEAD_DIM_MAX && value_place_valid(g->value_in_key, g->dim_k, g->dim_v);
 }
 
 static bool sizes_check(const struct plan *p, struct error *error) {
@@ -286,6 +291,10 @@ bool plan_check(struct slice block, struct error *error) {
   for (int i = 0; i < p->n_value; i++)
     if (!width_valid(plan_values(p)[i].cols) || plan_values(p)[i].rows > ROWS_OUTPUTS)
       return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns.", i, plan_values(p)[i].cols);
+  for (int i = 0; i < p->n_value; i++)
+    if (!route_value_valid(p, plan_values(p) + i))
+      return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns, for a choice among %d experts.", i,
+                       plan_values(p)[i].cols, plan_values(p)[i].n_expert);
   for (int i = 0; i < p->n_group; i++) {
     const struct kv_group *g = plan_groups(p) + i;
     if (g->n_layer < 1 || g->n_layer > LIMIT_MODEL_LAYERS || g->window < 0 || !group_shape_valid(g))
@@ -294,7 +303,7 @@ bool plan_check(struct slice block, struct error *error) {
                        g->n_layer, g->n_head, g->dim_k, g->dim_v, g->window);
   }
   for (int i = 0; i < p->n_weight; i++)
-    if (!weight_check(p, i, error)) return false;
+    if (!plan_check_weight(p, i, error)) return false;
   for (int i = 0; i < p->n_op; i++)
     if (!op_check(p, i, error)) return false;
   return plan_check_role(p, error);

@@ -106,17 +106,18 @@ static bool run_advance(struct image_store *store, double us, bool *done, struct
   return backend->advance(engine->vision, &store->batch.batch, us, done, error);
 }
 
+void image_store_look(struct image_store *store, double granted_us, struct encoder_turn *turn) {
+  turn->tile_tokens = work_begin(store);
+  turn->due = store->run.n_tile > 0 || turn->tile_tokens > 0;
+  turn->runs = turn->due && encoder_pace_slice(&store->pace, granted_us) > 0;
+}
+
 bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error) {
   struct encoder_run *run = &store->run;
-  *turn = (struct encoder_turn){0};
-  int32_t each = work_begin(store);
-  if (run->n_tile == 0 && each == 0) return true;
   double slice_us = encoder_pace_slice(&store->pace, granted_us);
-  turn->due = true;
-  if (slice_us <= 0) return true;
   uint64_t start_us = clock_us();
   if (run->n_tile == 0 &&
-      !run_fill(store, encoder_pace_tokens(&store->pace, granted_us, store->engine->backend->advance, each,
+      !run_fill(store, encoder_pace_tokens(&store->pace, granted_us, store->engine->backend->advance, turn->tile_tokens,
                                            store->engine->vision_limits.tokens)))
     return true;
   if (!run_advance(store, slice_us, &turn->done, error) || (turn->done && !run_end(store, error))) return false;

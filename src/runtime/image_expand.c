@@ -46,6 +46,8 @@ static bool steps_check(const struct runtime *rt, const struct request *r, struc
 static bool prompt_set(struct runtime *rt, struct request *r, const struct token_list *list, struct error *error) {
   const struct image_layout *layout = &r->images.layout;
   int32_t count = (int32_t)list->count;
+  r->images.row = calloc((size_t)count + 1, sizeof *r->images.row);
+  if (!r->images.row) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %d tokens.", count);
   if (!steps_check(rt, r, error) || !runtime_answer_fit(rt, count, &r->max_tokens, r->n_beam, error) ||
       !request_set_tokens(r, list->ids, count, error))
     return false;
@@ -55,7 +57,7 @@ static bool prompt_set(struct runtime *rt, struct request *r, const struct token
     q->span = layout->span;
     q->n_image = layout->n_image;
     q->image = layout->image;
-    q->embed = layout->embed;
+    q->embed = r->images.row;
     q->unready = true;
   }
   request_table_recount(&rt->table, r, request_tokens(r, count));

@@ -5,8 +5,8 @@
 
 enum { ROOM_WAIT_NS = 100000000 };
 
-/* Of all images that are preprocessed: whoever begins behind LIMIT_PREPARED_BYTES has all it may have, alone. */
-static const size_t room_most = (size_t)LIMIT_PREPARED_BYTES + LIMIT_REQUEST_PIXEL_BYTES;
+/* Of all images that are preprocessed: whoever begins last has all it may have, alone. */
+static size_t room_most(const struct image_store *store) { return store->waiting_most + store->request_most; }
 
 /* --- turns -------------------------------------------------------------------------------------------------------- */
 
@@ -93,7 +93,7 @@ static void room_await(struct image_store *store) {
 bool image_store_wait(struct image_store *store, struct image_room *room, bool (*over)(const void *request),
                       const void *request) {
   pthread_mutex_lock(&store->lock);
-  while ((store->bytes > LIMIT_PREPARED_BYTES || store->bytes + room->wanted > room_most) && !store->stopping &&
+  while ((store->bytes > store->waiting_most || store->bytes + room->wanted > room_most(store)) && !store->stopping &&
          !over(request))
     room_await(store);
   bool goes_on = !store->stopping;
@@ -117,13 +117,13 @@ void image_store_leave_room(struct image_store *store, struct image_room *room) 
 
 bool image_room_take(struct image_store *store, struct image_room *room, size_t bytes, struct error *error) {
   size_t kept = room->kept < bytes ? room->kept : bytes, more = bytes - kept;
-  if (room->used + bytes > LIMIT_REQUEST_PIXEL_BYTES)
+  if (room->used + bytes > store->request_most)
     return error_set(error, ERROR_LIMIT,
-                     "The images take %zu MiB together once they are preprocessed, and a request's may take %d: send "
+                     "The images take %zu MiB together once they are preprocessed, and a request's may take %zu: send "
                      "fewer or smaller ones.",
-                     (room->used + bytes) >> 20, LIMIT_REQUEST_PIXEL_BYTES >> 20);
+                     (room->used + bytes) >> 20, store->request_most >> 20);
   pthread_mutex_lock(&store->lock);
-  room->full = store->bytes + more > room_most;
+  room->full = store->bytes + more > room_most(store);
   if (!room->full) store->bytes += more;
   pthread_mutex_unlock(&store->lock);
   if (room->full) {

@@ -31,10 +31,19 @@ static bool threads_start(struct image_store *store, int count, struct error *er
   return true;
 }
 
+static void locks_init(struct image_store *store) {
+  pthread_condattr_t monotonic;
+  pthread_mutex_init(&store->lock, NULL);
+  pthread_cond_init(&store->work, NULL);
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&store->room, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+}
+
 struct image_store *image_store_new(const struct image_store_options *options, struct error *error) {
   const struct loaded_engine *engine = options->engine;
   struct image_store *store = calloc(1, sizeof *store);
-  pthread_condattr_t monotonic;
   if (!store) {
     error_set(error, ERROR_MEMORY, "Out of memory for images.");
     return NULL;
@@ -46,12 +55,9 @@ struct image_store *image_store_new(const struct image_store_options *options, s
   store->config = keyed_hash(&store->key, options->preprocessor);
   store->prepare = options->prepare;
   store->user = options->user;
-  pthread_mutex_init(&store->lock, NULL);
-  pthread_cond_init(&store->work, NULL);
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init(&store->room, &monotonic);
-  pthread_condattr_destroy(&monotonic);
+  store->waiting_most = options->waiting_most;
+  store->request_most = options->request_most;
+  locks_init(store);
   store->run.tile = calloc((size_t)engine->vision_limits.seats, sizeof(struct stored_image *));
   if (!store->run.tile || !embed_pool_init(&store->pool, engine->limits.pool - (engine->own_row >= 0)))
     error_set(error, ERROR_MEMORY, "Out of memory for images.");
@@ -175,12 +181,13 @@ static struct stored_image *image_make(struct image_store *store, const struct i
 }
 
 struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
-                                      struct hash128 salt, struct image_room *room, struct error *error) {
+                                      struct hash128 salt, uint64_t until_us, struct image_room *room,
+                                      struct error *error) {
   struct image picture;
   if (!image_file_check(file, mime, error)) return NULL;
   struct hash128 hash = content_hash(store, file, salt);
   struct stored_image *image = image_find(store, hash);
-  if (image || !decode_pool_run(store->decoders, file, mime, &picture, error)) return image;
+  if (image || !decode_pool_run(store->decoders, file, mime, until_us, &picture, error)) return image;
   image = image_make(store, &picture, room, error);
   image_release(&picture);
   if (!image) return NULL;

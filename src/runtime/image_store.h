@@ -24,6 +24,8 @@ struct image_store_options {
   const struct loaded_engine *engine; /* borrowed, as what the form names */
   struct decode_pool *pool;           /* borrowed */
   int threads;                        /* that decode and preprocess: 1 to LIMIT_IMAGE_HELPERS */
+  size_t waiting_most, request_most; /* bytes of preprocessed images that wait to be encoded, beyond which no request is
+                                        begun; of a request's; all there are: both together */
   /* A request of the queue, in one of the threads: it is the caller's again when this returns. */
   void (*prepare)(void *user, void *request);
   void *user;
@@ -82,9 +84,11 @@ bool image_store_wait(struct image_store *store, struct image_room *room, bool (
 /* What it has not used. */
 void image_store_leave_room(struct image_store *store, struct image_room *room);
 
-/* A thread of the store: the image of these bytes, held, whoever else has sent it with this salt. NULL: a sentence. */
+/* A thread of the store: the image of these bytes, held, whoever else has sent it with this salt. NULL: a sentence;
+ * ERROR_TIMEOUT where it was not decoded until then. */
 struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
-                                      struct hash128 salt, struct image_room *room, struct error *error);
+                                      struct hash128 salt, uint64_t until_us, struct image_room *room,
+                                      struct error *error);
 void image_store_drop(struct image_store *store, struct stored_image *image);
 
 /* The step thread: the claim of a request whose images are held, and its end. */
@@ -95,16 +99,21 @@ struct embed_claim *image_store_stuck(struct image_store *store);
 bool image_store_moves(const struct image_store *store);
 void image_store_unclaim(struct image_store *store, struct embed_claim *claim);
 
-/* What became of the encoder's turn. */
+/* The encoder's turn. */
 struct encoder_turn {
-  bool due;        /* there are images to encode */
+  int32_t tile_tokens; /* of a tile of the first image that is due; 0: none is */
+  bool due;            /* there are images to encode, or a run goes on, */
+  bool runs;           /* for which there is time now */
+  /* what became of it */
   bool done;       /* a run has ended, */
   uint64_t run_us; /* which has taken so long in all */
   uint64_t us;     /* that it has run for; 0: it did not */
 };
 
-/* The step thread: a slice of a run of the encoder, where one is due, beside streams that leave so much of their step
- * (schedule_aside_us; negative: there are none). */
+/* The step thread: gives pages to those that wait, and says whether a slice of a run is due beside streams that leave
+ * so much of their step (schedule_aside_us; negative: there are none). */
+void image_store_look(struct image_store *store, double granted_us, struct encoder_turn *turn);
+/* The same slice, where one runs; no step is out, whose time would be taken for the encoder's. */
 bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error);
 
 /* The step thread: the engine has stopped, and with it the run; whoever waits for the room of its images has it. */

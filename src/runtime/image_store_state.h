@@ -28,6 +28,7 @@ struct image_store {
   struct hash128 config; /* of the preprocessor's text */
   void (*prepare)(void *user, void *request);
   void *user;
+  size_t waiting_most, request_most;
   int n_thread;
   pthread_t thread[LIMIT_IMAGE_HELPERS];
 

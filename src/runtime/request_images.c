@@ -21,6 +21,8 @@ bool images_start(struct runtime *rt, const struct runtime_options *options, str
                                       .engine = rt->engine,
                                       .pool = options->decoders,
                                       .threads = options->image_threads,
+                                      .waiting_most = options->image_bytes,
+                                      .request_most = options->image_request_bytes,
                                       .prepare = request_ready_for_step,
                                       .user = rt};
   rt->images_most = options->images_most;
@@ -38,19 +40,12 @@ bool images_count_check(const struct runtime *rt, int64_t count, struct error *e
                    (long long)count, rt->images_most);
 }
 
-void request_images_drop(struct request_images *images) {
-  if (!images->store) return;
-  image_store_unclaim(images->store, &images->claim);
-  for (int32_t i = 0; i < images->claim.n_entry; i++)
-    image_store_drop(images->store, (struct stored_image *)(void *)images->claim.entry[i]);
-  images->claim.n_entry = 0;
-}
-
 void request_images_release(struct request_images *images) {
   request_images_drop(images);
   request_images_forget(images);
   chat_text_release(&images->text);
-  free(images->claim.entry);
+  free(images->entry);
+  free(images->row);
   image_layout_release(&images->layout);
 }
 
@@ -61,11 +56,13 @@ static bool image_blame(int32_t index, int32_t n, struct error *error) {
   return n > 1 ? error_prefix(error, "Image %d of %d: ", index + 1, n) : false;
 }
 
-static struct stored_image *source_take(struct image_store *store, const struct image_source *source,
-                                        struct hash128 salt, struct image_room *room, struct error *error) {
+static struct stored_image *source_take(struct request *r, const struct image_source *source, struct image_room *room,
+                                        struct error *error) {
+  struct image_store *store = r->images.store;
+  struct hash128 salt = r->generation[0].sequence.salt;
   struct buffer file;
   struct slice mime;
-  if (!source->text) return image_store_take(store, source->data, source->mime, salt, room, error);
+  if (!source->text) return image_store_take(store, source->data, source->mime, salt, r->deadline_us, room, error);
   if (image_source_is_address(source->data)) {
     error_set(error, ERROR_UNSUPPORTED,
               "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
@@ -73,9 +70,10 @@ static struct stored_image *source_take(struct image_store *store, const struct 
     return NULL;
   }
   buffer_init(&file, LIMIT_IMAGE_BYTES + 1);
-  struct stored_image *image = data_url_decode(source->data, &mime, &file, error)
-                                   ? image_store_take(store, buffer_slice(&file), mime, salt, room, error)
-                                   : NULL;
+  struct stored_image *image =
+      data_url_decode(source->data, &mime, &file, error)
+          ? image_store_take(store, buffer_slice(&file), mime, salt, r->deadline_us, room, error)
+          : NULL;
   buffer_release(&file);
   return image;
 }
@@ -105,13 +103,14 @@ static bool take_ends(const struct request *r, struct error *error) {
 static bool images_take(struct request *r, int32_t most, struct image_room *room, struct error *error) {
   int64_t rows = 0;
   struct request_images *images = &r->images;
-  if (!images->claim.entry) images->claim.entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
-  if (!images->claim.entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
+  if (!images->entry) images->entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
+  if (!images->entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
+  images->claim.entry = images->entry;
+  images->n_skipped = 0;
   for (int32_t i = 0; i < images->n; i++) {
     if (take_ends(r, error)) return false;
-    struct stored_image *image =
-        source_take(images->store, &images->source[i], r->generation[0].sequence.salt, room, error);
-    if (!image) return image_blame(i, images->n, error);
+    struct stored_image *image = source_take(r, &images->source[i], room, error);
+    if (!image) return error->code == ERROR_TIMEOUT && take_ends(r, error) ? false : image_blame(i, images->n, error);
     images->claim.entry[images->claim.n_entry++] = &image->entry;
     rows += image->shape.marks;
     if (!sizes_check(images, error)) return false;
@@ -150,18 +149,22 @@ static bool request_prepare(struct runtime *rt, struct request *r, struct error 
   return taken;
 }
 
-static void request_ready_for_step(void *runtime, void *request) {
-  struct runtime *rt = runtime;
-  struct request *r = request;
+/* Its images, and the tokens that they become. */
+static void images_prepare(struct runtime *rt, struct request *r) {
   struct error error = {0};
   if (!(request_prepare(rt, r, &error) && (r->images.layout.embed || request_images_expand(rt, r, &error)))) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
     r->error = error;
   }
-  if (!r->images.layout.embed)
-    request_images_forget(&r->images); /* or when its rows are there: it may be prepared once more */
+  if (!r->images.layout.embed) request_images_forget(&r->images); /* or later: it may be prepared once more */
   chat_text_release(&r->images.text);
   r->images.prepare_us = clock_us() - r->images.prepare_us; /* since there was room */
+}
+
+static void request_ready_for_step(void *runtime, void *request) {
+  struct runtime *rt = runtime;
+  struct request *r = request;
+  if ((!r->prompt || request_tokenize(rt, r)) && r->images.n > 0) images_prepare(rt, r);
   mailbox_put(&rt->to_step, &r->letter);
 }
 
@@ -178,81 +181,6 @@ static void request_leave(void *runtime, void *request) {
   request_images_forget(&r->images);
   chat_text_release(&r->images.text);
   mailbox_put(&rt->to_step, &r->letter);
-}
-
-/* --- the step thread ---------------------------------------------------------------------------------------------- */
-
-/* Rows of images become rows of the pool. */
-static void embeds_settle(struct request_images *images, int32_t own_row) {
-  for (int32_t i = 0; i < images->n; i++) {
-    const struct sequence_span *span = &images->layout.span[i];
-    int32_t *embed = images->layout.embed + span->first;
-    for (int32_t k = 0; k < span->count; k++)
-      if (embed[k] != EMBED_NONE)
-        embed[k] = embed[k] == EMBED_OWN ? own_row : embed_row(images->claim.entry[i], embed[k]);
-  }
-}
-
-static bool images_are_ready(const struct embed_claim *claim) {
-  bool ready = claim->placed;
-  for (int32_t i = 0; ready && i < claim->n_entry; i++) ready = claim->entry[i]->state == EMBED_READY;
-  return ready;
-}
-
-/* It has ended, and no step names its rows: whoever does not read his answer to the end keeps none from others. */
-static bool rows_unwanted(const struct request *r) {
-  bool scheduled = !request_ended(r);
-  for (int i = 0; i < r->n_generation && !scheduled; i++) scheduled = r->generation[i].scheduled;
-  return !scheduled;
-}
-
-bool request_images_review(struct runtime *rt, struct request *r) {
-  struct request_images *images = &r->images;
-  if (images->claim.n_entry > 0 && rows_unwanted(r)) request_images_drop(images);
-  if (images->n == 0 || images->ready || r->error.code || request_ended(r)) return true;
-  if (images->again) return !image_store_moves(images->store) || !request_retreat(rt, r);
-  if (!images->claimed) {
-    images->claimed = true;
-    images->claim.owner = r;
-    images->claim.priority = r->generation[0].sequence.priority;
-    images->claim.tenant = r->generation[0].sequence.tenant;
-    image_store_claim(images->store, &images->claim);
-    runtime_metrics_images(&rt->metrics, images);
-  }
-  if (!images_are_ready(&images->claim)) return true;
-  embeds_settle(images, rt->engine->own_row);
-  images->ready = true;
-  request_images_forget(images);
-  request_settle(rt, r);
-  return true;
-}
-
-/* Requests that wait hold what they have found in the pool. Where that leaves nobody enough, the last lets go of it,
- * and has its images prepared again once others go on. */
-static bool stuck_resolve(struct runtime *rt) {
-  struct embed_claim *claim = image_store_stuck(rt->images);
-  if (!claim) return false;
-  struct request *r = claim->owner;
-  request_images_drop(&r->images);
-  r->images.again = true;
-  return true;
-}
-
-bool images_turn(struct runtime *rt, bool *due, struct error *error) {
-  struct encoder_turn turn = {0};
-  *due = false;
-  if (!rt->images) return true;
-  double granted_us = rt->streams ? schedule_aside_us(rt->schedule) : -1;
-  do {
-    if (!image_store_run(rt->images, granted_us, &turn, error)) return false;
-  } while (!turn.due && stuck_resolve(rt));
-  *due = turn.due;
-  if (turn.us) {
-    atomic_store(&rt->progress_us, clock_us());
-    schedule_aside(rt->schedule, (double)turn.us);
-  }
-  if (turn.done) runtime_metrics_encoder(&rt->metrics, turn.run_us);
-  return true;
 }
 
 void images_review(struct runtime *rt) {

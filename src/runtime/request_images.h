@@ -16,15 +16,19 @@ struct image_source {
 struct request_images {
   struct image_store *store; /* borrowed; NULL while there are none */
   int32_t n;
-  struct image_source *source;  /* [n] owned, with their bytes; NULL once encoded */
+  struct image_source *source;  /* [n] owned, with their bytes; NULL once they are not needed any more */
   struct image_source *fetched; /* [n_fetched] owned: of a conversation, those from n_placed on have no place yet */
   int32_t n_fetched, n_placed;
   struct chat_text text;      /* the prompt, with a place for each image, between the worker and the store */
   bool raw;                   /* of no conversation: the tokenizer puts its own tokens around it */
-  struct embed_claim claim;   /* of the images, as embed_entry; held */
-  struct image_layout layout; /* once the prompt's tokens are known; embed: rows of images, then of the pool */
+  struct embed_entry **entry; /* [n] owned */
+  int32_t n_skipped;          /* the first of them, whose tokens were all in the cache */
+  struct embed_claim claim;   /* of the others, in entry; held */
+  struct image_layout layout; /* once the prompt's tokens are known */
+  int32_t *row;               /* [tokens of the prompt] owned: of the pool, which its sequences name */
   uint64_t prepare_us;        /* that decoding and preprocessing took */
   bool claimed, ready, again; /* again: it holds none any more, and is to have them prepared once more */
+  bool whole;                 /* none is skipped: what was found of its prompt had gone when it was to start */
 };
 
 struct runtime;

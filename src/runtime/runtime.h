@@ -27,12 +27,13 @@ struct runtime_options {
   const char *adapter_folder; /* of adapters by name, for the slots that the engine has; NULL: none are asked for */
   int32_t adapters_held;      /* in the host's memory */
   uint64_t adapter_bytes;     /* of all of them */
-  const struct image_form *image_form; /* what the model makes of images; NULL: none are taken, *images_problem */
-  const struct error *images_problem;  /* borrowed */
-  struct decode_pool *decoders;        /* borrowed */
-  int image_threads;                   /* that wait for those */
-  int32_t images_most;                 /* of one prompt */
-  uint64_t stall_us;                   /* work that waits so long without a step ending makes the engine unhealthy */
+  const struct image_form *image_form;     /* what the model makes of images; NULL: none are taken, *images_problem */
+  const struct error *images_problem;      /* borrowed */
+  struct decode_pool *decoders;            /* borrowed */
+  int image_threads;                       /* that wait for those */
+  int32_t images_most;                     /* of one prompt */
+  size_t image_bytes, image_request_bytes; /* waiting_most and request_most of image_store_options */
+  uint64_t stall_us; /* work that waits so long without a step ending makes the engine unhealthy */
 };
 
 struct runtime *runtime_new(const struct runtime_options *options, struct error *error);

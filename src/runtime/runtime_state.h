@@ -61,6 +61,13 @@ void request_settle(struct runtime *runtime, struct request *request);
 /* The step thread: a request that waits has its images prepared once more; false: it has failed. */
 bool request_retreat(struct runtime *runtime, struct request *request);
 
+/* Its prompt's tokens, or with images its text; the worker, or a thread of the store where the prompt is still as it
+ * was sent. False: it is not to go on, and error says why if it is its own fault. */
+bool request_tokenize(struct runtime *runtime, struct request *request);
+
+/* The step thread: waits for the steps that are out, and tells what they have brought. */
+bool steps_collect(struct runtime *runtime, struct error *error);
+
 void *step_thread(void *runtime);
 void *worker_thread(void *runtime);
 void *watch_thread(void *runtime);

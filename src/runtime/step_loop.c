@@ -63,8 +63,9 @@ static void request_start(struct runtime *rt, struct request *r) {
   }
   if (atomic_load(&r->place) == REQUEST_SHED) return; /* and live_review says so */
   for (int i = 0; i < r->n_generation; i++) {
-    detokenizer_init(&r->generation[i].detokenizer, rt->tokenizer, r->detokenize);
-    r->generation[i].scheduled = true;
+    struct generation *g = &r->generation[i];
+    if (g->sequence.n_before == 0) detokenizer_init(&g->detokenizer, rt->tokenizer, r->detokenize);
+    g->scheduled = true;
   }
   schedule_add(rt->schedule, &r->generation[0].sequence, clock_us());
 }
@@ -87,10 +88,14 @@ void request_settle(struct runtime *rt, struct request *r) {
 
 bool request_retreat(struct runtime *rt, struct request *r) {
   struct error error;
-  r->images.claimed = r->images.again = false;
-  for (int i = 0; i < r->n_generation; i++)
-    if (r->generation[i].scheduled)
-      r->generation[i].scheduled = !schedule_remove(rt->schedule, &r->generation[i].sequence);
+  r->images.claimed = r->images.ready = r->images.again = false;
+  for (int i = 0; i < r->n_generation; i++) {
+    struct generation *g = &r->generation[i];
+    if (!g->scheduled) continue;
+    g->sequence.n_before = g->sequence.n_token - g->sequence.n_prompt;
+    g->sequence.unready = true;
+    g->scheduled = !schedule_remove(rt->schedule, &g->sequence);
+  }
   live_remove(rt, r);
   atomic_fetch_add(&rt->metrics.arriving, 1);
   if (image_store_queue(rt->images, r, request_image_turn(r), &error)) return true;
@@ -207,6 +212,12 @@ static bool oldest_collect(struct runtime *rt, struct error *error) {
   schedule_done(rt->schedule, &result, now, &events);
   metrics_update(rt); /* before the events are told: who has read an answer finds it counted */
   events_tell(rt, &events, now);
+  return true;
+}
+
+bool steps_collect(struct runtime *rt, struct error *error) {
+  while (rt->n_step_out > 0)
+    if (!oldest_collect(rt, error)) return false;
   return true;
 }
 

@@ -93,7 +93,13 @@ static bool request_is_unfit(const struct runtime *rt, const struct request *r, 
   return (!r->chat || rt->chat) && (code == ERROR_LIMIT || code == ERROR_INVALID || code == ERROR_UNSUPPORTED);
 }
 
-static bool request_prepare(struct runtime *rt, struct request *r, struct error *error) {
+/* A conversation that is large for its images' sake takes long to read: a thread of the store does, beside which others
+ * get their tokens. */
+static bool conversation_is_large(const struct runtime *rt, const struct request *r) {
+  return r->chat && rt->images && r->prompt_size > LIMIT_BODY_BYTES;
+}
+
+static bool prompt_prepare(struct runtime *rt, struct request *r, struct error *error) {
   struct token_list list;
   token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
   bool ready = prompt_tokenize(rt, r, &list, error);
@@ -108,6 +114,26 @@ static bool request_prepare(struct runtime *rt, struct request *r, struct error 
   return ready;
 }
 
+bool request_tokenize(struct runtime *rt, struct request *r) {
+  struct error error = {0};
+  bool wanted = !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
+  bool ready = wanted && prompt_prepare(rt, r, &error);
+  if (error.code) {
+    r->unfit = request_is_unfit(rt, r, error.code);
+    r->error = error;
+  }
+  return ready;
+}
+
+/* To the store where it has images, or may have; otherwise to the step thread. */
+static void request_pass(struct runtime *rt, struct request *r) {
+  bool large = conversation_is_large(rt, r);
+  if ((large || request_tokenize(rt, r)) && (large || r->images.n > 0) &&
+      image_store_queue(rt->images, r, request_image_turn(r), &r->error))
+    return; /* it goes on from there */
+  mailbox_put(&rt->to_step, &r->letter);
+}
+
 void *worker_thread(void *argument) {
   struct runtime *rt = argument;
   for (;;) {
@@ -116,16 +142,7 @@ void *worker_thread(void *argument) {
     while (letter) {
       struct request *r = (struct request *)(void *)letter;
       letter = letter->next;
-      struct error error = {0};
-      bool wanted = !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
-      bool ready = wanted && request_prepare(rt, r, &error);
-      if (ready && r->images.n > 0 && image_store_queue(rt->images, r, request_image_turn(r), &error))
-        continue; /* it goes on from there */
-      if (error.code) {
-        r->unfit = request_is_unfit(rt, r, error.code);
-        r->error = error;
-      }
-      mailbox_put(&rt->to_step, &r->letter);
+      request_pass(rt, r);
     }
     if (last) return NULL;
     mailbox_wait(&rt->to_worker, WORKER_WAIT_MS);

@@ -145,6 +145,13 @@ static bool seats_free(struct schedule *s, const struct sequence *q) {
   return true;
 }
 
+/* Rows that it would need are not there, and its owner gets them: then it comes anew. */
+static bool turns_out_blind(const struct schedule *s, struct sequence *q, const struct prefix_match *match) {
+  q->blind = (int64_t)match->n_block * s->limits.block_size < q->n_blind;
+  if (q->blind) q->unready = true;
+  return q->blind;
+}
+
 struct sequence *admission_next(struct schedule *s, uint64_t now_us) {
   if (s->waiting.count == 0) s->batch_left = 0;
   if (s->waiting.count == 0 || s->n_retreating > 0) return NULL;
@@ -157,6 +164,7 @@ struct sequence *admission_next(struct schedule *s, uint64_t now_us) {
       q->passed_step = s->n_formed;
       continue;
     }
+    if (turns_out_blind(s, q, &match)) continue;
     if (room_for(s, q, &match)) {
       admit(s, q, &match, now_us);
       return q;

@@ -76,21 +76,38 @@ static bool block_coming(const struct schedule *s, const struct sequence *q, con
   return false;
 }
 
+/* The next block of a prompt of which the match has the first ones; NO_BLOCK: it is not there, or the prompt's last,
+ * which is always computed. Its hash goes into the match. */
+static uint32_t block_find(const struct schedule *s, const struct sequence *q, struct prefix_match *match) {
+  if ((int64_t)(match->n_block + 1) * s->limits.block_size > q->n_token - 1) return NO_BLOCK;
+  struct hash128 hash = block_hash(s, q, match->hash, match->n_block);
+  uint32_t block = kv_blocks_find(&s->blocks, hash);
+  if (block == NO_BLOCK) return block;
+  match->hash = hash;
+  match->n_block++;
+  return block;
+}
+
+/* What is not computed has no scores. */
+static bool is_unscored(const struct sequence *q) { return q->scores_prompt && q->n_scored < q->n_prompt - 1; }
+
 struct prefix_match prefix_find(const struct schedule *s, const struct sequence *q, uint32_t *table) {
   struct prefix_match match = {.hash = q->root};
-  bool unscored = q->scores_prompt && q->n_scored < q->n_prompt - 1; /* what is not computed has no scores */
-  if (!s->reuse || unscored) return match;
-  uint32_t most = (uint32_t)((q->n_token - 1) / s->limits.block_size); /* the last token is always computed */
-  while (match.n_block < most) {
-    struct hash128 hash = block_hash(s, q, match.hash, match.n_block);
-    uint32_t block = kv_blocks_find(&s->blocks, hash);
-    if (block == NO_BLOCK) break;
+  if (!s->reuse || is_unscored(q)) return match;
+  for (uint32_t block; (block = block_find(s, q, &match)) != NO_BLOCK;) {
     match.n_idle += s->blocks.holders[block] == 0;
-    match.hash = hash;
-    table[match.n_block++] = block;
+    table[match.n_block - 1] = block;
   }
+  uint32_t most = (uint32_t)((q->n_token - 1) / s->limits.block_size);
   match.coming = match.n_block < most && block_coming(s, q, &match, table);
   return match;
+}
+
+int32_t schedule_found(const struct schedule *s, const struct sequence *q) {
+  struct prefix_match match = {.hash = root_of(s, q)};
+  if (!s->reuse || is_unscored(q)) return 0;
+  while (block_find(s, q, &match) != NO_BLOCK) continue;
+  return (int32_t)match.n_block * s->limits.block_size;
 }
 
 void prefix_publish(struct schedule *s, struct sequence *q, int32_t length) {

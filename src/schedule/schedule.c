@@ -104,11 +104,13 @@ static void sequence_enter(struct schedule *s, struct sequence *q, enum sequence
   q->state = state;
   q->arrival = s->n_arrival;
   q->arrived_us = now_us;
-  q->n_token = q->n_prompt;
-  q->length = q->reached = q->n_cached = q->n_step = q->n_out = q->n_scored = q->n_preempted = 0;
-  q->started_us = 0;
+  q->n_token = q->n_prompt + q->n_before;
+  q->returning = q->n_before > 0;
+  if (!q->returning) q->started_us = 0;
+  if (!q->returning) q->reached = q->n_cached = q->n_scored = q->n_preempted = 0;
+  q->length = q->n_step = q->n_out = 0;
   q->n_block = q->n_findable = 0;
-  q->paused = q->leaving = q->retreating = q->returning = q->held = q->chained = q->claims = false;
+  q->paused = q->leaving = q->retreating = q->blind = q->held = q->chained = q->claims = false;
   q->paused_step = q->passed_step = 0;
   q->ahead = 0;
   q->hopeless = false;

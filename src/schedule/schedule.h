@@ -83,6 +83,9 @@ struct sequence {
   const struct sequence_span *span; /* [n_span] ascending, of the prompt: blocks are shared where they are equal too */
   const int32_t *embed; /* [n_prompt] rows of the embedding pool, −1: the token; to be filled before schedule_ready, and
                            theirs until the sequence is out. NULL: none */
+  int32_t n_blind;      /* its first tokens, whose rows are not there: they must be found in the cache. Set before
+                           schedule_ready, or when they have all been computed */
+  int32_t n_before;     /* generated tokens that it has behind its prompt: it was out and goes on */
   int32_t n_image;
   const struct image_span *image; /* [n_image] ascending, of a decoder with `mutual` or `axes`: where its tokens are,
                                      and which see each other; with `mutual` no span is the end of the prompt, nor has
@@ -107,6 +110,7 @@ struct sequence {
   bool leaving;                     /* removed while part of a step */
   bool retreating;                  /* preempted while part of a step */
   bool returning;                   /* has been preempted before: waits for more room than a new one */
+  bool blind;                       /* not all of n_blind was found: it waits unready, to be removed and added anew */
   bool chained;                     /* all its full blocks so far are findable */
   bool held;                        /* a beam that has nothing to continue yet */
   bool claims;                      /* slots for adapters that are not there, and keeps those that are */
@@ -196,6 +200,10 @@ void schedule_fork(struct schedule *schedule, struct sequence *to, const struct 
 
 /* A sequence that was added unready, with its siblings, has its adapters and its rows now. */
 void schedule_ready(struct schedule *schedule, struct sequence *sequence);
+
+/* How many tokens of one that is unready for want of rows alone would be found in the cache now. They may be gone when
+ * it starts. */
+int32_t schedule_found(const struct schedule *schedule, const struct sequence *sequence);
 
 /* Nobody runs or waits, and what is in the slots is no longer known. */
 void schedule_slots_forget(struct schedule *s);

@@ -2,8 +2,7 @@
 #include "server/generate.h"
 
 #include "server/answer.h"
-#include "server/generate_request.h"
-#include "server/media_job.h"
+#include "server/body_job.h"
 #include "server/reply.h"
 #include "server/request_log.h"
 #include "server/server_loop.h"
@@ -11,8 +10,6 @@
 
 #include <stdio.h>
 #include <time.h>
-
-enum { COMPLETION_MAX_TOKENS = 16 };
 
 /* A request that is being handled, and the engine that it is for. */
 struct work {
@@ -188,52 +185,56 @@ static void submit(const struct work *work, struct generate_request *wanted) {
     reply_engine_error(request, refusal.code, refusal.text);
 }
 
-static spate_request defaults_of(const struct served_engine *served, enum request_kind kind) {
-  spate_request defaults;
-  spate_request_init(served->engine, &defaults);
-  if (kind == REQUEST_COMPLETION && defaults.max_tokens > COMPLETION_MAX_TOKENS)
-    defaults.max_tokens = COMPLETION_MAX_TOKENS;
-  if (kind == REQUEST_CHAT) defaults.max_tokens = served->info.max_seq_len; /* what the prompt leaves of it */
-  return defaults;
+static void fetched_handle(struct server *server, struct http_request *request, struct media_job *media);
+
+/* What has been read goes to the engine, or waits for its images. Takes over what the task has. */
+static void read_handle(struct server *server, struct http_request *request, struct body_job_task *task,
+                        struct generate_request *wanted, bool read, const struct error *error) {
+  struct work work = {server, request, server_loop_engine(request)};
+  if (!read) {
+    reply_field_error(request, 400, wanted->param, error->text);
+  } else if (!task->media && media_job_needed(server, wanted)) {
+    media_job_begin(server, request, wanted, &task->body, fetched_handle);
+    return;
+  } else if (!task->media || media_job_place(task->media, wanted)) {
+    submit(&work, wanted);
+  } else {
+    reply_engine_error(request, SPATE_MEMORY, "Out of memory for a request.");
+  }
+  body_job_drop(task);
 }
 
-/* The body, or the query of a GET. */
-static bool wanted_read(const struct work *work, enum request_kind kind, struct slice body,
-                        struct generate_request *wanted, struct error *error) {
-  const struct http_head *head = &work->request->head;
-  spate_request defaults = defaults_of(work->served, kind);
-  return slice_is(head->method, "GET") ? generate_request_read_query(wanted, &defaults, head->query, error)
-                                       : generate_request_read_body(wanted, kind, &defaults, body, error);
+/* The body, or the query of a GET; a large body beside the loop. */
+static void task_handle(struct server *server, struct http_request *request, struct body_job_task *task) {
+  const struct http_head *head = &request->head;
+  const struct served_engine *served = server_loop_engine(request);
+  struct slice body = body_job_bytes(task);
+  struct generate_request wanted;
+  struct error error;
+  if (!served) {
+    body_job_drop(task);
+  } else if (body_is_large(body)) {
+    body_job_begin(server, request, task);
+  } else {
+    spate_request defaults = body_job_defaults(served, task->kind);
+    bool read = slice_is(head->method, "GET")
+                    ? generate_request_read_query(&wanted, &defaults, head->query, &error)
+                    : generate_request_read_body(&wanted, task->kind, &defaults, body, &error);
+    read_handle(server, request, task, &wanted, read, &error);
+    generate_request_release(&wanted);
+  }
 }
 
 /* Once more from the start: the engine may be another one by now. */
-static void fetched_handle(struct server *server, struct http_request *request, enum request_kind kind,
-                           struct slice body, const struct media_fetch *fetch) {
-  struct work work = {server, request, server_loop_engine(request)};
-  struct generate_request wanted;
-  struct error error;
-  if (!work.served) return;
-  if (!wanted_read(&work, kind, body, &wanted, &error))
-    reply_field_error(request, 400, wanted.param, error.text);
-  else if (media_job_place(fetch, &wanted))
-    submit(&work, &wanted);
-  else
-    reply_engine_error(request, SPATE_MEMORY, "Out of memory for a request.");
-  generate_request_release(&wanted);
+static void fetched_handle(struct server *server, struct http_request *request, struct media_job *media) {
+  struct body_job_task task = {.kind = media_job_kind(media), .media = media, .go_on = read_handle};
+  task_handle(server, request, &task);
 }
 
 static void request_handle(struct server *server, struct http_request *request, enum request_kind kind) {
-  struct work work = {server, request, server_loop_engine(request)};
-  struct generate_request wanted;
-  struct error error;
-  if (!work.served) return;
-  if (!wanted_read(&work, kind, request->body, &wanted, &error))
-    reply_field_error(request, 400, wanted.param, error.text);
-  else if (media_job_needed(server, &wanted))
-    media_job_begin(server, request, &wanted, fetched_handle);
-  else
-    submit(&work, &wanted);
-  generate_request_release(&wanted);
+  struct body_job_task task = {.kind = kind, .go_on = read_handle};
+  http_body_take(request, &task.body);
+  task_handle(server, request, &task);
 }
 
 void completion_handle(struct server *server, struct http_request *request) {

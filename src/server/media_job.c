@@ -13,9 +13,10 @@ struct media_job {
   struct server *server;
   uint64_t http_id;
   enum request_kind kind;
+  int loop, tenant;
   media_continue go_on;
   struct media_fetch fetch;
-  struct buffer body;
+  struct http_body body; /* counted in media_bytes */
   struct error error;
   struct media_job **place, *next; /* in the server's list */
 };
@@ -36,20 +37,17 @@ static struct slice part_url(const json_t *part) {
 
 struct addresses {
   struct slice text[LIMIT_REQUEST_IMAGES];
-  int n, n_more; /* n_more: that there is no room for */
+  int n, n_image; /* n_image: those that were sent as they are included; more than there is room for are too many */
 };
 
 static void address_add(struct addresses *found, struct slice text) {
-  if (!media_is_address(text)) return;
-  if (found->n < LIMIT_REQUEST_IMAGES)
-    found->text[found->n++] = text;
-  else
-    found->n_more++;
+  found->n_image += text.size > 0;
+  if (media_is_address(text) && found->n < LIMIT_REQUEST_IMAGES) found->text[found->n++] = text;
 }
 
 static void addresses_find(const struct generate_request *wanted, struct addresses *found) {
   const json_t *messages = wanted->kind == REQUEST_CHAT ? json_object_get(wanted->json, "messages") : NULL;
-  found->n = found->n_more = 0;
+  found->n = found->n_image = 0;
   for (int i = 0; i < wanted->engine.n_images; i++)
     address_add(found, slice_make(wanted->engine.images[i].data, wanted->engine.images[i].size));
   for (size_t i = 0; i < json_array_size(messages); i++) {
@@ -85,7 +83,8 @@ static void timeout_shorten(const struct media_fetch *fetch, spate_request *engi
   if (engine->timeout_s > 0) engine->timeout_s = (float)(left > 1e-3 ? left : 1e-3);
 }
 
-bool media_job_place(const struct media_fetch *fetch, struct generate_request *wanted) {
+bool media_job_place(const struct media_job *job, struct generate_request *wanted) {
+  const struct media_fetch *fetch = &job->fetch;
   bool chat = wanted->kind == REQUEST_CHAT;
   int n = chat ? fetch->n : wanted->engine.n_images;
   spate_image *images = arena_array(&wanted->lists, (size_t)n, sizeof *images);
@@ -133,10 +132,21 @@ static const char *field_of(enum request_kind kind) { return kind == REQUEST_CHA
 
 static void job_free(struct media_job *job) {
   media_fetch_release(&job->fetch);
-  atomic_fetch_sub(&job->server->media_bytes, job->body.size);
-  buffer_release(&job->body);
+  atomic_fetch_sub(&job->server->media_bytes, job->body.bytes.size);
+  http_body_release(&job->body);
   free(job->fetch.image);
   free(job);
+}
+
+struct slice media_job_body(const struct media_job *job) {
+  return buffer_slice(&job->body.bytes);
+}
+
+enum request_kind media_job_kind(const struct media_job *job) { return job->kind; }
+
+void media_job_end(struct media_job *job) {
+  job_leave(job); /* last: a server that ends waits for what runs */
+  job_free(job);
 }
 
 static void job_work(void *argument) {
@@ -162,20 +172,17 @@ static void job_done(struct http_loop *loop, void *argument) {
     error_set(&job->error, ERROR_CANCELLED, "The request was cancelled.");
   bool fetched = job->error.code == ERROR_NONE;
   http_metrics_fetched(&job->server->metrics, fetched, job->fetch.n);
-  if (request && fetched)
-    job->go_on(job->server, request, job->kind, buffer_slice(&job->body), &job->fetch);
-  else if (request)
-    refusal_tell(job, request);
-  job_leave(job); /* last: a server that ends waits for what runs */
-  job_free(job);
+  if (request && fetched) {
+    job->go_on(job->server, request, job);
+    return;
+  }
+  if (request) refusal_tell(job, request);
+  media_job_end(job);
 }
 
 /* Reads the addresses; false with a sentence. */
 static bool addresses_read(struct media_job *job, const struct addresses *found) {
   struct media_fetch *fetch = &job->fetch;
-  if (found->n_more > 0)
-    return error_set(&job->error, ERROR_LIMIT, "%d images were sent, expected at most %d.", found->n + found->n_more,
-                     LIMIT_REQUEST_IMAGES);
   for (int i = 0; i < found->n; i++) {
     fetch->failed = i;
     if (!media_rules_check(fetch->rules, found->text[i], &fetch->image[i].url, &job->error)) return false;
@@ -195,48 +202,74 @@ static struct media_job *job_new(struct server *server, const struct http_reques
   job->server = server;
   job->http_id = request->id;
   job->kind = wanted->kind;
+  job->loop = server_loop_index(request->loop);
+  job->tenant = access_check(&server->access, http_request_header(request, "authorization"));
   job->fetch = (struct media_fetch){
       .rules = server->media, .image = images, .n = found->n, .failed = -1, .bytes_of_all = &server->media_bytes};
   job->fetch.begun_us = clock_us();
   job->fetch.timeout_s = wanted->engine.timeout_s;
-  buffer_init(&job->body, LIMIT_IMAGE_BODY_BYTES);
-  buffer_append(&job->body, request->body.data, request->body.size);
-  atomic_fetch_add(&server->media_bytes, job->body.size);
-  if (!job->body.failed) return job;
-  job_free(job);
-  return NULL;
+  return job;
+}
+
+/* It may take long, and the room of bodies that arrive is wanted: this one counts among what is fetched. */
+static void body_keep(struct media_job *job, struct http_body *body) {
+  job->body = *body;
+  *body = (struct http_body){0};
+  http_body_discount(&job->body);
+  atomic_fetch_add(&job->server->media_bytes, job->body.bytes.size);
+}
+
+/* Of a loop's places a tenant has no more than it leaves to others, where there are others (Choudhury and Hahne,
+ * Dynamic Queue Length Thresholds, 1998): whoever comes finds one, however many somebody else asks for. */
+static bool place_is_free(struct server *server, const struct media_job *job) {
+  int own = 0, all = 0;
+  pthread_mutex_lock(&server->media_lock);
+  for (const struct media_job *other = server->media_jobs; other; other = other->next) {
+    all += other->loop == job->loop;
+    own += other->loop == job->loop && other->tenant == job->tenant;
+  }
+  pthread_mutex_unlock(&server->media_lock);
+  return all < LIMIT_LOOP_THREADS && (server->access.n_key < 2 || own < LIMIT_LOOP_THREADS - all);
 }
 
 /* False with a sentence, before anything is asked for. */
-static bool may_begin(const struct server *server, const struct http_request *request,
-                      const struct served_engine *served, struct error *error) {
+static bool may_begin(const struct server *server, const struct served_engine *served, const struct addresses *found,
+                      size_t body, struct error *error) {
   spate_error blind;
-  if (!spate_sees_images(served->engine, &blind))
+  if (!spate_sees_images(served->engine, found->n_image, &blind))
     return error_set(error, (enum error_code)blind.code, "%s", blind.text);
-  return atomic_load(&server->media_bytes) + request->body.size <= LIMIT_FETCHED_BYTES ||
+  return atomic_load(&server->media_bytes) + body <= LIMIT_FETCHED_BYTES ||
          error_set(error, ERROR_BUSY, "Too many images are being fetched: try again later.");
 }
 
-void media_job_begin(struct server *server, struct http_request *request, const struct generate_request *wanted,
-                     media_continue go_on) {
-  struct addresses found;
-  struct error error = {ERROR_MEMORY, "Out of memory for a request."};
-  const struct served_engine *served = server_loop_engine(request);
-  if (!served) return;
-  addresses_find(wanted, &found);
-  struct media_job *job = may_begin(server, request, served, &error) ? job_new(server, request, wanted, &found) : NULL;
-  if (!job) {
-    reply_engine_error(request, (spate_code)error.code, error.text);
-    return;
-  }
-  job->go_on = go_on;
+/* Answers where it does not begin. */
+static void job_begin(struct media_job *job, struct http_request *request, const struct addresses *found) {
+  bool free_place = place_is_free(job->server, job);
   job_enter(job);
-  if (!addresses_read(job, &found))
+  if (!addresses_read(job, found))
     refusal_tell(job, request);
-  else if (http_loop_work_alone(request->loop, job_work, job_done, job))
+  else if (free_place && http_loop_work_alone(request->loop, job_work, job_done, job))
     return;
   else
     reply_engine_error(request, SPATE_BUSY, "Too many requests have images fetched: try again later.");
-  job_leave(job);
-  job_free(job);
+  media_job_end(job);
+}
+
+void media_job_begin(struct server *server, struct http_request *request, const struct generate_request *wanted,
+                     struct http_body *body, media_continue go_on) {
+  struct addresses found;
+  struct error error = {ERROR_MEMORY, "Out of memory for a request."};
+  const struct served_engine *served = server_loop_engine(request);
+  addresses_find(wanted, &found);
+  struct media_job *job = served && may_begin(server, served, &found, body->bytes.size, &error)
+                              ? job_new(server, request, wanted, &found)
+                              : NULL;
+  if (job) {
+    job->go_on = go_on;
+    body_keep(job, body);
+    job_begin(job, request, &found);
+    return;
+  }
+  if (served) reply_engine_error(request, (spate_code)error.code, error.text);
+  http_body_release(body);
 }

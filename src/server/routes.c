@@ -193,7 +193,7 @@ static bool asker_check(const struct server *server, struct http_request *reques
 static size_t body_limit(const struct http_request *request, const struct route *route) {
   const struct served_engine *served = server_loop_current(request->loop);
   bool images = (route->kind == REQUEST_GENERATE || route->kind == REQUEST_CHAT) && served &&
-                spate_sees_images(served->engine, NULL);
+                spate_sees_images(served->engine, 1, NULL);
   return images ? LIMIT_IMAGE_BODY_BYTES : LIMIT_BODY_BYTES;
 }
 

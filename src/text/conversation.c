@@ -211,12 +211,13 @@ bool conversation_write(const struct chat_template *template, struct slice json,
                         struct chat_text *out, struct error *error) {
   json_t *root = json_parse(json, error);
   bool settled = root && contents_settle(template, root, images, error);
-  bool done = settled && form_write(template, root, call_forms[0], tokenizer, out, error);
-  struct error other; /* the first one is told */
-  for (size_t i = 1; settled && !done && error->code == ERROR_INVALID && has_calls(root) &&
-                     i < sizeof call_forms / sizeof *call_forms;
+  struct error first = {0}, other; /* the first one is told, where no form is right */
+  bool done = settled && form_write(template, root, call_forms[0], tokenizer, out, &first);
+  for (size_t i = 1;
+       settled && !done && first.code == ERROR_INVALID && has_calls(root) && i < sizeof call_forms / sizeof *call_forms;
        i++)
     done = form_write(template, root, call_forms[i], tokenizer, out, &other);
+  if (settled && !done) error_set(error, first.code, "%s", first.text);
   json_decref(root);
   return done;
 }

@@ -83,11 +83,30 @@ bool spec_name_ends(struct slice text) {
   return false;
 }
 
+/* The id of a special token; −1: there is none. */
+static int32_t special_id(const struct tokenizer_spec *spec, const char *text) {
+  for (size_t i = 0; i < spec->n_added; i++)
+    if ((spec->added[i].flags & ADDED_SPECIAL) && slice_is(spec->added[i].text, text))
+      return (int32_t)spec->added[i].id;
+  return -1;
+}
+
+/* gpt-oss's answers are of several messages: one ends with <|end|>, the last with <|return|> or <|call|>. */
+static void spec_end_of_messages(struct tokenizer_spec *spec) {
+  int32_t end = special_id(spec, "<|end|>");
+  int kept = 0;
+  if (end == spec->eos || special_id(spec, "<|return|>") < 0 || special_id(spec, "<|call|>") < 0) return;
+  for (int i = 0; i < spec->n_end; i++)
+    if (spec->end[i] != end) spec->end[kept++] = spec->end[i];
+  spec->n_end = kept;
+}
+
 void spec_end_by_name(struct tokenizer_spec *spec) {
   for (size_t i = 0; i < spec->n_added; i++) {
     const struct added_spec *added = &spec->added[i];
     if ((added->flags & ADDED_SPECIAL) && spec_name_ends(added->text)) spec_end(spec, (int32_t)added->id);
   }
+  spec_end_of_messages(spec);
 }
 
 struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const char *from, const char *to) {

@@ -172,7 +172,7 @@ bool spec_step(struct tokenizer_spec *spec, struct step_spec step, struct error 
 /* Adds id to the ids that end generation; more than TOKENIZER_END_MAX are dropped. */
 void spec_end(struct tokenizer_spec *spec, int32_t id);
 
-/* Adds every special token with a name that is known to end generation or a turn. */
+/* Adds every special token with a name that is known to end generation or a turn; the last that is added. */
 void spec_end_by_name(struct tokenizer_spec *spec);
 bool spec_name_ends(struct slice text);
 

@@ -17,6 +17,7 @@ import unittest
 from spate_server import JSON, ROOT, SPATE, Schemas, Server, VECTOR_ANSWERS, wait_for
 
 FIXTURES = ROOT / "tests/fixtures/encoder"
+BACKEND = os.environ.get("SPATE_TEST_BACKEND", "cpu")
 CLOSE = 2e-5  # of numbers of fp32 networks, relative to the largest
 FAR = 2e-4    # what a feature that is switched off changes at least
 
@@ -25,7 +26,9 @@ class Engine:
     def __init__(self, model, *options):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-encoder-"))
         self.path = self.folder / "encoder.spate"
-        done = subprocess.run([SPATE, "build", model, "-o", self.path, *options], capture_output=True, text=True)
+        target = () if BACKEND == "cpu" else ("--target", BACKEND)
+        done = subprocess.run([SPATE, "build", model, "-o", self.path, *target, *options], capture_output=True,
+                              text=True)
         self.sentence = done.stderr if done.returncode else None
 
     def __enter__(self):
@@ -40,7 +43,7 @@ class Engine:
 
 
 @contextlib.contextmanager
-def served(model, *options, serve=(), backend="cpu"):
+def served(model, *options, serve=(), backend=BACKEND):
     with Engine(model, *options) as engine, Server(engine, *serve, backend=backend) as server:
         yield server
 

@@ -1,6 +1,7 @@
 """What images may keep from others: their turn, their time, the server's memory; what a template without a place says."""
 import functools
 import json
+import select
 import struct
 import subprocess
 import threading
@@ -13,9 +14,9 @@ from test_images import FIXTURES, SeeingCase, SeeingEngine, base, greedy, named,
 
 MEBI = 1 << 20
 DECODERS = 2
-# docs/images.md, "Memory": of bodies that arrive (256 MiB), of which each loop and the worker read one (twice 64), of requests that
-# wait (256) and for each decoder a file and its pixels (20 + 144). Pixels that wait for the encoder are tiny here.
-BOUND = (256 + 2 * 2 * 64 + 256 + DECODERS * (20 + 144)) * MEBI
+# docs/images.md, "Memory": of bodies that arrive (256 MiB), of what is read of them (as much), of requests (256) and for each decoder's
+# thread a conversation and what it says, or a file and its pixels. Pixels that wait for the encoder are tiny here.
+BOUND = (256 + 256 + 256 + DECODERS * max(2 * 64, 20 + 144)) * MEBI
 
 
 @functools.cache
@@ -110,6 +111,51 @@ class Turns(SeeingCase):
         sentence = json.loads([answer for name, _, answer in done if name == "late"][0])["error"]
         self.assertEqual(sentence, "The request has taken the 0.2 seconds of its timeout_s before its images were prepared.")
         self.assertLess(before, 7, "all others were answered before it")
+
+
+class LargeBodies(SeeingCase):
+    """Bodies that take half a second to read: others of the same loop, and of the same worker, are answered meanwhile."""
+    options = ("--workers", "1", "--image-decoders", "1")
+
+    def others(self, path, body, request):
+        """Sends a body but for its end, waits until all of that has been read, then the end, and requests of others before the
+        answer is there: how many of these were answered before it."""
+        with self.server.socket() as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body[:-1])
+            for _ in range(300):  # the loop reads what has come between any two
+                self.server.get("/live")
+            client.sendall(body[-1:])
+            count = 0
+            while count < 20 and not select.select([client], [], [], 0)[0]:
+                request()
+                count += 1
+            self.assertIn(b" 400 ", client.recv(64))
+            return count
+
+    def live(self):
+        self.assertEqual(self.server.get("/live")[0], 200)
+
+    def test_loop(self):
+        filler = b"A" * (19 * MEBI)
+        image = b'"data:image/png;base64,' + filler + b'"'
+        part = b'{"type": "image_url", "image_url": {"url": ' + image + b"}}"
+        for path, body in (("/generate", b'{"prompt": "see", "image_data": [' + b", ".join([image] * 3) + b"]}"),
+                           ("/generate", b'{"prompt": "see", "image_data": [' + b", ".join([image] * 3) + b"]]"),
+                           ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": [' + b", ".join([part] * 3) + b"]}]}")):
+            with self.subTest(path=path, end=body[-4:]):
+                self.assertGreaterEqual(self.others(path, body, self.live), 5)
+
+    def test_worker(self):
+        """A conversation is read once more for its template: texts get their tokens meanwhile."""
+        image = b"A" * (19 * MEBI)
+        part = b'{"type": "image_url", "image_url": {"url": "data:image/png;base64,' + image + b'"}}'
+        body = b'{"messages": [{"role": "user", "content": [' + b", ".join([part] * 3) + b', {"type": "none"}]}]}'
+        texts = []
+
+        def text():
+            texts.append(self.server.generate(prompt="a", max_tokens=1))
+        self.assertGreaterEqual(self.others("/v1/chat/completions", body, text), 5)
 
 
 @unittest.skipIf(SANITIZED, "a sanitizer keeps what is freed")

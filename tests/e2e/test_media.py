@@ -343,7 +343,34 @@ class Refused(MediaCase):
         self.assertEqual((status, json.loads(answer)["error"]),
                          (400, "9 images were sent, and a prompt may have 8 (--limit-mm-per-prompt): send fewer."))
         status, answer = self.chat([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": good}}] * 65}])
-        self.assertEqual((status, answer["error"]["message"]), (400, "65 images were sent, expected at most 64."))
+        self.assertEqual((status, answer["error"]["message"]),
+                         (400, "65 images were sent, and a prompt may have 8 (--limit-mm-per-prompt): send fewer."))
+
+    def test_limit_comes_first(self):
+        """Who sends too many has none of them fetched, those that come within the body counted too."""
+        self.store.asked.clear()
+        status, _, answer = self.server.post({"prompt": "see", "image_data": [named("colour.png")] * 8 + [self.store.url("/ok/colour.png")]})
+        self.assertEqual((status, json.loads(answer)["error"]),
+                         (400, "9 images were sent, and a prompt may have 8 (--limit-mm-per-prompt): send fewer."))
+        self.assertEqual(self.store.asked, [])
+
+    def test_large_bodies(self):
+        """A body that is read beside its loop, before its images are fetched and behind it."""
+        case = self.engine.answers[0]
+        image = self.store.url(f"/ok/{case['images'][0]}")
+        filler = "data:image/png;base64," + "A" * (2 * MIB)
+        fields = {"prompt": case["prompt"], **greedy(8)}
+        self.assertEqual(self.server.generate(**fields, image_data=image)["text"],
+                         json.loads(self.server.post(json.dumps({**fields, "image_data": image}) + " " * (MIB // 2))[2])["text"])
+        self.store.asked.clear()
+        status, _, answer = self.server.post({"prompt": "see", "image_data": [image, filler]})
+        self.assertEqual((status, json.loads(answer)["error"]),
+                         (400, "Image 2 of 2: The image is neither JPEG, PNG nor WebP by its first bytes: send one of these."))
+        self.assertEqual(len(self.store.asked), 1)
+        status, answer = self.chat([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}
+                                                                 for url in (image, filler)]}])
+        self.assertEqual((status, answer["error"]["message"]),
+                         (400, "Image 2 of 2: The image is neither JPEG, PNG nor WebP by its first bytes: send one of these."))
 
 
 class Slow(MediaCase):
@@ -399,6 +426,46 @@ class Slow(MediaCase):
                 server.stop()
                 server.stop()
                 self.assertEqual(server.exit_code(), 0)
+
+
+class Places(MediaCase):
+    """Several tenants: whoever comes finds a place, however many requests somebody else has images fetched for."""
+
+    more = ("--api-key", "one,two,three")
+
+    def fill(self, key, said):
+        """Requests of a tenant, each once the one before is being fetched, until one is told to come later."""
+        count, threads = 0, []
+        body = json.dumps({"prompt": "see", "image_data": self.store.url("/slow/colour.png")})
+        while True:
+            before = len(self.store.asked)
+            refused = threading.Event()
+
+            def ask(refused=refused):
+                status, _, _ = self.server.post(body, {"Authorization": f"Bearer {key}"})
+                said.append(status)
+                if status == 429:
+                    refused.set()
+            threads.append(threading.Thread(target=ask))
+            threads[-1].start()
+            wait_for(lambda: refused.is_set() or len(self.store.asked) > before, "it is fetched or refused")
+            if refused.is_set():
+                return count, threads
+            count += 1
+
+    def test_tenants(self):
+        self.store.asked.clear()
+        said, places, threads = [], [], []
+        for key in ("one", "two", "three"):
+            count, more = self.fill(key, said)
+            places.append(count)
+            threads += more
+        self.store.open.set()
+        for thread in threads:
+            thread.join()
+        self.store.open.clear()
+        self.assertEqual(places, [8, 4, 2])
+        self.assertEqual(sorted(said), [200] * 14 + [429] * 3)
 
 
 class Public(unittest.TestCase):

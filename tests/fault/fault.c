@@ -78,7 +78,10 @@ static void read_faults(const char *text) {
 
 static int (*program)(int, char **, char **);
 
+/* What it starts is left alone: the sandbox of a helper that decodes images has none of the calls that are made here.
+ */
 static int program_run(int argc, char **argv, char **environment) {
+  unsetenv("LD_PRELOAD");
   report_path = getenv("SPATE_FAULT_REPORT");
   read_faults(getenv("SPATE_FAULT"));
   running = true;

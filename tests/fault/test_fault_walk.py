@@ -23,6 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 import spate_server  # noqa: E402
 from spate_server import JSON, SANITIZED, SPATE, Engine  # noqa: E402
+from test_images import SeeingEngine, greedy  # noqa: E402
+from test_media import Store  # noqa: E402
 
 LIBRARY = os.environ.get("SPATE_FAULT_LIBRARY", "")
 LONG = os.environ.get("SPATE_LONG") == "1"
@@ -178,13 +180,13 @@ class Walk(unittest.TestCase):
         wanted = first.read_bytes()
         self.walk(run)
 
-    def serving(self, *options):
-        return [SPATE, "serve", *map(str, self.usual), "--port", "0", "--workers", "1", "--shutdown-timeout", "1", *options]
+    def serving(self, *options, usual=None):
+        return [SPATE, "serve", *map(str, usual or self.usual), "--port", "0", "--workers", "1", "--shutdown-timeout", "1", *options]
 
-    def served(self, answers, *options):
+    def served(self, answers, *options, usual=None):
         """A run of a server, which answers(process, port, once) judges."""
         def run(fault, report):
-            process = subprocess.Popen(self.serving(*options), env=self.environment(fault, report), stdout=subprocess.PIPE,
+            process = subprocess.Popen(self.serving(*options, usual=usual), env=self.environment(fault, report), stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE)
             try:
                 welcome = welcome_of(process)
@@ -214,6 +216,29 @@ class Walk(unittest.TestCase):
                 return wrong  # the fault may have been in the second one
             return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
         self.walk(self.served(answers))
+
+    def test_fetch(self):
+        """An image that is fetched by its address."""
+        right = []
+        engine, store = SeeingEngine("llava"), Store()
+        request = {"prompt": "see", "image_data": store.url("/ok/colour.png"), **greedy(4)}
+
+        def answers(process, port, once):
+            first, second = ask(port, fields=request), ask_again(port, "POST", "/generate", request)
+            wrong = wrong_of((first, second), right)
+            if not right:
+                right.append(second[1])
+            gone = second[0] == 503
+            if wrong or (once and second[0] != 200 and first[0] == 200):
+                return wrong
+            return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
+        try:
+            self.walk(self.served(answers, "--allow-media-url-prefix", store.url("/ok"), "--allow-media-address", "127.0.0.0/8",
+                                  "--image-decoders", "1", usual=[engine.path, *self.usual[1:]]))
+        finally:
+            engine.remove()
+            store.shutdown()
+            store.server_close()
 
     def test_reload(self):
         """A reload, a sleep and a wake: whichever fails says so, and what served before goes on, or sleeps."""

@@ -15,18 +15,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const families[] = {"model/gemma3",      "model/llama3",    "model/llama_bias_yarn",
-                                       "model/mistral",     "model/qwen2",     "model/qwen3",
-                                       "model/smollm2",     "vision/llava",    "vision/idefics3",
-                                       "vision/gemma3",     "vision/qwen2_vl", "vision/qwen2_5_vl",
-                                       "vision/llava_next", "vision/pixtral",  "vision/mistral3",
-                                       "model/gemma",       "model/gemma2",    "model/phi3",
-                                       "model/phi4_mini",   "model/granite",   "model/olmo2",
-                                       "model/olmo3",       "model/smollm3",   "model/glm",
-                                       "model/glm4",        "model/cohere",    "model/cohere2",
-                                       "model/ministral",   "model/gpt2",      "model/gpt_neox",
-                                       "model/starcoder2",  "model/falcon7b",  "model/falcon40b",
-                                       "model/falcon_rw",   "model/mpt"};
+static const char *const families[] = {"model/gemma3",        "model/llama3",      "model/llama_bias_yarn",
+                                       "model/mistral",       "model/qwen2",       "model/qwen3",
+                                       "model/smollm2",       "vision/llava",      "vision/idefics3",
+                                       "vision/gemma3",       "vision/qwen2_vl",   "vision/qwen2_5_vl",
+                                       "vision/llava_next",   "vision/pixtral",    "vision/mistral3",
+                                       "model/gemma",         "model/gemma2",      "model/phi3",
+                                       "model/phi4_mini",     "model/granite",     "model/olmo2",
+                                       "model/olmo3",         "model/smollm3",     "model/glm",
+                                       "model/glm4",          "model/cohere",      "model/cohere2",
+                                       "model/ministral",     "model/gpt2",        "model/gpt_neox",
+                                       "model/starcoder2",    "model/falcon7b",    "model/falcon40b",
+                                       "model/falcon_rw",     "model/mpt",         "model/gpt_oss",
+                                       "model/gpt_oss_mxfp4", "model/mixtral",     "model/qwen3_moe",
+                                       "model/granite_moe",   "model/deepseek_v2", "model/deepseek_v3"};
 
 enum { N_FAMILY = sizeof families / sizeof *families, FOLDER_BYTES = 64, PATH_BYTES = 512 };
 

@@ -245,13 +245,14 @@ static void seats_run(const struct op_packed *packed, struct program *program, b
 }
 
 /* Sums of some hundred products in another order, and what follows from them. On a GPU factors are bf16, but beside
- * F32, each off by 2⁻⁹ of itself at most: some times that, of the mean, is what no sum of random ones reaches; an
- * activation of 8 bits may become the next code. */
+ * F32, each off by 2⁻⁹ of itself at most, as are some CPUs' activations: some times that, of the mean, is what no sum
+ * of random ones reaches; an activation of 8 bits may become the next code. */
 static void tolerance_fill(const struct table *table, const struct scheme *scheme, int n_op, const float *expected,
                            size_t count, double *tolerance) {
   double squares = 0, part = 2e-5;
   if (table->tested->target == TARGET_CUDA && scheme->kind != SCHEME_F32)
     part += (scheme->activation ? 8 : 6) * n_op * fmax(input_roundoff(table, scheme), 0x1p-8);
+  if (table->rounds_bf16) part += 12 * n_op * input_roundoff(table, scheme);
   for (size_t i = 0; i < count; i++) squares += (double)expected[i] * expected[i];
   for (size_t i = 0; i < count; i++) tolerance[i] = part * (sqrt(squares / (double)count) + fabs((double)expected[i]));
 }

@@ -16,7 +16,7 @@ enum {
   TOKENS = 347, /* both prompts */
   LAYERS = 2,
   BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
-  WIDTH_MAX = 512,
+  WIDTH_MAX = 1024,
 };
 
 /* Tokens of each sequence in each step, negative: all but so many; the last entry repeats until the prompts end. */
@@ -42,7 +42,7 @@ struct attend_case {
   int window;
   float rope_scale, softcap;
   bool norms, each, sinks, see; /* each: the norms are of each head's own */
-  bool slopes;
+  bool slopes, latent;
   uint8_t kv;      /* enum kv_dtype */
   int32_t axis[3]; /* of the rotation; 0: there is one */
 };
@@ -313,6 +313,187 @@ static const struct attend_case cases[] = {
      .rope_style = ROPE_HALF,
      .kv = KV_BF16,
      .axis = {16, 24, 24}},
+    {.name = "latent, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 40,
+     .dim_v = 32,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 8,
+     .latent = true},
+    {.name = "latent, 128 to 1", .n_head = 128, .n_kv_head = 1, .dim_k = 12, .dim_v = 8, .latent = true},
+    {.name = "latent, head of 576",
+     .n_head = 2,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true},
+    {.name = "latent, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 83,
+     .dim_v = 67,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 16,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .latent = true},
+    {.name = "halves, latent, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 40,
+     .dim_v = 32,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 8,
+     .latent = true,
+     .kv = KV_F16},
+    {.name = "halves, latent, 128 to 1",
+     .n_head = 128,
+     .n_kv_head = 1,
+     .dim_k = 12,
+     .dim_v = 8,
+     .latent = true,
+     .kv = KV_F16},
+    {.name = "halves, latent, head of 576",
+     .n_head = 2,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true,
+     .kv = KV_F16},
+    {.name = "halves, latent, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 83,
+     .dim_v = 67,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 16,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .latent = true,
+     .kv = KV_F16},
+    {.name = "bf16, latent, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 40,
+     .dim_v = 32,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 8,
+     .latent = true,
+     .kv = KV_BF16},
+    {.name = "bf16, latent, 128 to 1",
+     .n_head = 128,
+     .n_kv_head = 1,
+     .dim_k = 12,
+     .dim_v = 8,
+     .latent = true,
+     .kv = KV_BF16},
+    {.name = "bf16, latent, head of 576",
+     .n_head = 2,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true,
+     .kv = KV_BF16},
+    {.name = "bf16, latent, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 83,
+     .dim_v = 67,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 16,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .latent = true,
+     .kv = KV_BF16},
+    {.name = "int8, latent, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 40,
+     .dim_v = 32,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 8,
+     .latent = true,
+     .kv = KV_INT8},
+    {.name = "int8, latent, 128 to 1",
+     .n_head = 128,
+     .n_kv_head = 1,
+     .dim_k = 12,
+     .dim_v = 8,
+     .latent = true,
+     .kv = KV_INT8},
+    {.name = "int8, latent, head of 576",
+     .n_head = 2,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true,
+     .kv = KV_INT8},
+    {.name = "int8, latent, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 83,
+     .dim_v = 67,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 16,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .latent = true,
+     .kv = KV_INT8},
+    {.name = "fp8, latent, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 40,
+     .dim_v = 32,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 8,
+     .latent = true,
+     .kv = KV_E4M3},
+    {.name = "fp8, latent, 128 to 1",
+     .n_head = 128,
+     .n_kv_head = 1,
+     .dim_k = 12,
+     .dim_v = 8,
+     .latent = true,
+     .kv = KV_E4M3},
+    {.name = "fp8, latent, head of 576",
+     .n_head = 2,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true,
+     .kv = KV_E4M3},
+    {.name = "fp8, latent, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 83,
+     .dim_v = 67,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 16,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .latent = true,
+     .kv = KV_E4M3},
 };
 
 static const float eps = 1e-6f, input_size = 2.5f, norm_most = 2, slope_most = 0.5f;
@@ -335,7 +516,7 @@ static uint32_t slopes_add(struct op_model *m, int n) {
 
 static void case_make(const struct attend_case *c, struct op_model *m) {
   float frequency[WIDTH_MAX];
-  int q = c->n_head * c->dim_k, kv = c->n_kv_head * (c->dim_k + c->dim_v), half = rope_dim(c) / 2;
+  int q = c->n_head * c->dim_k, kv = c->n_kv_head * (c->dim_k + (c->latent ? 0 : c->dim_v)), half = rope_dim(c) / 2;
   model_init(m, c->n_head * c->dim_v, (uint64_t)(q + kv));
   for (int i = 0; i < half; i++) frequency[i] = (float)pow(1000, -(double)i / half);
   struct op op = op_make(OP_ATTEND, 0);
@@ -358,27 +539,39 @@ static void case_make(const struct attend_case *c, struct op_model *m) {
                                         .scale = (float)(1 / sqrt(c->dim_k)),
                                         .softcap = c->softcap,
                                         .head_norms = c->each,
-                                        .alibi = c->slopes};
+                                        .alibi = c->slopes,
+                                        .value_in_key = c->latent};
   if (c->slopes) op.args.attend.alibi_slope = slopes_add(m, c->n_head);
   memcpy(op.args.attend.rope_axis, c->axis, sizeof c->axis);
-  plan_add_group(
-      &m->builder,
-      (struct kv_group){
-          .n_layer = LAYERS, .n_head = c->n_kv_head, .dim_k = c->dim_k, .dim_v = c->dim_v, .window = c->window});
+  plan_add_group(&m->builder, (struct kv_group){.n_layer = LAYERS,
+                                                .n_head = c->n_kv_head,
+                                                .dim_k = c->dim_k,
+                                                .dim_v = c->dim_v,
+                                                .window = c->window,
+                                                .value_in_key = c->latent});
   plan_add_op(&m->builder, &op);
   model_finish(m, op.out, false);
 }
 
 /* --- tolerance -------------------------------------------------------------------------------------------------- */
 
-/* The greatest length of a head among n_head from column `first` of the inputs on, after norm and rotation. */
-static double head_length(const struct attend_case *c, const struct op_model *m, int first, int n_head) {
+/* Where number i of head `head` of q or of k lies in the inputs. */
+static int column_of(const struct attend_case *c, bool key, int head, int i) {
+  int first = c->dim_k - c->dim_v;
+  if (key) return (c->n_head + head) * c->dim_k + i;
+  if (!c->latent) return head * c->dim_k + i;
+  return i < first ? head * first + i : c->n_head * first + head * c->dim_v + i - first;
+}
+
+/* The greatest length of a head of q or of k, after norm and rotation. */
+static double head_length(const struct attend_case *c, const struct op_model *m, bool key) {
+  int n_head = key ? c->n_kv_head : c->n_head;
   double largest = 0;
   for (int row = 0; row < m->codes[0].rows; row++)
     for (int h = 0; h < n_head; h++) {
       double squares = 0;
       for (int i = 0; i < c->dim_k; i++) {
-        double x = codes_value(&m->codes[0], row, first + h * c->dim_k + i);
+        double x = codes_value(&m->codes[0], row, column_of(c, key, h, i));
         squares += x * x;
       }
       largest = fmax(largest, sqrt(squares));
@@ -399,8 +592,8 @@ static double head_length(const struct attend_case *c, const struct op_model *m,
  * and values have been rounded to before. Codes are widened to fp16: their scale and its product with the code are
  * rounded to 2^-11, too. */
 static double case_tolerance(const struct table *table, const struct attend_case *c, const struct op_model *m) {
-  double scale = 1 / sqrt(c->dim_k), q = head_length(c, m, 0, c->n_head);
-  double k = head_length(c, m, c->n_head * c->dim_k, c->n_kv_head), magnitude = scale * q * k;
+  double scale = 1 / sqrt(c->dim_k), q = head_length(c, m, false);
+  double k = head_length(c, m, true), magnitude = scale * q * k;
   double prepared = (c->norms ? 4 * sqrt(c->dim_k / 32.0 + 10) : 0) + (c->rope_style ? 6 : 0);
   double score = magnitude * (4 * sqrt(c->dim_k + 4) + 2 * prepared) * ROUNDOFF;
   bool units = table->tested->target == TARGET_CUDA;

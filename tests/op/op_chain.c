@@ -30,9 +30,9 @@ static const int few_invariant[] = {129, CODED_FEW, 0};
 
 static int linear_add(struct op_model *m, struct op *op, int matrix, int cols, int norm_cols, struct linear_args args) {
   op->weight[0] = matrix;
-  if (norm_cols) op->weight[2] = model_vector(m, norm_cols, 0.5f, 1.5f);
+  if (norm_cols) op->weight[2] = model_vector(m, args.norm == NORM_LAYER ? 2 * norm_cols : norm_cols, 0.5f, 1.5f);
   op->out = op->in[1] >= 0 ? op->in[1] : plan_add_value(&m->builder, cols, ROWS_TOKENS);
-  args.norm = norm_cols ? NORM_RMS : NORM_NONE;
+  if (!norm_cols) args.norm = NORM_NONE;
   args.eps = 1e-5f;
   args.scale = 1;
   args.lora_site = -1;
@@ -41,16 +41,20 @@ static int linear_add(struct op_model *m, struct op *op, int matrix, int cols, i
   return op->out;
 }
 
-/* h = residual + a · norm(x); result = h + d · (silu(g · norm(h)) × u · norm(h)) */
-static void chain_make(struct op_model *m, struct scheme scheme, int width) {
+/* h = residual + a · norm(x); result = h + d · (silu(g · norm(h)) × u · norm(h)), or, with layer norms,
+ * h + d · gelu(u · norm(h)) */
+static void chain_make(struct op_model *m, struct scheme scheme, int width, enum norm_kind norm) {
   struct op a = op_make(OP_LINEAR, 0), gate = op_make(OP_LINEAR, 0), down = op_make(OP_LINEAR, 0);
+  bool gated = norm == NORM_RMS;
   model_init(m, width, 11);
   a.in[0] = model_embedded_value(m, IN, 1);
   a.in[1] = model_embedded_value(m, width, 1);
-  int hidden = linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN, (struct linear_args){0});
+  int hidden =
+      linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN, (struct linear_args){.norm = norm});
   gate.in[0] = hidden;
-  int inner = linear_add(m, &gate, model_gated_matrix(m, scheme, INNER, width, 0.15f), INNER, width,
-                         (struct linear_args){.gated = true, .act = ACT_SILU});
+  int up = gated ? model_gated_matrix(m, scheme, INNER, width, 0.15f) : model_matrix(m, scheme, INNER, width, 0.15f);
+  int inner = linear_add(m, &gate, up, INNER, width,
+                         (struct linear_args){.norm = norm, .gated = gated, .act = gated ? ACT_SILU : ACT_GELU});
   down.in[0] = inner;
   down.in[1] = hidden;
   linear_add(m, &down, model_matrix(m, scheme, width, INNER, 0.15f), width, 0, (struct linear_args){0});
@@ -73,6 +77,7 @@ static double tolerance_of(const struct table *table, const struct scheme *schem
 
 struct chain_oracle {
   int width;
+  enum norm_kind norm;
   float expected[TOKENS * WIDTH];
   double tolerance[TOKENS * WIDTH];
 };
@@ -99,7 +104,8 @@ static void subject_run(struct table *table, const char *scheme, const struct su
   limits.tokens = limits.outputs = tokens[0];
   if (most > tokens[0]) most = tokens[0];
   struct family family = {0};
-  snprintf(family.name, sizeof family.name, "linears one after the other, %s, %d wide", scheme, oracle->width);
+  snprintf(family.name, sizeof family.name, "linears one after the other, %s, %d wide%s", scheme, oracle->width,
+           oracle->norm == NORM_LAYER ? ", layer norms" : "");
   if (limits.batch_invariant) strcat(family.name, ", batch invariant");
   struct program *program = packed_compile(packed, subject->device[1], &limits);
   for (int t = 0; tokens[t]; t++) {
@@ -119,7 +125,8 @@ static void pair_make(struct op_model *m, struct scheme scheme, int width) {
   struct op a = op_make(OP_LINEAR, 0), b = op_make(OP_LINEAR, 0);
   model_init(m, width, 12);
   a.in[0] = model_embedded_value(m, IN, 1);
-  b.in[0] = linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN, (struct linear_args){0});
+  b.in[0] =
+      linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN, (struct linear_args){.norm = NORM_RMS});
   int result = linear_add(m, &b, model_matrix(m, scheme, width, width, 0.15f), width, 0, (struct linear_args){0});
   model_finish(m, result, false);
 }
@@ -158,16 +165,16 @@ static void broken_run(struct table *table, const char *scheme, const struct sub
   family_end(table, &family);
 }
 
-static void scheme_cases(struct table *table, const struct scheme *scheme, int width) {
+static void norm_cases(struct table *table, const struct scheme *scheme, int width, enum norm_kind norm) {
   static struct chain_oracle oracle;
   struct limits invariant = chain_limits;
   struct op_model model;
   struct op_packed packed;
   char name[48];
-  if (!strstr(scheme_name(scheme, name), table->text)) return;
+  scheme_name(scheme, name);
   invariant.batch_invariant = true;
-  oracle.width = width;
-  chain_make(&model, *scheme, width);
+  oracle.width = width, oracle.norm = norm;
+  chain_make(&model, *scheme, width, norm);
   oracle_run(table, &model, scheme, &oracle);
   packed_init(&packed, table->tested, &model);
   bool coded = scheme->kind >= SCHEME_INT;
@@ -177,6 +184,13 @@ static void scheme_cases(struct table *table, const struct scheme *scheme, int w
   }
   packed_release(&packed);
   model_release(&model);
+}
+
+static void scheme_cases(struct table *table, const struct scheme *scheme, int width) {
+  struct op_model model;
+  char name[48];
+  if (!strstr(scheme_name(scheme, name), table->text)) return;
+  for (enum norm_kind norm = NORM_RMS; norm <= NORM_LAYER; norm++) norm_cases(table, scheme, width, norm);
   pair_make(&model, *scheme, width);
   for (int s = 0; s < table->n_subject; s++) broken_run(table, name, &table->subject[s], &model, width);
   model_release(&model);

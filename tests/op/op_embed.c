@@ -90,7 +90,7 @@ static void embed_case(const struct table *table, struct scheme scheme, int widt
   model_release(&model);
 }
 
-/* A decoder's table of positions: of tokens in the middle of a sequence. */
+/* A decoder's table of positions: of tokens in the middle of a sequence, many and one. */
 static void positions_case(struct table *table) {
   static float expected[TOKENS * WIDTH_MAX], got[TOKENS * WIDTH_MAX];
   static double tolerance[TOKENS * WIDTH_MAX];
@@ -124,6 +124,12 @@ static void positions_case(struct table *table) {
     struct program *program = packed_compile(&packed, table->subject[i].device[1], &limits);
     program_step(&packed, program, &limits, tokens.batch, NULL, got);
     family_compare(&family, table->subject[i].name, expected, tolerance, got, count);
+    struct tokens one = tokens; /* the second, which is wanted */
+    one.row.length = LENGTH + 1, one.row.count = one.batch.n_token = one.batch.n_out = 1;
+    one.token[0] = tokens.token[1], one.out[0] = 0;
+    one.batch.row = &one.row, one.batch.token = one.token, one.batch.out = one.out;
+    program_step(&packed, program, &limits, one.batch, NULL, got);
+    family_compare(&family, table->subject[i].name, expected, tolerance, got, WIDTH);
     table->tested->release(program);
   }
   if (!skips) packed_release(&packed);

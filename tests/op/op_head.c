@@ -45,7 +45,7 @@ static void rows_plant(const struct head *head, int vocab) {
   if (vocab > 5) matrix_row(head, 5)[0] = 0xff80;
 }
 
-static void head_make(struct head *head, struct scheme scheme, int vocab, bool norm) {
+static void head_make(struct head *head, struct scheme scheme, int vocab, enum norm_kind norm) {
   struct op_model *m = &head->model;
   struct op select = op_make(OP_SELECT, 0), linear = op_make(OP_LINEAR, 0);
   model_init(m, vocab, (uint64_t)vocab);
@@ -54,10 +54,9 @@ static void head_make(struct head *head, struct scheme scheme, int vocab, bool n
   select.out = linear.in[0] = plan_add_value(&m->builder, COLS, ROWS_OUTPUTS);
   plan_add_op(&m->builder, &select);
   linear.weight[0] = head->matrix = model_matrix(m, scheme, vocab, COLS, 0.3f);
-  if (norm) linear.weight[2] = model_vector(m, COLS, 0.5f, 1.5f);
+  if (norm) linear.weight[2] = model_vector(m, norm == NORM_LAYER ? 2 * COLS : COLS, 0.5f, 1.5f);
   linear.out = plan_add_value(&m->builder, vocab, ROWS_OUTPUTS);
-  linear.args.linear =
-      (struct linear_args){.norm = norm ? NORM_RMS : NORM_NONE, .eps = 1e-5f, .scale = 0.7f, .lora_site = -1};
+  linear.args.linear = (struct linear_args){.norm = (uint8_t)norm, .eps = 1e-5f, .scale = 0.7f, .lora_site = -1};
   plan_add_op(&m->builder, &linear);
   model_finish(m, linear.out, true);
   embedded_plant(head, vocab, scheme.kind != SCHEME_BF16); /* 0 times infinity is no number */
@@ -208,14 +207,14 @@ static void damaged_cases(const struct table *table, struct head *head, const st
   }
 }
 
-static void head_case(struct table *table, struct scheme scheme, int vocab, bool norm) {
+static void head_case(struct table *table, struct scheme scheme, int vocab, enum norm_kind norm) {
+  static const char *const norms[] = {", no norm", "", ", a layer norm"};
   struct head head;
   struct op_packed packed;
   struct family family = {0};
   char name[48];
   if (!strstr(scheme_name(&scheme, name), table->text)) return;
-  snprintf(family.name, sizeof family.name, "greedy heads, %s, vocabulary of %d%s", name, vocab,
-           norm ? "" : ", no norm");
+  snprintf(family.name, sizeof family.name, "greedy heads, %s, vocabulary of %d%s", name, vocab, norms[norm]);
   head_make(&head, scheme, vocab, norm);
   packed_init(&packed, table->tested, &head.model);
   for (int s = 0; s < table->n_subject; s++) {
@@ -242,8 +241,9 @@ void head_cases(struct table *table) {
   };
   static const struct {
     int vocab;
-    bool norm; /* without one a token that is no number is in one column, as it comes to o and down */
-  } heads[] = {{1000, true}, {37, false}, {VOCAB_MOST, true}};
+    enum norm_kind norm; /* without one a token that is no number is in one column, as it comes to o and down */
+  } heads[] = {{1000, NORM_RMS}, {37, NORM_NONE}, {VOCAB_MOST, NORM_RMS}, {1000, NORM_LAYER}};
+  enum { HEADS = sizeof heads / sizeof *heads };
   for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++)
-    for (int h = 0; h < (table->few ? 1 : 3); h++) head_case(table, schemes[s], heads[h].vocab, heads[h].norm);
+    for (int h = 0; h < (table->few ? 1 : HEADS); h++) head_case(table, schemes[s], heads[h].vocab, heads[h].norm);
 }

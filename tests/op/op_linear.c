@@ -12,7 +12,7 @@ struct variant {
   bool multiply;          /* the residual is a factor */
   uint8_t norm, post_norm, act;
   enum { NO_RESIDUAL, RESIDUAL, RESIDUAL_IN_PLACE } residual;
-  float scale, softcap;
+  float scale, softcap, limit, up_add;
   int few; /* which third of the batch sizes it has among few cases: these have all that an epilogue does */
 };
 
@@ -40,6 +40,14 @@ static const struct variant variants[] = {
      .scale = 0.5f,
      .softcap = 3,
      .few = 2},
+    {.name = "gated quick gelu, limit, one more than up, bias",
+     .gated = true,
+     .act = ACT_GELU_QUICK,
+     .bias = true,
+     .scale = 1,
+     .limit = 0.7f,
+     .up_add = 1,
+     .few = 1},
     {.name = "layer norm, gelu, bias", .norm = NORM_LAYER, .act = ACT_GELU, .bias = true, .scale = 1},
     {.name = "layer norm, quick gelu, residual",
      .norm = NORM_LAYER,
@@ -47,6 +55,16 @@ static const struct variant variants[] = {
      .residual = RESIDUAL,
      .scale = 1,
      .few = 2},
+    {.name = "layer norm, gated gelu, bias, residual in place",
+     .gated = true,
+     .norm = NORM_LAYER,
+     .act = ACT_GELU,
+     .bias = true,
+     .residual = RESIDUAL_IN_PLACE,
+     .scale = 0.5f,
+     .few = 1},
+    {.name = "layer norm", .norm = NORM_LAYER, .scale = 1},
+    {.name = "tanh, bias", .act = ACT_TANH, .bias = true, .scale = 1},
     {.name = "post norm", .post_norm = NORM_RMS, .scale = 1},
     {.name = "norm, post norm, residual in place",
      .norm = NORM_RMS,
@@ -55,6 +73,7 @@ static const struct variant variants[] = {
      .scale = 1,
      .few = 3},
     {.name = "head: norm, softcap", .head = true, .norm = NORM_RMS, .scale = 1, .softcap = 5},
+    {.name = "head: layer norm", .head = true, .norm = NORM_LAYER, .scale = 1},
 };
 
 /* rows and cols of the matrix (of each part, if gated); the most tokens of a batch. */
@@ -130,6 +149,8 @@ static void case_make(struct linear_case *c) {
                                         .post_eps = post_eps,
                                         .scale = v->scale,
                                         .softcap = v->softcap,
+                                        .limit = v->limit,
+                                        .up_add = v->up_add,
                                         .lora_site = -1};
   plan_add_op(&m->builder, &op);
   model_finish(m, op.out, v->head);
@@ -247,6 +268,7 @@ static double act_value(uint8_t act, double x) {
   case ACT_SILU: return x / (1 + exp(-x));
   case ACT_GELU_TANH: return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
   case ACT_GELU: return x * (1 + erf(x / sqrt(2))) / 2;
+  case ACT_TANH: return tanh(x);
   default: return x / (1 + exp(-1.702 * x));
   }
 }
@@ -260,8 +282,14 @@ static struct bounded act_of(uint8_t act, struct bounded x) {
 
 static struct bounded tail_of(const struct linear_case *c, struct bounded gate, struct bounded up) {
   const struct variant *v = c->variant;
+  if (v->limit > 0) { /* nowhere steeper than 1 */
+    gate.value = fmin(gate.value, v->limit);
+    up.value = fmax(fmin(up.value, v->limit), -v->limit);
+  }
   struct bounded x = act_of(v->act, gate);
   if (v->gated) {
+    up.value += v->up_add;
+    up.error += ROUNDOFF * fabs(up.value);
     x.error = fabs(up.value) * x.error + fabs(x.value) * up.error + x.error * up.error;
     x.value *= up.value;
     x.error += ROUNDOFF * fabs(x.value);

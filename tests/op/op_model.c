@@ -65,6 +65,21 @@ int model_gated_bias(struct op_model *model, int part_rows, float low, float hig
   return weight_note(model, weight, (struct scheme){0}, low, high);
 }
 
+int model_experts(struct op_model *model, struct scheme scheme, int n_expert, int rows, int cols, bool gated,
+                  float size) {
+  const struct tensor_slice parts[] = {{.tensor = "{e}.gate", .rows = rows}, {.tensor = "{e}.up", .rows = rows}};
+  int weight = plan_add_experts(&model->builder, "experts", parts,
+                                &(struct expert_spec){WEIGHT_MATRIX, n_expert, gated ? 2 : 1, cols, gated, 0});
+  return weight_note(model, weight, scheme, -size, size);
+}
+
+int model_expert_bias(struct op_model *model, int n_expert, int rows, bool gated, float low, float high) {
+  const struct tensor_slice parts[] = {{.tensor = "{e}.gate", .rows = rows}, {.tensor = "{e}.up", .rows = rows}};
+  int weight = plan_add_experts(&model->builder, "bias", parts,
+                                &(struct expert_spec){WEIGHT_VECTOR, n_expert, gated ? 2 : 1, 1, gated, 0});
+  return weight_note(model, weight, (struct scheme){0}, low, high);
+}
+
 int model_embedded_value(struct op_model *model, int cols, float size) {
   struct op op = op_make(OP_EMBED, 0);
   op.out = plan_add_value(&model->builder, cols, ROWS_TOKENS);
@@ -168,7 +183,7 @@ void model_close(struct op_model *model) {
   for (int i = 0; i < model->plan->n_weight; i++) {
     struct weight *w = (struct weight *)(model->block.data + model->plan->weights) + i;
     w->scheme = model->scheme[i];
-    model->codes[i] = (struct codes){.scheme = w->scheme, .rows = w->rows, .cols = w->cols};
+    model->codes[i] = (struct codes){.scheme = w->scheme, .rows = weight_rows(w), .cols = w->cols};
     if (w->scheme.kind == SCHEME_INT)
       integer_fill(model, &model->codes[i], model->high[i]);
     else if (w->scheme.kind == SCHEME_F8)
@@ -221,10 +236,13 @@ void packed_init(struct op_packed *packed, const struct backend *backend, const 
     if (!memory) op_die("weights", &(struct error){.text = "out of memory"});
     memset(memory, 0xA5, aligned);
     if (w->use == WEIGHT_VECTOR) memcpy(memory, model->codes[i].dense, bytes);
-    for (int row = 0; w->use == WEIGHT_MATRIX && row < w->rows; row += backend->pack_rows) {
-      int rows = w->rows - row < backend->pack_rows ? w->rows - row : backend->pack_rows;
+    uint8_t *to = memory;
+    for (int row = 0, rows; w->use == WEIGHT_MATRIX && row < weight_rows(w); row += rows) {
+      int left = w->rows - row % w->rows;
+      rows = left < backend->pack_rows ? left : backend->pack_rows;
       struct codes strip = codes_rows(&model->codes[i], row, rows);
-      backend->pack(w, &strip, memory + (size_t)(row / backend->pack_rows) * backend->strip_bytes(w));
+      backend->pack(w, &strip, to);
+      to += backend->strip_bytes(w);
     }
     packed->weight[i] = slice_make(memory, bytes);
   }

@@ -7,13 +7,13 @@
 #include "plan/backend.h"
 #include "plan/plan_builder.h"
 
-enum { MODEL_WEIGHTS = 16 };
+enum { MODEL_WEIGHTS = 24 };
 
 struct op_model {
   struct plan_builder builder;
   struct buffer block;
   const struct plan *plan;
-  struct codes codes[MODEL_WEIGHTS]; /* of each weight, all rows */
+  struct codes codes[MODEL_WEIGHTS]; /* of each weight, all rows of all experts */
   struct scheme scheme[MODEL_WEIGHTS];
   float low[MODEL_WEIGHTS], high[MODEL_WEIGHTS]; /* about what range its values have */
   struct arena arena;
@@ -26,6 +26,10 @@ void model_release(struct op_model *model);
 int model_matrix(struct op_model *model, struct scheme scheme, int rows, int cols, float size);
 int model_gated_matrix(struct op_model *model, struct scheme scheme, int part_rows, int cols, float size);
 int model_vector(struct op_model *model, int cols, float low, float high);
+/* Experts' matrices, gated or not, and the biases that go with them. */
+int model_experts(struct op_model *model, struct scheme scheme, int n_expert, int rows, int cols, bool gated,
+                  float size);
+int model_expert_bias(struct op_model *model, int n_expert, int rows, bool gated, float low, float high);
 int model_gated_bias(struct op_model *model, int part_rows, float low, float high);
 /* value = the embedding of the token through a new F32 table of numbers in [−size, size]. */
 int model_embedded_value(struct op_model *model, int cols, float size);

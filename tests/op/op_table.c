@@ -2,8 +2,8 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [few] [linear|adapter|columns|chain|range|embed|head|sample|attend|decode|far|encode]
- *   op_table [few] linear TEXT  those schemes alone whose names have it; so chain and head
+ *   op_table [few] [linear|experts|adapter|columns|chain|range|embed|head|sample|attend|decode|far|encode]
+ *   op_table [few] linear TEXT  those schemes alone whose names have it; so experts, chain and head
  *   op_table [few] linear TEXT K/N  and of their steps each N-th alone, from the K-th on
  *   op_table [few] adapter TEXT K/N  the same of schemes and of variants
  *   op_table [few] attend TEXT  the same of types of caches
@@ -126,6 +126,7 @@ void family_end(struct table *table, const struct family *family) {
  * tokens in bf16, each off by 2⁻⁹ of itself at most; among many a weight is in bf16, too, its code times its scale, and
  * where scales are of groups those are in bf16 before: three such factors of a product. */
 double input_roundoff(const struct table *table, const struct scheme *scheme) {
+  if (table->rounds_bf16 && scheme->kind == SCHEME_BF16) return 0x1p-9;
   if (table->tested->target != TARGET_CUDA) return 0;
   if (scheme->kind == SCHEME_F8 && scheme->activation) return 0x1p-11;
   if (!scheme->activation && cuda_scheme_coded(scheme)) return (scheme->group ? 3 : 2) * 0x1p-9;
@@ -141,19 +142,12 @@ static struct device *device_open(const struct backend *backend, const char *isa
   return device;
 }
 
-static void table_open(struct table *table) {
+/* The kernel sets that round bf16's input, or those that do not. */
+static void sets_open(struct table *table) {
   const char *forced = getenv("SPATE_ISA");
-  const char *tested = getenv("SPATE_BACKEND");
-  *table = (struct table){.oracle = backend_find("reference"), .tested = backend_find(tested ? tested : "cpu")};
-  if (!table->tested) op_die("SPATE_BACKEND", &(struct error){.text = "there is no such backend"});
-  table->oracle_device = device_open(table->oracle, NULL, 1);
-  if (table->tested != backend_find("cpu")) {
-    table->subject[table->n_subject++] = (struct subject){
-        table->tested->name, {device_open(table->tested, NULL, 1), device_open(table->tested, NULL, 2)}};
-    return;
-  }
   for (int i = 0; kernel_sets[i]; i++) {
     const char *name = kernel_sets[i]->name;
+    if (kernel_sets[i]->rounds_bf16 != table->rounds_bf16) continue;
     if (forced && *forced && strcmp(forced, name) != 0) continue;
     if (!kernel_sets[i]->available()) {
       printf("SKIPPED %s: this machine cannot run these kernels\n", name);
@@ -164,10 +158,20 @@ static void table_open(struct table *table) {
   }
 }
 
+static void table_open(struct table *table) {
+  table->oracle_device = device_open(table->oracle, NULL, 1);
+  if (table->tested == backend_find("cpu"))
+    sets_open(table);
+  else if (!table->rounds_bf16)
+    table->subject[table->n_subject++] = (struct subject){
+        table->tested->name, {device_open(table->tested, NULL, 1), device_open(table->tested, NULL, 2)}};
+}
+
 static void table_close(struct table *table) {
   for (int i = 0; i < table->n_subject; i++)
     for (int k = 0; k < 2; k++) table->tested->close(table->subject[i].device[k]);
   table->oracle->close(table->oracle_device);
+  table->n_subject = 0;
 }
 
 static bool share_read(struct table *table, const char *text) {
@@ -176,35 +180,48 @@ static bool share_read(struct table *table, const char *text) {
   return read && --table->share >= 0 && table->share < table->shares;
 }
 
+static void table_run(struct table *table, const char *only) {
+  table_open(table);
+  for (int i = 0; i < table->n_subject; i++) printf("%s\n", table->tested->describe(table->subject[i].device[1]));
+  if (table->n_subject > 0) {
+    if (strstr("linear", only)) linear_cases(table);
+    if (strstr("experts", only)) expert_cases(table);
+    if (strstr("mixture", only)) mixture_cases(table);
+    if (strstr("adapter", only)) adapter_cases(table);
+    if (strstr("columns", only)) column_cases(table);
+    if (strstr("chain", only)) chain_cases(table);
+    if (strstr("range", only)) range_cases(table);
+    if (strstr("embed", only)) embed_cases(table);
+    if (strstr("head", only)) head_cases(table);
+    if (strstr("encode", only)) encode_cases(table);
+    if (strstr("texts", only)) text_cases(table);
+    if (strstr("sample", only) && !table->rounds_bf16) sample_cases(table);
+    if (strstr("attend", only) && !table->rounds_bf16) attend_cases(table); /* the others' attention is as here */
+    if (strstr("decode", only) && !table->rounds_bf16) decode_cases(table);
+    if (strstr("far", only) && !table->rounds_bf16) far_cases(table);
+  }
+  table_close(table);
+}
+
 int main(int argc, char **argv) {
-  struct table table;
   bool few = argc > 1 && strcmp(argv[1], "few") == 0;
-  const char *only = argc > 1 + few ? argv[1 + few] : "";
-  table_open(&table);
-  table.few = few;
-  table.text = argc > 2 + few ? argv[2 + few] : "";
-  table.shares = 1;
+  const char *only = argc > 1 + few ? argv[1 + few] : "", *tested = getenv("SPATE_BACKEND");
+  struct table table = {.oracle = backend_find("reference"),
+                        .tested = backend_find(tested ? tested : "cpu"),
+                        .few = few,
+                        .text = argc > 2 + few ? argv[2 + few] : "",
+                        .shares = 1};
+  if (!table.tested) op_die("SPATE_BACKEND", &(struct error){.text = "there is no such backend"});
   if (argc > 3 + few && !share_read(&table, argv[3 + few])) {
     fprintf(stderr, "op_table: a share is K/N, K from 1 to N, not '%s'.\n", argv[3 + few]);
     return 2;
   }
-  for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
-  if (strstr("linear", only)) linear_cases(&table);
-  if (strstr("adapter", only)) adapter_cases(&table);
-  if (strstr("columns", only)) column_cases(&table);
-  if (strstr("chain", only)) chain_cases(&table);
-  if (strstr("range", only)) range_cases(&table);
-  if (strstr("embed", only)) embed_cases(&table);
-  if (strstr("head", only)) head_cases(&table);
-  if (strstr("sample", only)) sample_cases(&table);
-  if (strstr("attend", only)) attend_cases(&table);
-  if (strstr("decode", only)) decode_cases(&table);
-  if (strstr("far", only)) far_cases(&table);
-  if (strstr("encode", only)) encode_cases(&table);
-  if (strstr("texts", only)) text_cases(&table);
+  for (int rounds = 0; rounds < 2; rounds++) {
+    table.rounds_bf16 = rounds;
+    table_run(&table, only);
+  }
   if (table.skipped) printf("%d plans skipped\n", table.skipped);
   printf("%d passed, %d failed\n", table.passed, table.failed);
-  table_close(&table);
   bool refused = table.skipped > 0 && table.tested == backend_find("cpu"); /* which may refuse none */
   return table.failed || table.passed == 0 || refused;
 }

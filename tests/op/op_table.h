@@ -19,6 +19,7 @@ struct table {
   struct subject subject[TABLE_SUBJECTS];
   int passed, failed, skipped;
   const char *text;        /* in the name of the schemes that linears have, and of the caches that attention has */
+  bool rounds_bf16;        /* its subjects are the kernel sets that do; or else those that do not */
   bool few;                /* each kernel once, as for a tool that makes them a thousand times slower */
   int share, shares, turn; /* of the steps of linears, each `shares`-th, from `share` on; the next one's number */
 };
@@ -47,11 +48,13 @@ void family_end(struct table *table, const struct family *family);
 /* Unit roundoff of float: a sum of n products has an error of at most n × ROUNDOFF × the sum of their magnitudes. */
 #define ROUNDOFF 0x1p-24
 
-/* Unit roundoff of a linear's activations where the tested backend rounds them for its matrix units: a GPU's take bf16
- * on both sides, 8 significant bits; or fp16, 11. 0: it does not. */
+/* Unit roundoff of a linear's activations where the tested backend rounds them for its matrix units: a GPU's and some
+ * CPUs' take bf16 on both sides, 8 significant bits; or fp16, 11. 0: it does not. */
 double input_roundoff(const struct table *table, const struct scheme *scheme);
 
 void linear_cases(struct table *table);
+void expert_cases(struct table *table);
+void mixture_cases(struct table *table);
 void adapter_cases(struct table *table);
 void column_cases(struct table *table);
 void chain_cases(struct table *table);

@@ -6,14 +6,50 @@
 
 static const double tolerance = 1e-4, visible = 1e-3; /* parts of the logits' range */
 
-static const char *const models[] = {
-    "llama2",     "llama3",   "llama_bias_yarn", "mistral",   "smollm2",  "qwen2",
-    "qwen3",      "gemma3",   "gemma",           "gemma2",    "phi3",     "phi4_mini",
-    "granite",    "olmo2",    "olmo3",           "smollm3",   "glm",      "glm4",
-    "cohere",     "cohere2",  "ministral",       "gpt2",      "gpt_neox", "gpt_neox_serial",
-    "starcoder2", "falcon7b", "falcon40b",       "falcon_rw", "mpt"};
+static const char *const models[] = {"llama2",
+                                     "llama3",
+                                     "llama_bias_yarn",
+                                     "mistral",
+                                     "smollm2",
+                                     "qwen2",
+                                     "qwen3",
+                                     "gemma3",
+                                     "gemma",
+                                     "gemma2",
+                                     "phi3",
+                                     "phi4_mini",
+                                     "granite",
+                                     "olmo2",
+                                     "olmo3",
+                                     "smollm3",
+                                     "glm",
+                                     "glm4",
+                                     "cohere",
+                                     "cohere2",
+                                     "ministral",
+                                     "gpt2",
+                                     "gpt_neox",
+                                     "gpt_neox_serial",
+                                     "starcoder2",
+                                     "falcon7b",
+                                     "falcon40b",
+                                     "falcon_rw",
+                                     "mpt",
+                                     "gpt_oss",
+                                     "gpt_oss_mxfp4",
+                                     "deepseek_v2",
+                                     "deepseek_lite",
+                                     "deepseek_v3",
+                                     "deepseek_dense",
+                                     "deepseek_fp8",
+                                     "mixtral",
+                                     "mixtral_full",
+                                     "qwen3_moe",
+                                     "qwen3_moe_mixed",
+                                     "olmoe",
+                                     "granite_moe"};
 
-enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 19 };
+enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 26 };
 
 static char folder[] = "/tmp/spate-parity-XXXXXX", engine_path[64];
 
@@ -105,11 +141,53 @@ static void test_features_switched_off(void **state) {
   }
 }
 
+/* A copy of a fixture's tensors beside its other files, with the first byte of the named one changed. */
+static void variant_spoil(const struct model_variant *variant, const char *name, const char *tensor, uint8_t byte) {
+  char path[PATH_MAX + 32], source[512];
+  struct file file;
+  struct error error;
+  uint64_t header, offset;
+  snprintf(source, sizeof source, "%s/model/%s/model.safetensors", FIXTURES, name);
+  snprintf(path, sizeof path, "%s/model.safetensors", variant->path);
+  assert_true(unlink(path) == 0 && file_open(&file, source, &error));
+  uint8_t *copy = malloc(file.size);
+  memcpy(copy, file.data, file.size);
+  memcpy(&header, copy, sizeof header);
+  char *entry = memmem(copy, file.size, tensor, strlen(tensor));
+  entry = strstr(entry, "data_offsets\":[");
+  offset = strtoull(entry + strlen("data_offsets\":["), NULL, 10);
+  copy[sizeof header + header + offset] = byte;
+  FILE *stream = fopen(path, "wb");
+  assert_true(stream && fwrite(copy, 1, file.size, stream) == file.size && fclose(stream) == 0);
+  free(copy);
+  file_close(&file);
+}
+
+/* MXFP4's scale that is none. */
+static void test_scale_of_no_number(void **state) {
+  (void)state;
+  struct model_variant variant;
+  spate_error error = {0};
+  spate_build_options build;
+  variant_make(&variant, "gpt_oss_mxfp4", NULL);
+  variant_spoil(&variant, "gpt_oss_mxfp4", "layers.1.mlp.experts.down_proj_scales", 0xff);
+  spate_build_options_init(&build);
+  build.model = variant.path;
+  build.target = "reference";
+  build.output = engine_path;
+  assert_false(spate_build(&build, &error));
+  assert_string_equal(
+      error.text, "Row 0 of tensor model.layers.1.mlp.experts.down_proj has numbers in columns 0 to 31 that are not "
+                  "finite or too large for their scales; choose quant_mode BF16 or FP32.");
+  variant_remove(&variant);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_directories),
       cmocka_unit_test(test_gguf_twins),
       cmocka_unit_test(test_features_switched_off),
+      cmocka_unit_test(test_scale_of_no_number),
   };
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

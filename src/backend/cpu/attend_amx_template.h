@@ -10,6 +10,7 @@ struct tile_operands {
   size_t rows;                /* of a product */
   uint8_t *key;               /* a tile's keys from E4M3, [pair of dimensions][KEY_TILE][2] */
   uint8_t *value;             /* a tile's values, [pair of keys][value_bytes] */
+  uint8_t *turned;            /* a tile's values in E4M3 out of its keys; NULL: they lie by themselves */
   size_t value_bytes;         /* of a pair of keys */
   float *stage;               /* [UNIT_QUERIES][value_cols] results of a product that is not full */
   struct expander expander;   /* of E4M3, whose quads give pairs another order: */
@@ -49,6 +50,7 @@ static struct tile_operands operands_start(const struct attend_work *work, const
     o.expander = expander_make();
     o.key = (uint8_t *)scratch_take(scratch, bytes / sizeof(float));
     memset(o.key + stored, 0, bytes - stored);
+    if (l->value_in_key) o.turned = (uint8_t *)scratch_take(scratch, KEY_TILE * cols / sizeof(float));
   }
   o.rows = rows - UNIT_QUERIES < UNIT_QUERIES ? rows - UNIT_QUERIES : UNIT_QUERIES;
   queries_split(work, &o.query, o.ordered);
@@ -67,13 +69,14 @@ static uint32_t pair_mask(const struct tile_span *span, int token) {
 static void values_copy(const struct tile_span *span, uint8_t *to) {
   const struct kv_layout *l = span->kv->layout;
   size_t bytes = (size_t)l->stored_v * 2 * l->element;
+  if (l->value_in_key) values_turn(span, to);
   for (int token = 0; token < KEY_TILE; token += 2, to += bytes) {
     uint32_t mask = pair_mask(span, token);
     if (!mask) {
       memset(to, 0, bytes);
       continue;
     }
-    const uint8_t *from = kv_head_value(span->kv, span->start + token);
+    const uint8_t *from = l->value_in_key ? to : kv_head_value(span->kv, span->start + token);
     for (size_t i = 0; i < bytes; i += UNIT_BYTES)
       _mm512_store_si512(to + i, _mm512_and_si512(_mm512_loadu_si512(from + i), _mm512_set1_epi32((int)mask)));
   }
@@ -98,7 +101,7 @@ static void pairs_view_init(const struct tile_operands *o, const struct tile_spa
     view->key[group] = kv_head_keys(span->kv, span->start + seen) + (size_t)(seen % l->tile) * 2 * l->element;
   }
   /* unwritten values may be anything, NaN too: only those of a whole tile are multiplied where they are */
-  view->in_place = l->tile == KEY_TILE && span->low == 0 && span->high == KEY_TILE;
+  view->in_place = l->tile == KEY_TILE && span->low == 0 && span->high == KEY_TILE && !l->value_in_key;
   view->value = view->in_place ? kv_head_value(span->kv, span->start) : o->value;
 }
 
@@ -232,8 +235,9 @@ static void product_add(const struct tile_operands *o, const struct tile_view *v
 static void pairs_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
                          const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, row_bytes = state->result.stride * sizeof(float);
+  if (o->turned) values_turn(span, o->turned);
   if (o->ordered)
-    values_expand(&o->expander, span, o->value, o->value_bytes);
+    values_expand(&o->expander, span, o->turned, o->value, o->value_bytes);
   else if (!view->in_place)
     values_copy(span, o->value);
   weights_split(o, state, span);

@@ -52,15 +52,16 @@ static void keys_expand(const struct expander *x, const struct tile_span *span, 
   }
 }
 
-/* To [pair of tokens][bytes], zeros for quads of which nothing is seen. */
-static void values_expand(const struct expander *x, const struct tile_span *span, uint8_t *to, size_t bytes) {
+/* To [pair of tokens][bytes], zeros for quads of which nothing is seen. turned: where they are; NULL: in the cache. */
+static void values_expand(const struct expander *x, const struct tile_span *span, const uint8_t *turned, uint8_t *to,
+                          size_t bytes) {
   const struct kv_layout *l = span->kv->layout;
   for (int token = 0; token < KEY_TILE; token += QUAD, to += 2 * bytes) {
     if (token + QUAD <= span->low || token >= span->high) {
       memset(to, 0, 2 * bytes);
       continue;
     }
-    const uint8_t *value = kv_head_value(span->kv, span->start + token);
+    const uint8_t *value = turned ? turned + token * l->stored_v : kv_head_value(span->kv, span->start + token);
     for (int d = 0; d < l->stored_v; d += LANES) quads_expand(x, value + d * QUAD, to + d * QUAD, bytes);
   }
 }

@@ -81,6 +81,10 @@ static void quad_keys_copy(const struct tile_span *span, uint8_t *to) {
 static void quad_values_copy(const struct tile_span *span, uint8_t *to) {
   const struct kv_layout *l = span->kv->layout;
   size_t bytes = (size_t)l->stored_v * (size_t)l->tile;
+  if (l->value_in_key) {
+    values_turn(span, to);
+    return;
+  }
   for (int run = span->low / l->tile * l->tile; run < span->high; run += l->tile)
     memcpy(to + run * l->stored_v, kv_head_value(span->kv, span->start + run), bytes);
 }
@@ -96,7 +100,7 @@ static void quad_view_init(const struct quad_operands *o, const struct tile_span
     const uint8_t *keys = kv_head_keys(span->kv, span->start + seen);
     view->key[group] = whole ? keys + seen % l->tile * QUAD : o->key + seen * QUAD;
   }
-  view->in_place = l->tile == KEY_TILE;
+  view->in_place = l->tile == KEY_TILE && !l->value_in_key;
   view->value = view->in_place ? kv_head_value(span->kv, span->start) : o->value;
   view->value_stride = (size_t)l->stored_v * QUAD;
 }

@@ -18,7 +18,7 @@ struct tile_scales {
 static void scales_read(const struct kv_head *kv, int start, int low, int high, struct tile_scales *scales) {
   *scales = (struct tile_scales){0};
   for (int n; low < high; low += n) {
-    const float *key = kv_head_scales(kv, start + low), *value = key + kv->layout->block_size;
+    const float *key = kv_head_scales(kv, start + low), *value = key + kv_value_scale(kv->layout);
     n = kv->layout->tile - low % kv->layout->tile;
     if (n > high - low) n = high - low;
     memcpy(scales->key + low, key, (size_t)n * sizeof *key);

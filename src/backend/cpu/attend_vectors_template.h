@@ -36,7 +36,8 @@ enum { IN_PLACE_QUERIES = 2 * PRODUCT_ROWS };
 
 static bool tile_in_place(const struct kv_layout *layout, int n_query) {
   bool whole = layout->tile % LANES == 0 && layout->dim_v % LANES == 0; /* no vector reaches into what is not there */
-  return whole && (layout->dtype == KV_F32 || (layout->dtype != KV_BF16 && n_query <= IN_PLACE_QUERIES));
+  return whole && !layout->value_in_key &&
+         (layout->dtype == KV_F32 || (layout->dtype != KV_BF16 && n_query <= IN_PLACE_QUERIES));
 }
 
 static void tile_view_in_place(const struct tile_span *span, struct tile_view *view) {
@@ -80,6 +81,19 @@ static void widen(const struct kv_layout *layout, const void *from, int n, int u
   }
 }
 
+/* The values of keys [low, high) of a copied tile that are the ends of its keys: [key][value_cols] from key 0 on. */
+static void values_turn(const struct tile_operands *o, const struct kv_layout *l, int low, int high) {
+  const float *key = o->key + (size_t)(l->dim_k - l->dim_v) * KEY_TILE;
+  for (int d = 0; d < o->value_cols; d += LANES)
+    for (int i = low / LANES * LANES; i < high; i += LANES) {
+      vfloat block[LANES];
+      for (int r = 0; r < LANES; r++)
+        block[r] = d + r < l->dim_v ? vfloat_load(key + (d + r) * KEY_TILE + i) : vfloat_set(0);
+      vfloat_turn(block);
+      for (int r = 0; r < LANES; r++) vfloat_store(o->value + (i + r) * o->value_cols + d, block[r]);
+    }
+}
+
 static void tile_view_copied(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
   const struct kv_layout *l = span->kv->layout;
   int pair = l->together;
@@ -89,12 +103,13 @@ static void tile_view_copied(const struct tile_operands *o, const struct tile_sp
     for (int d = 0; d < l->dim_k; d++)
       widen(l, from + (size_t)(d / pair * pair * l->tile) * l->element, l->tile, d % pair, o->key + d * KEY_TILE + run);
   }
-  for (int i = span->low; i < span->high; i++, value += o->value_cols)
-    widen(l, kv_head_value(span->kv, span->start + i), l->dim_v, i % pair, value);
+  if (l->value_in_key) values_turn(o, l, span->low, span->high), value += span->low * o->value_cols;
+  for (int i = span->low; i < span->high && !l->value_in_key; i++)
+    widen(l, kv_head_value(span->kv, span->start + i), l->dim_v, i % pair, value + (i - span->low) * o->value_cols);
   for (int v = 0; v < KEY_TILE / LANES; v++) view->key_vector[v] = v * (ptrdiff_t)sizeof(vfloat);
   view->key_run = (const uint8_t *)o->key;
   view->key.stride = KEY_TILE * sizeof(float);
-  view->value_run[0] = (const uint8_t *)o->value;
+  view->value_run[0] = (const uint8_t *)value;
   view->value.stride = (size_t)o->value_cols * sizeof(float);
   view->value.first_rows = KEY_TILE;
   view->key.type = view->value.type = KV_F32;

@@ -46,9 +46,10 @@ enum {
 static inline size_t attend_scratch_floats(size_t n_query, size_t dim_k, size_t dim_v) {
   size_t pad = ATTEND_LANES, rows = n_query + ATTEND_ROWS, cols = (dim_v + pad - 1) / pad * pad;
   size_t depth = (dim_k + KV_PAIRED_DIMS - 1) / KV_PAIRED_DIMS * KV_PAIRED_DIMS;
+  size_t values = (dim_v + KV_TURNED_COLS - 1) / KV_TURNED_COLS * KV_TURNED_COLS;
   size_t per_query = KEY_TILE + ATTEND_LANES + cols + 2 + depth + KEY_TILE;
   size_t offsets = 2 * cols * sizeof(ptrdiff_t) / sizeof(float);
-  return rows * per_query + (KEY_TILE * (depth + cols) + ATTEND_ROWS * cols) + offsets + 13 * pad;
+  return rows * per_query + (KEY_TILE * (depth + values) + ATTEND_ROWS * cols) + offsets + 13 * pad;
 }
 
 #endif

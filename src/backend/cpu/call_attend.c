@@ -30,9 +30,10 @@ static void head_center(const float *from, int dim, float *to) {
   for (int i = 0; i < dim; i++) to[i] = from[i] - (float)(sum / dim);
 }
 
-/* Head `head` of q or k: normed if the network does, rotated. */
-static void head_prepare(const struct program *program, const struct call *call, int norm, int token, int head,
-                         const float *from, float *to) {
+/* Head `head` of q or k: normed if the network does, rotated. In `to`, which from may be, or where it was if nothing is
+ * to be done. */
+static const float *head_prepare(const struct program *program, const struct call *call, int norm, int token, int head,
+                                 const float *from, float *to) {
   const struct attend_args *args = &call->op->args.attend;
   const float *weight = program_vector(program, call->op->weight[norm]);
   if (weight && args->head_norms) {
@@ -42,12 +43,15 @@ static void head_prepare(const struct program *program, const struct call *call,
   }
   if (weight)
     program->device->kernels->rms_norm(from, weight, args->dim_k, args->eps, to);
-  else
+  else if (call->rope < 0)
+    return from;
+  else if (from != to)
     memcpy(to, from, (size_t)args->dim_k * sizeof *to);
   if (call->rope >= 0) {
     const struct rope_table *rope = &program->rope[call->rope];
     rope_rotate(args->rope_style, rope->angles + (size_t)token * (size_t)rope->dim, rope->dim, to);
   }
+  return to;
 }
 
 /* --- storing ------------------------------------------------------------------------------------------------------ */
@@ -57,20 +61,21 @@ static void head_store(const struct program *program, const struct call *call, i
   const struct row *row = program->batch->row + program->token_row[token];
   const float *in = value_row(program, call->op->in[0], token);
   const float *key = in + (size_t)(args->n_head + head) * (size_t)args->dim_k;
-  const float *value =
-      in + (size_t)(args->n_head + args->n_kv_head) * (size_t)args->dim_k + (size_t)head * (size_t)args->dim_v;
+  const float *value = args->value_in_key ? NULL
+                                          : in + (size_t)(args->n_head + args->n_kv_head) * (size_t)args->dim_k +
+                                                (size_t)head * (size_t)args->dim_v;
   struct kv_head kv =
       kv_cache_head(call->cache, args->layer, head, row_blocks(program, args, program->token_row[token]));
   int position = row->length + token - row->first;
-  float *prepared = scratch;
-  head_prepare(program, call, 1, token, head, key, prepared);
+  const float *prepared = head_prepare(program, call, 1, token, head, key, scratch);
   struct kv_numbers keys = {prepared, 1}, values = {value, 1};
   if (kv.layout->dtype != KV_F32) {
-    uint16_t *key_narrow = (uint16_t *)(prepared + round_lane((size_t)args->dim_k));
+    uint16_t *key_narrow = (uint16_t *)(scratch + round_lane((size_t)args->dim_k));
     uint16_t *value_narrow = key_narrow + round_lane((size_t)args->dim_k);
     const struct attend_kernels *kernels = &program->device->kernels->attend;
     keys = (struct kv_numbers){key_narrow, kernels->narrow(prepared, args->dim_k, kv.layout->dtype, key_narrow)};
-    values = (struct kv_numbers){value_narrow, kernels->narrow(value, args->dim_v, kv.layout->dtype, value_narrow)};
+    if (value)
+      values = (struct kv_numbers){value_narrow, kernels->narrow(value, args->dim_v, kv.layout->dtype, value_narrow)};
   }
   kv_head_store(&kv, position, keys, values);
 }
@@ -121,15 +126,25 @@ static void views_fill(const struct program *program, const struct call *call, c
   }
 }
 
+/* Head `head` of a token's q where it lies, or, of latent attention, its two pieces put together in `to`. */
+static const float *query_find(const struct attend_args *args, const float *in, int head, float *to) {
+  size_t rest = (size_t)args->dim_v, first = (size_t)args->dim_k - rest, at = (size_t)head;
+  if (!args->value_in_key) return in + at * (size_t)args->dim_k;
+  memcpy(to, in + at * first, first * sizeof *to);
+  memcpy(to + first, in + (size_t)args->n_head * first + at * rest, rest * sizeof *to);
+  return to;
+}
+
 /* n_head query heads from `head` on of a token: normed, rotated and scaled. */
 static void query_prepare(const struct program *program, const struct call *call, int token, int head, int n_head,
                           float *to) {
   const struct attend_args *args = &call->op->args.attend;
   size_t dim_k = (size_t)args->dim_k;
-  const float *from = value_row(program, call->op->in[0], token) + (size_t)head * dim_k;
-  for (int h = 0; h < n_head; h++, from += dim_k, to += dim_k) {
-    head_prepare(program, call, 0, token, head + h, from, to);
-    for (size_t d = 0; d < dim_k; d++) to[d] *= args->scale;
+  float scale = args->scale;
+  const float *in = value_row(program, call->op->in[0], token);
+  for (int h = 0; h < n_head; h++, to += dim_k) {
+    const float *prepared = head_prepare(program, call, 0, token, head + h, query_find(args, in, head + h, to), to);
+    for (size_t d = 0; d < dim_k; d++) to[d] = prepared[d] * scale;
   }
 }
 

@@ -94,6 +94,8 @@ static struct linear_output output_make(const struct program *program, const str
   output.tail = (struct linear_tail){.bias = program_vector(program, op->weight[1]),
                                      .scale = args->scale,
                                      .softcap = args->softcap,
+                                     .limit = args->limit,
+                                     .up_add = args->up_add,
                                      .act = args->act,
                                      .gated = args->gated,
                                      .multiply = args->multiply,

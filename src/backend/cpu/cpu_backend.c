@@ -43,8 +43,10 @@ static const char *cpu_describe(const struct device *device) { return device->de
 
 static const char *cpu_kernels(const struct device *device) { return device->kernels->name; }
 
-static uint8_t cpu_kv_half(const struct device *device, int32_t block_size) {
-  return device->kernels->attend.pairs && block_size >= KV_PAIRED_COLS ? KV_BF16 : KV_F16;
+/* Floats need no copies as such, and what lasts a step saves no memory by half of them. */
+static uint8_t cpu_kv_best(const struct device *device, int32_t block_size, bool kept) {
+  if (device->kernels->attend.pairs && block_size >= KV_PAIRED_COLS) return KV_BF16;
+  return kept ? KV_F16 : KV_F32;
 }
 
 static bool cpu_rates(struct device *device, struct machine_rates *rates, struct error *error) {
@@ -122,7 +124,7 @@ const struct backend backend_cpu = {
     .close = cpu_close,
     .describe = cpu_describe,
     .kernels = cpu_kernels,
-    .kv_half = cpu_kv_half,
+    .kv_best = cpu_kv_best,
     .rates = cpu_rates,
     .supports = cpu_supports,
     .emulates = cpu_emulates,

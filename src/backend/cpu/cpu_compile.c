@@ -40,6 +40,8 @@ static size_t scratch_bytes_of(const struct plan *plan, int query_tokens) {
     if (op->kind == OP_SELECT && (op->args.select.mean || op->args.select.pool))
       floats = size_max(floats, (size_t)plan_values(plan)[op->out].cols);
     if (op->kind == OP_LINEAR) floats = size_max(floats, call_linear_scratch(plan, op));
+    if (op->kind == OP_LINEAR) floats = size_max(floats, call_experts_scratch(plan, op));
+    if (op->kind == OP_ROUTE) floats = size_max(floats, call_route_scratch(&op->args.route));
     if (op->kind == OP_ATTEND) floats = size_max(floats, call_attend_scratch(&op->args.attend, query_tokens));
     if (op->kind == OP_SAMPLE) bytes = sampler_scratch_bytes(plan->vocab);
   }
@@ -127,10 +129,12 @@ static bool tables_alloc(struct program *program, struct error *error) {
   program->calls = calloc((size_t)plan->n_op + 1, sizeof *program->calls);
   program->weight = calloc((size_t)plan->n_weight + 1, sizeof *program->weight);
   program->value = calloc((size_t)plan->n_value + 1, sizeof *program->value);
+  program->order = calloc((size_t)plan->n_value + 1, sizeof *program->order);
   program->rope = calloc((size_t)plan->n_op + 1, sizeof *program->rope);
   program->own = calloc((size_t)plan->n_op + 1, sizeof *program->own);
   program->slot = calloc((size_t)program->limits.adapters + 1, sizeof *program->slot);
-  if (program->calls && program->weight && program->value && program->rope && program->own && program->slot)
+  if (program->calls && program->weight && program->value && program->order && program->rope && program->own &&
+      program->slot)
     return true;
   return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", plan->n_op);
 }
@@ -139,6 +143,7 @@ static void tables_free(struct program *program) {
   free(program->calls);
   free(program->weight);
   free(program->value);
+  free(program->order);
   free(program->rope);
   free(program->own);
   adapter_slots_release(program);

@@ -17,14 +17,16 @@ struct linear_input {
   const uint8_t *arranged; /* the rows once more, in blocks of ARRANGED_ROWS; NULL: only as they are */
 };
 
-/* What happens to a product before it is stored, in this order: adapters, bias, act, × up if gated, scale, softcap, ×
- * or + residual. Indices are output columns (after gating), but for the bias. */
+/* What happens to a product before it is stored, in this order: adapters, bias, limit, act, × (up + up_add) if gated,
+ * scale, softcap, × or + residual. Indices are output columns (after gating), but for the bias. */
 struct linear_tail {
   const float *bias;                  /* [rows of the weight] in packed row order, or NULL */
   const float *residual;              /* added or multiplied last, or NULL; may alias out */
   size_t residual_stride;             /* floats */
   const struct adapter_use *adapters; /* [row][ROW_LORAS]; NULL: no row has one */
+  const int32_t *place;               /* [row] of the input: that of out and residual; NULL: the same */
   float scale, softcap;               /* 1 and 0 change nothing */
+  float limit, up_add;                /* if gated; 0 changes nothing */
   int out_cols;                       /* columns of out: what a last tile has beyond them is not stored */
   uint8_t act;                        /* enum act_kind */
   bool gated, multiply;
@@ -33,6 +35,7 @@ struct linear_tail {
 struct kernel_set {
   const char *name; /* for SPATE_ISA and people */
   bool (*available)(void);
+  bool rounds_bf16; /* linears of bf16 weights have their input rounded to bf16 */
 
   /* y = x·norm weight / rms(x) for one row; weight NULL: plain copy. */
   void (*rms_norm)(const float *x, const float *weight, int cols, float eps, float *y);

@@ -85,17 +85,14 @@ static uint16_t load_u16(const uint8_t *from, int index) {
   return value;
 }
 
-static int plane_code(const uint8_t *plane, int bits, int row, int col) {
-  int per_vector = 4 * (8 / bits), within = col % per_vector;
-  uint8_t byte = plane[(size_t)(col / per_vector) * PLANE_BYTES + 4 * row + within % 4];
-  return byte >> bits * (within / 4) & ((1 << bits) - 1);
-}
-
-static int code_at(const struct cpu_layout *layout, const uint8_t *block, int row, int col) {
-  const struct scheme *s = &layout->scheme;
-  int code = plane_code(block, s->bits, row, col);
-  if (s->high_bits) code |= plane_code(block + layout->high_at, s->high_bits, row, col) << s->bits;
-  return code;
+/* Adds the fields of a row in a plane, for the 32 columns of a unit, shifted left by `left`. */
+static void plane_codes(const uint8_t *plane, int bits, int row, int left, int codes[UNIT_COLS]) {
+  int per_vector = 8 / bits, mask = (1 << bits) - 1;
+  for (int quad = 0; quad < UNIT_QUADS; quad++) {
+    const uint8_t *from = plane + (size_t)(quad / per_vector) * PLANE_BYTES + 4 * row;
+    int shift = bits * (quad % per_vector);
+    for (int j = 0; j < 4; j++) codes[4 * quad + j] |= (from[j] >> shift & mask) << left;
+  }
 }
 
 static float scale_at(const struct cpu_layout *layout, const uint8_t *from, const uint8_t *super, int at, int row) {
@@ -113,32 +110,62 @@ static float min_at(const struct cpu_layout *layout, const uint8_t *block, int a
   return -(half_to_float(load_u16(block + layout->super_min_at, row)) * (float)min[at]);
 }
 
-static float integer_value(const struct cpu_layout *layout, const uint8_t *block, int row, int col) {
+/* Columns [0, n) of unit `unit` of a block, which have one scale for all of them or for each half. */
+static void integers_unpack(const struct cpu_layout *layout, const uint8_t *block, int row, int unit, int n,
+                            float *out) {
   const struct scheme *s = &layout->scheme;
-  int at = scheme_group_of(s, col) * TILE_ROWS + row, code = code_at(layout, block, row, col);
-  float scale = scale_at(layout, block + layout->scale_at, block + layout->super_at, at, row);
-  if (s->has_min) return scale * (float)code + min_at(layout, block, at, row);
-  if (s->codebook) return scale * codebook_unit(s->codebook) * (float)codebook_entries(s->codebook)[code];
-  return scale * (float)(code - scheme_offset(s));
+  int codes[UNIT_COLS] = {0}, part = UNIT_COLS / scheme_parts(s), offset = scheme_offset(s);
+  plane_codes(block + (size_t)unit * PLANE_BYTES * s->bits, s->bits, row, 0, codes);
+  if (s->high_bits)
+    plane_codes(block + layout->high_at + (size_t)unit * PLANE_BYTES * s->high_bits, s->high_bits, row, s->bits, codes);
+  for (int first = 0; first < n; first += part) {
+    int at = scheme_group_of(s, unit * UNIT_COLS + first) * TILE_ROWS + row, end = first + part < n ? first + part : n;
+    float scale = scale_at(layout, block + layout->scale_at, block + layout->super_at, at, row);
+    float min = s->has_min ? min_at(layout, block, at, row) : 0;
+    if (s->codebook) {
+      const int8_t *entry = codebook_entries(s->codebook);
+      scale *= codebook_unit(s->codebook);
+      for (int c = first; c < end; c++) out[c] = scale * (float)entry[codes[c]];
+    } else if (s->has_min) {
+      for (int c = first; c < end; c++) out[c] = scale * (float)codes[c] + min;
+    } else {
+      for (int c = first; c < end; c++) out[c] = scale * (float)(codes[c] - offset);
+    }
+  }
 }
 
-static float float_value(const struct cpu_layout *layout, const uint8_t *block, int row, int col) {
+static void floats_unpack(const struct cpu_layout *layout, const uint8_t *block, int row, int n, float *out) {
+  const uint8_t *from = block;
   switch (layout->scheme.kind) {
-  case SCHEME_F32: return load_f32(block, col * TILE_ROWS + row);
-  case SCHEME_F16: return half_to_float(load_u16(block, col * TILE_ROWS + row));
-  case SCHEME_F8:
-    return load_f32(block + layout->scale_at, row) / E4M3_UNIT * e4m3_to_float(block[col * TILE_ROWS + row]);
-  default: return bfloat_to_float(load_u16(block, (col / 2 * TILE_ROWS + row) * 2 + col % 2));
+  case SCHEME_F32:
+    for (int c = 0; c < n; c++) out[c] = load_f32(from, c * TILE_ROWS + row);
+    break;
+  case SCHEME_F16:
+    for (int c = 0; c < n; c++) out[c] = half_to_float(load_u16(from, c * TILE_ROWS + row));
+    break;
+  default:
+    for (int c = 0; c < n; c++) out[c] = bfloat_to_float(load_u16(from, (c / 2 * TILE_ROWS + row) * 2 + c % 2));
+    break;
   }
+}
+
+static void e4m3_unpack(const struct cpu_layout *layout, const uint8_t *block, int row, int unit, int n, float *out) {
+  float scale = load_f32(block + layout->scale_at, row) / E4M3_UNIT;
+  const uint8_t *from = block + (size_t)unit * E4M3_UNIT_BYTES;
+  for (int c = 0; c < n; c++) out[c] = scale * e4m3_to_float(from[c * TILE_ROWS + row]);
 }
 
 void cpu_unpack_row(const struct cpu_layout *layout, const uint8_t *packed, int row, float *out) {
   const uint8_t *tile = packed + (size_t)(row / TILE_ROWS) * layout->tile_bytes;
-  int block_cols = layout->block_units * UNIT_COLS, lane = row % TILE_ROWS;
-  for (int col = 0; col < layout->cols; col++) {
-    const uint8_t *block = tile + (size_t)(col / block_cols) * layout->block_bytes;
-    int within = col % block_cols;
-    out[col] = layout->scheme.kind == SCHEME_INT ? integer_value(layout, block, lane, within)
-                                                 : float_value(layout, block, lane, within);
+  int lane = row % TILE_ROWS;
+  for (int i = 0; i < layout->n_unit; i++, out += UNIT_COLS) {
+    const uint8_t *block = tile + (size_t)(i / layout->block_units) * layout->block_bytes;
+    int unit = i % layout->block_units, left = layout->cols - i * UNIT_COLS, n = left < UNIT_COLS ? left : UNIT_COLS;
+    if (layout->scheme.kind == SCHEME_INT)
+      integers_unpack(layout, block, lane, unit, n, out);
+    else if (layout->scheme.kind == SCHEME_F8)
+      e4m3_unpack(layout, block, lane, unit, n, out);
+    else
+      floats_unpack(layout, block, lane, n, out);
   }
 }

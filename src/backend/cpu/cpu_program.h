@@ -31,6 +31,17 @@ struct adapter_pair {
   float scale;
 };
 
+/* What a step's tokens owe to the experts that a route has chosen: results, numbered token × k + j, in the order of the
+ * experts. */
+struct expert_order {
+  int n_active;    /* experts that anyone chose */
+  int32_t *active; /* [n_expert] they, ascending */
+  int32_t *first;  /* [n_expert + 1] the place of each one's first result */
+  int32_t *place;  /* [limits.tokens × k] of each result */
+  int32_t *result; /* [limits.tokens × k] at each place */
+  int32_t *count;  /* [n_expert] while they are sorted */
+};
+
 /* An op made ready: what follows from the plan alone is worked out once. */
 struct call {
   const struct op *op;
@@ -77,6 +88,7 @@ struct program {
   struct call *calls;
   const uint8_t **weight; /* [n_weight] packed bytes, not owned */
   struct kv_cache cache[PLAN_GROUPS];
+  struct expert_order *order; /* [n_value] of those that are choices */
   struct rope_table *rope;
   int n_rope;
   struct kv_cache *own; /* [n_own] of attentions without a group, by the shape of their heads: a step's keys and values,
@@ -89,7 +101,7 @@ struct program {
   float **value;     /* [n_value] */
   uint8_t *prepared; /* a batch's rows as its linear wants them */
   uint8_t *arranged; /* the same in blocks, for kernels that take many rows so */
-  float *unnormed;   /* a linear's result before its post norm */
+  float *unnormed;   /* a linear's result before its post norm, or before experts are added up */
   uint8_t *scratch;  /* [workers][scratch_bytes] */
   size_t scratch_bytes;
   struct query_block *query_block;
@@ -168,17 +180,23 @@ bool cpu_advance(struct program *program, const struct batch *batch, double us, 
 /* Angles and what else a step needs before its first call, by every worker. */
 void step_prepare(const struct program *program, int worker);
 
-/* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_attend.c.
- * rows: of tokens, of outputs for a select and linears behind it, of blocks of queries for call_attend, which
- * call_attend_store goes before, with a barrier between them. */
+/* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_attend.c,
+ * call_route.c, call_experts.c. rows: of tokens, of outputs for a select and linears behind it, of blocks of queries
+ * for call_attend, which call_attend_store goes before, with a barrier between them. */
 void call_embed(const struct program *program, const struct call *call, struct range rows, int worker);
 void call_select(const struct program *program, const struct call *call, struct range rows, int worker);
 void call_linear(struct program *program, const struct call *call, struct range rows, int worker);
+/* call_each.c: of a linear whose matrices have a part of each row. */
+void call_each(struct program *program, const struct call *call, struct range tokens, int worker);
+void call_route(const struct program *program, const struct call *call, struct range tokens, int worker);
+void call_experts(struct program *program, const struct call *call, struct range tokens, int worker);
 void call_attend_store(const struct program *program, const struct call *call, struct range tokens, int worker);
 void call_attend(struct program *program, const struct call *call, struct range blocks, int worker);
 
 /* Floats of a worker's scratch that the ops want. */
 size_t call_linear_scratch(const struct plan *plan, const struct op *op);
+size_t call_experts_scratch(const struct plan *plan, const struct op *op);
+size_t call_route_scratch(const struct route_args *args);
 size_t call_attend_scratch(const struct attend_args *args, int query_tokens);
 
 static inline const float *program_vector(const struct program *program, int weight) {

@@ -37,7 +37,15 @@ static void call_run(struct program *program, const struct call *call, int worke
   struct range tokens = {0, program->batch->n_token}, outputs = {0, program->batch->n_out};
   switch (call->op->kind) {
   case OP_EMBED: call_embed(program, call, tokens, worker); break;
-  case OP_LINEAR: call_linear(program, call, (struct range){0, value_rows(program, call->op->in[0])}, worker); break;
+  case OP_LINEAR:
+    if (call->op->args.linear.expert_mode == EXPERTS_NONE)
+      call_linear(program, call, (struct range){0, value_rows(program, call->op->in[0])}, worker);
+    else if (linear_is_routed(&call->op->args.linear))
+      call_experts(program, call, tokens, worker);
+    else
+      call_each(program, call, tokens, worker);
+    break;
+  case OP_ROUTE: call_route(program, call, tokens, worker); break;
   case OP_ATTEND:
     call_attend_store(program, call, tokens, worker);
     team_barrier(program->device->team);

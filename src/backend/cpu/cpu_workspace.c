@@ -25,6 +25,12 @@ static size_t rows_limit(const struct plan *plan, const struct limits *limits, i
   return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
 }
 
+/* Experts that a token has. */
+static size_t results_of(const struct plan *plan, const struct op *op) {
+  if (op->args.linear.expert_mode == EXPERTS_EACH) return (size_t)plan_weights(plan)[op->weight[0]].n_expert;
+  return op->in[2] >= 0 ? (size_t)plan_values(plan)[op->in[2]].cols / 2 : 1;
+}
+
 /* Bytes of the largest prepared input, of the same arranged, and of the largest result that waits for its post norm. */
 static void linear_extent(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *arranged,
                           size_t *unnormed) {
@@ -32,10 +38,14 @@ static void linear_extent(const struct plan *plan, const struct limits *limits, 
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
-    size_t rows = rows_limit(plan, limits, op->in[0]);
-    struct cpu_layout layout = cpu_layout_of(plan_weights(plan) + op->weight[0]);
+    const struct weight *weight = plan_weights(plan) + op->weight[0];
+    size_t rows = rows_limit(plan, limits, op->in[0]) * results_of(plan, op);
+    size_t blocks = (rows + ARRANGED_ROWS - 1) / ARRANGED_ROWS + (size_t)weight->n_expert; /* a last one of each */
+    struct cpu_layout layout = cpu_layout_of(weight);
     *prepared = size_max(*prepared, rows * layout.row_bytes);
-    *arranged = size_max(*arranged, (rows + ARRANGED_ROWS - 1) / ARRANGED_ROWS * layout.arranged_bytes);
+    *arranged = size_max(*arranged, blocks * layout.arranged_bytes);
+    if (op->args.linear.expert_mode == EXPERTS_GATHER)
+      *unnormed = size_max(*unnormed, rows * (size_t)layout.rows * sizeof(float));
     if (op->args.linear.post_norm != NORM_NONE)
       *unnormed = size_max(*unnormed, rows * (size_t)plan_values(plan)[op->out].cols * sizeof(float));
   }
@@ -53,6 +63,20 @@ static void own_lay(struct program *program, struct cursor *cursor) {
   for (int i = 0; i < program->n_own; i++)
     program->own[i].data = cursor_take(cursor, n, program->own[i].layout.block_bytes);
   for (uint32_t i = 0; cursor->base && i < n; i++) program->own_block[i] = i;
+}
+
+static void orders_lay(struct program *program, struct cursor *cursor) {
+  for (int i = 0; i < program->plan->n_value; i++) {
+    const struct value *value = plan_values(program->plan) + i;
+    struct expert_order *order = &program->order[i];
+    size_t n = value->n_expert, results = (size_t)program->limits.tokens * (size_t)value->cols / 2;
+    if (n == 0) continue;
+    order->active = cursor_take(cursor, n, sizeof *order->active);
+    order->first = cursor_take(cursor, n + 1, sizeof *order->first);
+    order->count = cursor_take(cursor, n, sizeof *order->count);
+    order->place = cursor_take(cursor, results, sizeof *order->place);
+    order->result = cursor_take(cursor, results, sizeof *order->result);
+  }
 }
 
 /* Sizes of the program's tables must be set; n_worker is the team's size. */
@@ -75,6 +99,7 @@ static void workspace_lay(struct program *program, int n_worker, struct cursor *
   program->single_row = cursor_take(cursor, tokens, sizeof *program->single_row);
   program->token_row = cursor_take(cursor, tokens, sizeof *program->token_row);
   own_lay(program, cursor);
+  orders_lay(program, cursor);
   program->pool = cursor_take(cursor, (size_t)limits->pool * (size_t)plan->hidden, sizeof *program->pool);
   adapters_lay(program, cursor_take(cursor, adapters_lay(program, NULL), 1));
   program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);

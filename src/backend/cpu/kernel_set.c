@@ -4,18 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const struct kernel_set kernel_set_amx, kernel_set_avx512, kernel_set_avxvnni, kernel_set_avx2, kernel_set_neon,
-    kernel_set_scalar;
+extern const struct kernel_set kernel_set_amx, kernel_set_avx512bf16, kernel_set_avx512, kernel_set_avxvnni,
+    kernel_set_avx2, kernel_set_neon, kernel_set_scalar;
 
 const struct kernel_set *const kernel_sets[] = {
 #ifdef __x86_64__
-    &kernel_set_amx,     &kernel_set_avx512,
-    &kernel_set_avxvnni, &kernel_set_avx2,
+    &kernel_set_amx,    &kernel_set_avx512bf16,
+    &kernel_set_avx512, &kernel_set_avxvnni,
+    &kernel_set_avx2,
 #endif
 #ifdef __aarch64__
     &kernel_set_neon,
 #endif
-    &kernel_set_scalar,  NULL,
+    &kernel_set_scalar, NULL,
 };
 
 static bool set_refuse(const char *isa, struct error *error) {

@@ -14,6 +14,7 @@
 #include "backend/cpu/integer_template.h"
 #include "backend/cpu/adapter_template.h"
 #include "backend/cpu/tail_template.h"
+#include "backend/cpu/tile_choice_template.h"
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
 #include "backend/cpu/product_template.h"

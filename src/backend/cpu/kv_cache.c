@@ -20,16 +20,19 @@ struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits 
                         .dim_k = group->dim_k,
                         .dim_v = group->dim_v,
                         .block_size = limits->block_size,
-                        .dtype = limits->kv_dtype};
+                        .dtype = limits->kv_dtype,
+                        .value_in_key = group->value_in_key};
   bool paired = l.dtype == KV_BF16, coded = kv_is_coded(l.dtype);
   l.tile = l.block_size < KEY_TILE ? l.block_size : KEY_TILE;
   l.element = coded ? 1 : l.dtype == KV_F32 ? 4 : 2;
   l.stored_k = paired ? round_up(l.dim_k, KV_PAIRED_DIMS) : coded ? round_up(l.dim_k, KV_CODED_DIMS) : l.dim_k;
   l.stored_v = paired || coded ? round_up(l.dim_v, KV_PAIRED_COLS) : l.dim_v;
+  if (l.value_in_key) l.stored_v = round_up(l.dim_v, KV_TURNED_COLS);
   l.together = paired ? 2 : quads && coded ? 4 : 1;
   l.keys_bytes = line_align((size_t)l.block_size * (size_t)l.stored_k * l.element);
-  l.scales_at = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.stored_v * l.element);
-  l.head_bytes = l.scales_at + (coded ? line_align(2 * (size_t)l.block_size * sizeof(float)) : 0);
+  size_t apart = l.value_in_key ? 0 : 1, tokens = (size_t)l.block_size;
+  l.scales_at = l.keys_bytes + apart * line_align(tokens * (size_t)l.stored_v * l.element);
+  l.head_bytes = l.scales_at + (coded ? line_align((1 + apart) * tokens * sizeof(float)) : 0);
   l.block_bytes = l.head_bytes * (size_t)l.n_layer * (size_t)l.n_head;
   return l;
 }
@@ -64,43 +67,49 @@ struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, 
   return (struct kv_head){&cache->layout, cache->data + index * cache->layout.head_bytes, block};
 }
 
-static void pairs_store(const struct kv_layout *l, size_t column, const uint16_t *key, const uint16_t *value,
-                        uint16_t *keys, uint16_t *values) {
-  size_t tile = (size_t)l->tile;
-  for (size_t d = 0; d < (size_t)l->dim_k; d++) keys[(d / 2 * tile + column) * 2 + d % 2] = key[d];
-  for (size_t d = 0; d < (size_t)l->dim_v; d++) values[d * 2 + column % 2] = value[d];
+/* A key's numbers to their column of the tile, n dimensions together: one copy for each element's size and n. */
+static inline __attribute__((always_inline)) void key_scatter(const size_t element, const size_t n, size_t tile,
+                                                              size_t column, size_t dim, const uint8_t *key,
+                                                              uint8_t *keys) {
+  for (size_t d = 0; d < dim; d++)
+    memcpy(keys + ((d / n * tile + column) * n + d % n) * element, key + d * element, element);
 }
 
-static void codes_store(const struct kv_head *head, int token, struct kv_numbers key, struct kv_numbers value) {
+static void key_store(const struct kv_head *head, int token, const void *key) {
   const struct kv_layout *l = head->layout;
-  uint8_t *keys = kv_head_keys(head, token), *values = kv_head_value(head, token);
-  const uint8_t *key_code = key.number, *value_code = value.number;
-  float *scales = kv_head_scales(head, token);
-  int n = l->together;
-  for (int d = 0; d < l->dim_k; d++) keys[(d / n * l->tile + token % l->tile) * n + d % n] = key_code[d];
-  for (int d = 0; d < l->dim_v; d++) values[d * n + token % n] = value_code[d];
-  scales[0] = key.scale;
-  scales[l->block_size] = value.scale;
+  uint8_t *keys = kv_head_keys(head, token);
+  size_t tile = (size_t)l->tile, column = (size_t)(token % l->tile), dim = (size_t)l->dim_k;
+  switch (l->element * 8 + (size_t)l->together) {
+  case 1 * 8 + 1: key_scatter(1, 1, tile, column, dim, key, keys); break;
+  case 1 * 8 + 4: key_scatter(1, 4, tile, column, dim, key, keys); break;
+  case 2 * 8 + 1: key_scatter(2, 1, tile, column, dim, key, keys); break;
+  case 2 * 8 + 2: key_scatter(2, 2, tile, column, dim, key, keys); break;
+  default: key_scatter(4, 1, tile, column, dim, key, keys); break;
+  }
+}
+
+static void value_store(const struct kv_head *head, int token, const void *value) {
+  const struct kv_layout *l = head->layout;
+  uint8_t *values = kv_head_value(head, token);
+  size_t n = (size_t)l->together, own = (size_t)token % n;
+  if (n == 1) {
+    memcpy(values, value, (size_t)l->dim_v * l->element);
+    return;
+  }
+  for (size_t d = 0; d < (size_t)l->dim_v; d++) {
+    if (l->element == 1)
+      values[d * n + own] = ((const uint8_t *)value)[d];
+    else
+      ((uint16_t *)(void *)values)[d * n + own] = ((const uint16_t *)value)[d];
+  }
 }
 
 void kv_head_store(const struct kv_head *head, int token, struct kv_numbers key, struct kv_numbers value) {
   const struct kv_layout *l = head->layout;
-  if (kv_is_coded(l->dtype)) {
-    codes_store(head, token, key, value);
-    return;
-  }
-  uint8_t *keys = kv_head_keys(head, token), *values = kv_head_value(head, token);
-  size_t tile = (size_t)l->tile, column = (size_t)(token % l->tile);
-  if (l->dtype == KV_BF16) {
-    pairs_store(l, column, key.number, value.number, (uint16_t *)keys, (uint16_t *)values);
-    return;
-  }
-  if (l->dtype == KV_F16) {
-    const uint16_t *half = key.number;
-    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((uint16_t *)keys)[d * tile + column] = half[d];
-  } else {
-    const float *full = key.number;
-    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((float *)keys)[d * tile + column] = full[d];
-  }
-  memcpy(values, value.number, (size_t)l->dim_v * l->element);
+  key_store(head, token, key.number);
+  if (!l->value_in_key) value_store(head, token, value.number);
+  if (!kv_is_coded(l->dtype)) return;
+  float *scales = kv_head_scales(head, token);
+  if (!l->value_in_key) scales[kv_value_scale(l)] = value.scale;
+  scales[0] = key.scale;
 }

@@ -6,7 +6,9 @@
  * values two neighbouring tokens' of each dimension; and in whole tiles of such a unit, zeros behind the last.
  *
  * Codes of eight bits (int8, E4M3) lie in quads in the same way where a matrix unit takes them, and are followed
- * by their scales, floats: of the block's keys, then of its values. */
+ * by their scales, floats: of the block's keys, then of its values.
+ *
+ * Where a value is the end of its key there are keys and their scales alone. */
 #ifndef SPATE_BACKEND_KV_CACHE_H
 #define SPATE_BACKEND_KV_CACHE_H
 
@@ -17,17 +19,19 @@ enum {
   KV_PAIRED_DIMS = 32, /* of a key in a tile of a matrix unit, */
   KV_PAIRED_COLS = 16, /* of values, and tokens of keys */
   KV_CODED_DIMS = 4,   /* of a key in codes there is a multiple of these */
+  KV_TURNED_COLS = 64, /* of values that a matrix unit takes out of keys */
 };
 
 static inline bool kv_is_coded(uint8_t dtype) { return dtype == KV_INT8 || dtype == KV_E4M3; }
 
 struct kv_layout {
   int32_t n_layer, n_head, dim_k, dim_v;
-  int32_t stored_k, stored_v; /* dimensions in memory */
+  int32_t stored_k, stored_v; /* dimensions in memory, of a value where it lies by itself */
   int32_t block_size;
   int32_t tile;     /* tokens of a key tile in memory: min(KEY_TILE, block_size) */
   int32_t together; /* numbers that lie together: of neighbouring dimensions of a key, of neighbouring tokens' values */
   uint8_t dtype;
+  bool value_in_key;  /* its last dim_v dimensions */
   size_t element;     /* bytes of one number */
   size_t keys_bytes;  /* of one head's keys in a block: where its values start */
   size_t scales_at;   /* where the scales of its codes start */
@@ -68,19 +72,22 @@ static inline uint8_t *kv_head_keys(const struct kv_head *head, int token) {
          within * (size_t)l->tile * (size_t)l->stored_k * l->element;
 }
 
-/* The value of a token, or of the n together that it is in: dimension d of token j is element d × n + j % n. */
+/* The value of a token that is not in its key, or of the n together that it is in: dimension d of token j is element d
+ * × n + j % n. */
 static inline uint8_t *kv_head_value(const struct kv_head *head, int token) {
   const struct kv_layout *l = head->layout;
   return head->data + head->block[token / l->block_size] * l->block_bytes + l->keys_bytes +
          (size_t)(token % l->block_size / l->together * l->together) * (size_t)l->stored_v * l->element;
 }
 
-/* The scale of a token's key; that of its value lies block_size floats on. */
+/* The scale of a token's key; that of its value lies kv_value_scale floats on. */
 static inline float *kv_head_scales(const struct kv_head *head, int token) {
   const struct kv_layout *l = head->layout;
   uint8_t *block = head->data + head->block[token / l->block_size] * l->block_bytes;
   return (float *)(void *)(block + l->scales_at) + token % l->block_size;
 }
+
+static inline int kv_value_scale(const struct kv_layout *l) { return l->value_in_key ? 0 : l->block_size; }
 
 /* dim_k numbers of a key or dim_v of a value in the cache's type; scale: what codes are multiplied with. */
 struct kv_numbers {
@@ -88,7 +95,7 @@ struct kv_numbers {
   float scale;
 };
 
-/* Stores one token's key and value. */
+/* Stores one token's key and value, which is not read where it is in the key. */
 void kv_head_store(const struct kv_head *head, int token, struct kv_numbers key, struct kv_numbers value);
 
 #endif

@@ -5,19 +5,8 @@
  * sums stay in registers instead. Either way a row's sums are formed in the order of the columns, whatever runs beside
  * it. Integers: an exact dot for each unit (half a unit for groups of 16), then sum += min × the sum of activations
  * unless the codes are centred, sum += (scale × activation scale) × dot; with one scale a row and token, dots of a
- * segment of units are added up exactly and scaled once. Floats: one multiply-add for each column. */
-
-static tile_kernel *tile_kernel_of(const struct scheme *s) {
-  static tile_kernel *const floats[] = {
-      [SCHEME_F32] = float32, [SCHEME_F16] = float16, [SCHEME_BF16] = bfloat16, [SCHEME_F8] = e4m3};
-  return s->kind == SCHEME_INT ? integer_kernel_of(s) : floats[s->kind];
-}
-
-/* Tiles that a kernel takes side by side, if there are as many. */
-static int tiles_at_once(const struct scheme *s, int n_row) {
-  if (s->kind != SCHEME_INT) return n_row == 1 ? LONE_TILES : TILES_TOGETHER;
-  return n_row == 1 || s->activation == ACTIVATION_FLOAT ? 1 : TILES_TOGETHER;
-}
+ * segment of units are added up exactly and scaled once. Floats: one multiply-add for each column. Needs tile_kernel_of
+ * and tiles_at_once of the file that includes it. */
 
 /* The sums of n tiles from `tile` on, all rows of one tile before the next. */
 static void tiles_sums(const struct cpu_layout *layout, const uint8_t *tile, int n, struct row_view rows,

@@ -67,22 +67,33 @@ static void prepare_floats(const struct cpu_layout *layout, const float *x, floa
   if (layout->scheme.activation == ACTIVATION_E4M3_TOKEN) round_e4m3(row, layout->cols);
 }
 
+#ifndef UNIT_VECTORS
+static ALWAYS_INLINE float unit_peak(const float x[UNIT_COLS]) { return peak_of(x, UNIT_COLS); }
+
+/* x × factor to the nearest whole numbers, and the sum of each half of them. Unsigned inside: what a NaN leaves may
+ * overflow, and its scale is NaN. */
+static ALWAYS_INLINE void unit_round(const float x[UNIT_COLS], float factor, int8_t q[UNIT_COLS], int32_t half[2]) {
+  const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
+  uint32_t code[UNIT_COLS], sum[2] = {0, 0};
+  for (int i = 0; i < UNIT_COLS; i++) code[i] = float_bits(x[i] * factor + whole) - float_bits(whole);
+  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int8_t)code[i];
+  for (int i = 0; i < UNIT_COLS / 2; i++) sum[0] += code[i];
+  for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) sum[1] += code[i];
+  half[0] = (int32_t)sum[0], half[1] = (int32_t)sum[1];
+}
+#endif
+
 /* peak: the greatest magnitude of those that share a scale. */
 static ALWAYS_INLINE void prepare_unit(const float x[UNIT_COLS], float peak, bool centred,
                                        struct activation_unit *unit) {
-  const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
   bool nothing = peak_is_nothing(peak);
-  float inverse = nothing ? 0 : 127 / peak;
-  uint32_t q[UNIT_COLS], half[2] = {0, 0}; /* unsigned: what a NaN leaves may overflow, and its scale is NaN */
-  for (int i = 0; i < UNIT_COLS; i++) q[i] = float_bits(x[i] * inverse + whole) - float_bits(whole);
-  for (int i = 0; i < UNIT_COLS; i++) unit->q[i] = (int8_t)q[i];
-  for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
-  for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];
+  int32_t half[2];
+  unit_round(x, nothing ? 0 : 127 / peak, unit->q, half);
   unit->scale = nothing ? 0 : peak / 127;
   float factor = centred ? 128 : unit->scale;
-  unit->half[0] = factor * (float)(int32_t)half[0];
-  unit->half[1] = factor * (float)(int32_t)half[1];
-  unit->sum = factor * (float)(int32_t)(half[0] + half[1]);
+  unit->half[0] = factor * (float)half[0];
+  unit->half[1] = factor * (float)half[1];
+  unit->sum = factor * (float)(int32_t)((uint32_t)half[0] + (uint32_t)half[1]);
 }
 
 #ifdef WORD_KERNELS
@@ -107,11 +118,11 @@ static void prepare(const struct cpu_layout *layout, const float *x, void *row) 
   float peak = token ? peak_of(x, layout->cols) : 0;
   int col = 0;
   for (; col + UNIT_COLS <= layout->cols; col += UNIT_COLS)
-    prepare_unit(x + col, token ? peak : peak_of(x + col, UNIT_COLS), centred, unit++);
+    prepare_unit(x + col, token ? peak : unit_peak(x + col), centred, unit++);
   if (col < layout->cols) {
     float last[UNIT_COLS] = {0};
     memcpy(last, x + col, (layout->cols - col) * sizeof *x);
-    prepare_unit(last, token ? peak : peak_of(last, UNIT_COLS), centred, unit);
+    prepare_unit(last, token ? peak : unit_peak(last), centred, unit);
   }
 #ifdef WORD_KERNELS
   if (scheme_has_words(s)) prepare_words(layout, row);

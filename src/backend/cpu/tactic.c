@@ -116,7 +116,9 @@ void tactics_choose(struct program *program) {
   for (int i = 0; i < program->n_call; i++) {
     struct call *call = &program->calls[i];
     int candidate[CANDIDATES], n;
-    if (call->op->kind != OP_LINEAR || (n = candidates_list(call, n_worker, candidate)) == 1) continue;
+    if (call->op->kind != OP_LINEAR || call->op->args.linear.expert_mode != EXPERTS_NONE ||
+        (n = candidates_list(call, n_worker, candidate)) == 1)
+      continue;
     size_t bytes = backend_packed_bytes(&backend_cpu, plan_weights(program->plan) + call->op->weight[0]);
     if (bytes >= LARGE_BYTES) {
       call->chunk = candidate[n - 1];

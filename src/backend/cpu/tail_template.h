@@ -19,14 +19,21 @@ struct tail_row {
   float *out; /* may be `residual` */
 };
 
-static ALWAYS_INLINE void tail_vectors(const struct linear_tail *tail, struct tail_row row) {
+/* Bounds come first: an instruction that is given no number returns its second operand. */
+static ALWAYS_INLINE vfloat up_finish(const struct linear_tail *tail, vfloat up) {
+  if (tail->limit > 0) up = vfloat_max(vfloat_set(-tail->limit), vfloat_min(vfloat_set(tail->limit), up));
+  return tail->up_add != 0 ? vfloat_add(up, vfloat_set(tail->up_add)) : up;
+}
+
+static ALWAYS_INLINE void tail_vectors(const enum act_kind act, const struct linear_tail *tail, struct tail_row row) {
   for (int i = 0; i < TILE_ROWS; i += LANES) {
     vfloat value = vfloat_load(row.sum + i);
     if (row.bias) value = vfloat_add(value, vfloat_load(row.bias + i));
-    value = act_apply(tail->act, value);
+    if (tail->limit > 0) value = vfloat_min(vfloat_set(tail->limit), value);
+    value = act_apply(act, value);
     if (row.up) {
       vfloat up = vfloat_load(row.up + i);
-      value = vfloat_mul(value, row.up_bias ? vfloat_add(up, vfloat_load(row.up_bias + i)) : up);
+      value = vfloat_mul(value, up_finish(tail, row.up_bias ? vfloat_add(up, vfloat_load(row.up_bias + i)) : up));
     }
     value = vfloat_mul(value, vfloat_set(tail->scale));
     if (tail->softcap > 0) value = vfloat_softcap(value, tail->softcap);
@@ -51,30 +58,63 @@ static NEVER_INLINE void sums_adapt(const struct linear_tail *tail, int tile, ti
   if (tail->gated) tile_adapt(uses, tile + 1, sums + partner, n);
 }
 
+/* The rows of a tile on their way: what `row` is of the first of them, of the results' row 0, and how far the next one
+ * is. They are the results' rows from `first` on, or those that place[first], … name. */
+struct tail_rows {
+  struct tail_row row;
+  const int32_t *place; /* or NULL */
+  int first, n, n_col;
+  size_t out_stride, residual_stride;
+};
+
+static ALWAYS_INLINE void rows_store(const enum act_kind act, const struct linear_tail *tail, struct tail_rows rows) {
+  float last_residual[TILE_ROWS] = {0}, last[TILE_ROWS];
+  struct tail_row row = rows.row;
+  for (int i = 0; i < rows.n; i++) {
+    size_t at = rows.place ? (size_t)rows.place[rows.first + i] : (size_t)(rows.first + i);
+    row.out = rows.row.out + at * rows.out_stride;
+    if (row.residual) row.residual = rows.row.residual + at * rows.residual_stride;
+    if (rows.n_col >= TILE_ROWS) {
+      tail_vectors(act, tail, row);
+    } else {
+      struct tail_row short_row = row;
+      if (row.residual) short_row.residual = memcpy(last_residual, row.residual, rows.n_col * sizeof *last);
+      short_row.out = last;
+      tail_vectors(act, tail, short_row);
+      memcpy(row.out, last, rows.n_col * sizeof *last);
+    }
+    row.sum += TILE_ROWS;
+    if (row.up) row.up += TILE_ROWS;
+  }
+}
+
+/* A copy for each activation, so that no row has to choose. */
+static void rows_store_by_act(const struct linear_tail *tail, struct tail_rows rows) {
+  switch (tail->act) {
+  case ACT_SILU: rows_store(ACT_SILU, tail, rows); break;
+  case ACT_GELU: rows_store(ACT_GELU, tail, rows); break;
+  case ACT_TANH: rows_store(ACT_TANH, tail, rows); break;
+  case ACT_GELU_QUICK: rows_store(ACT_GELU_QUICK, tail, rows); break;
+  case ACT_GELU_TANH: rows_store(ACT_GELU_TANH, tail, rows); break;
+  default: rows_store(ACT_NONE, tail, rows); break;
+  }
+}
+
 /* A tile's sums (and its partner's `partner` further on, if gated) of rows [first, first + n) through the tail. */
 static void tail_store(const struct cpu_layout *layout, const struct linear_tail *shared, int tile, tile_sums *sums,
                        int partner, int first, int n, float *out, size_t out_stride) {
   const struct linear_tail own = *shared, *tail = &own; /* no store into out can change it: it stays in registers */
   int column = (tail->gated ? tile / 2 : tile) * TILE_ROWS, n_col = tail->out_cols - column;
-  float bias[TILE_ROWS], up_bias[TILE_ROWS], last_residual[TILE_ROWS] = {0}, last[TILE_ROWS];
-  struct tail_row row = {.bias = tail->bias ? bias : NULL, .up_bias = tail->bias ? up_bias : NULL};
+  float bias[TILE_ROWS], up_bias[TILE_ROWS];
   if (n_col <= 0) return;
   if (tail->adapters) sums_adapt(tail, tile, sums, partner, first, n);
   if (tail->bias) tile_bias(layout, tail->bias, tile, bias);
   if (tail->bias && tail->gated) tile_bias(layout, tail->bias, tile + 1, up_bias);
-  for (int i = 0; i < n; i++) {
-    row.sum = sums[i];
-    row.up = tail->gated ? sums[partner + i] : NULL;
-    row.out = out + (first + i) * out_stride + column;
-    row.residual = tail->residual ? tail->residual + (first + i) * tail->residual_stride + column : NULL;
-    if (n_col >= TILE_ROWS) {
-      tail_vectors(tail, row);
-      continue;
-    }
-    struct tail_row short_row = row;
-    if (row.residual) short_row.residual = memcpy(last_residual, row.residual, n_col * sizeof *last);
-    short_row.out = last;
-    tail_vectors(tail, short_row);
-    memcpy(row.out, last, n_col * sizeof *last);
-  }
+  struct tail_row row = {.sum = sums[0],
+                         .up = tail->gated ? sums[partner] : NULL,
+                         .bias = tail->bias ? bias : NULL,
+                         .up_bias = tail->bias && tail->gated ? up_bias : NULL,
+                         .residual = tail->residual ? tail->residual + column : NULL,
+                         .out = out + column};
+  rows_store_by_act(tail, (struct tail_rows){row, tail->place, first, n, n_col, out_stride, tail->residual_stride});
 }

@@ -27,6 +27,25 @@ static inline vfloat vfloat_set(float x) { return _mm256_set1_ps(x); }
 static inline vfloat vfloat_mul(vfloat a, vfloat b) { return _mm256_mul_ps(a, b); }
 static inline vfloat vfloat_fma(vfloat a, vfloat b, vfloat c) { return _mm256_fmadd_ps(a, b, c); }
 
+/* LANES rows become columns: 4 × 4 within halves, then the halves change places. */
+static inline void vfloat_turn(vfloat v[LANES]) {
+  vfloat t[LANES];
+  UNROLL(8)
+  for (int i = 0; i < LANES; i += 4) {
+    vfloat low = _mm256_unpacklo_ps(v[i], v[i + 1]), high = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    vfloat low_next = _mm256_unpacklo_ps(v[i + 2], v[i + 3]), high_next = _mm256_unpackhi_ps(v[i + 2], v[i + 3]);
+    t[i] = _mm256_shuffle_ps(low, low_next, 0x44);
+    t[i + 1] = _mm256_shuffle_ps(low, low_next, 0xEE);
+    t[i + 2] = _mm256_shuffle_ps(high, high_next, 0x44);
+    t[i + 3] = _mm256_shuffle_ps(high, high_next, 0xEE);
+  }
+  UNROLL(8)
+  for (int i = 0; i < 4; i++) {
+    v[i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x20);
+    v[4 + i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x31);
+  }
+}
+
 static inline vfloat vfloat_from_half(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
 static inline vfloat vfloat_from_bfloat(const void *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));

@@ -28,6 +28,30 @@ static inline vfloat vfloat_set(float x) { return _mm512_set1_ps(x); }
 static inline vfloat vfloat_mul(vfloat a, vfloat b) { return _mm512_mul_ps(a, b); }
 static inline vfloat vfloat_fma(vfloat a, vfloat b, vfloat c) { return _mm512_fmadd_ps(a, b, c); }
 
+/* LANES rows become columns: 4 × 4 within quarters, then the quarters change places. */
+static inline void vfloat_turn(vfloat v[LANES]) {
+  vfloat t[LANES];
+  UNROLL(16)
+  for (int i = 0; i < LANES; i += 4) {
+    vfloat low = _mm512_unpacklo_ps(v[i], v[i + 1]), high = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    vfloat low_next = _mm512_unpacklo_ps(v[i + 2], v[i + 3]), high_next = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
+    t[i] = _mm512_shuffle_ps(low, low_next, 0x44);
+    t[i + 1] = _mm512_shuffle_ps(low, low_next, 0xEE);
+    t[i + 2] = _mm512_shuffle_ps(high, high_next, 0x44);
+    t[i + 3] = _mm512_shuffle_ps(high, high_next, 0xEE);
+  }
+  UNROLL(16)
+  for (int i = 0; i < 4; i++) {
+    vfloat near = _mm512_shuffle_f32x4(t[i], t[4 + i], 0x44), far = _mm512_shuffle_f32x4(t[i], t[4 + i], 0xEE);
+    vfloat near_next = _mm512_shuffle_f32x4(t[8 + i], t[12 + i], 0x44);
+    vfloat far_next = _mm512_shuffle_f32x4(t[8 + i], t[12 + i], 0xEE);
+    v[i] = _mm512_shuffle_f32x4(near, near_next, 0x88);
+    v[4 + i] = _mm512_shuffle_f32x4(near, near_next, 0xDD);
+    v[8 + i] = _mm512_shuffle_f32x4(far, far_next, 0x88);
+    v[12 + i] = _mm512_shuffle_f32x4(far, far_next, 0xDD);
+  }
+}
+
 static inline vfloat vfloat_from_half(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
 static inline vfloat vfloat_from_bfloat(const void *p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
@@ -45,7 +69,7 @@ static inline vfloat vfloat_from_e4m3(const void *p) {
   return _mm512_cvtph_ps(_mm256_and_si256(half, _mm256_set1_epi16((short)0xBFFF)));
 }
 
-/* vdpbf16ps would take the pairs as they are, but where it was measured it is slower than widening to float. */
+/* vdpbf16ps takes the pairs as they are: kernels_avx512bf16.c, where it is faster. */
 static inline vfloat vfloat_from_pairs(const void *p, int upper) { /* the lower or the upper half of each */
   __m512i pair = _mm512_loadu_si512(p), mask = _mm512_set1_epi32((int)0xFFFF0000);
   return _mm512_castsi512_ps(upper ? _mm512_and_si512(pair, mask) : _mm512_slli_epi32(pair, 16));

@@ -38,6 +38,27 @@ static inline vfloat vfloat_clip(vfloat x, int low, int high) {
 
 static inline float vfloat_max_lanes(vfloat x) { return _mm512_reduce_max_ps(x); }
 
+#define UNIT_VECTORS /* in place of the loops of row_template.h over a unit of 32 columns */
+
+/* The largest magnitude, NaN above all; compared as integers, which order like the magnitudes do. */
+static inline float unit_peak(const float *x) {
+  __m512i mask = _mm512_set1_epi32(0x7FFFFFFF);
+  __m512i low = _mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(x)), mask);
+  __m512i high = _mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(x + LANES)), mask);
+  uint32_t peak = _mm512_reduce_max_epu32(_mm512_max_epu32(low, high));
+  float magnitude;
+  memcpy(&magnitude, &peak, sizeof magnitude);
+  return magnitude;
+}
+
+static inline void unit_round(const float *x, float factor, int8_t *q, int32_t half[2]) {
+  for (int i = 0; i < 2; i++) {
+    __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i * LANES), _mm512_set1_ps(factor)));
+    _mm_storeu_si128((__m128i *)(void *)(q + i * LANES), _mm512_cvtepi32_epi8(code));
+    half[i] = _mm512_reduce_add_epi32(code);
+  }
+}
+
 static inline void vfloat_to_half(vfloat x, uint16_t *to) {
   _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }

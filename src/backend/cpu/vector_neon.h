@@ -26,6 +26,13 @@ static inline vfloat vfloat_set(float x) { return vdupq_n_f32(x); }
 static inline vfloat vfloat_mul(vfloat a, vfloat b) { return vmulq_f32(a, b); }
 static inline vfloat vfloat_fma(vfloat a, vfloat b, vfloat c) { return vfmaq_f32(c, a, b); }
 
+/* LANES rows become columns. */
+static inline void vfloat_turn(vfloat v[LANES]) {
+  float32x4x2_t even = vzipq_f32(v[0], v[2]), odd = vzipq_f32(v[1], v[3]);
+  float32x4x2_t low = vzipq_f32(even.val[0], odd.val[0]), high = vzipq_f32(even.val[1], odd.val[1]);
+  v[0] = low.val[0], v[1] = low.val[1], v[2] = high.val[0], v[3] = high.val[1];
+}
+
 static inline vfloat vfloat_from_half(const void *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
 static inline vfloat vfloat_from_bfloat(const void *p) {
   return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));

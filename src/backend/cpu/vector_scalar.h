@@ -23,6 +23,9 @@ static inline vfloat vfloat_set(float x) { return x; }
 static inline vfloat vfloat_mul(vfloat a, vfloat b) { return a * b; }
 static inline vfloat vfloat_fma(vfloat a, vfloat b, vfloat c) { return a * b + c; }
 
+/* Rows of LANES vectors become columns. */
+static inline void vfloat_turn(vfloat v[LANES]) { (void)v; }
+
 static inline uint16_t load_u16(const void *p) {
   uint16_t value;
   memcpy(&value, p, sizeof value);

@@ -2,6 +2,7 @@
  * first; then a block takes one head of one token through all that it sees, a tile of keys at a time, with the softmax
  * rescaled as its maximum grows (Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018). */
 #include "backend/cuda/attend_codes.cuh"
+#include "backend/cuda/row_kernels.h"
 
 namespace {
 
@@ -113,35 +114,39 @@ __global__ void store(struct cuda_attend a, struct cuda_batch batch) {
   cache_put(a, cache_place(a, table, position, h, 1), a.dim_v, value);
 }
 
-/* Scores of up to KEYS keys from `first` on; a warp for each key in turn. */
+/* Scores of up to KEYS keys from `first` on; a warp for each key in turn. ahead: how far the query is behind the first
+ * key. */
 __device__ void scores_make(const struct cuda_attend &a, const uint32_t *table, int h, const float *query, int first,
-                            int count, float *score) {
+                            int count, float slope, int ahead, float *score) {
   for (int k = threadIdx.x / 32; k < count; k += WARPS) {
     place key = cache_place(a, table, first + k, h, 0);
     float sum = 0;
     for (int i = threadIdx.x % 32; i < a.dim_k; i += 32) sum += query[i] * cache_get(a, key, i);
     sum = warp_sum(sum) * a.scale;
-    if (threadIdx.x % 32 == 0) score[k] = a.softcap > 0 ? a.softcap * tanhf(sum / a.softcap) : sum;
+    if (a.softcap > 0) sum = a.softcap * tanhf(sum / a.softcap);
+    if (threadIdx.x % 32 == 0) score[k] = sum - slope * (float)(ahead - k);
   }
 }
 
 /* A block for each token and head. */
-__global__ void attend(struct cuda_attend a, struct cuda_batch batch) {
+__global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct cuda_batch batch) {
   __shared__ float query[HEAD_MAX], sum[HEAD_MAX], score[KEYS];
   int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token], kv_head = h / (a.n_head / a.n_kv_head);
   struct cuda_row r = batch.row[row];
   if (r.count == 0) return;
   int position = r.length + token - r.first, last = batch.see ? r.length + batch.see[token] : position;
   int begin = a.window && position >= a.window ? position - a.window + 1 : 0;
+  if (b.near > 0) begin = max(begin, position - b.near), last = min(last, position + b.near);
   if (a.places.span) begin = a.places.span[2 * token], last = a.places.span[2 * token + 1];
   const uint32_t *table = table_of(a, batch, r);
   head_prepare(a, r, token, a.in + (size_t)token * a.in_cols + h * a.dim_k, a.norm_q, query);
   for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
+  float slope = b.slope ? b.slope[h] : 0;
   float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;
   for (int first = begin; first <= last; first += KEYS) {
     int count = min(KEYS, last + 1 - first);
     __syncthreads();
-    scores_make(a, table, kv_head, query, first, count, score);
+    scores_make(a, table, kv_head, query, first, count, slope, position - first, score);
     __syncthreads();
     float before = highest;
     for (int k = 0; k < count; k++) highest = fmaxf(highest, score[k]);
@@ -162,8 +167,9 @@ __global__ void attend(struct cuda_attend a, struct cuda_batch batch) {
 
 } // namespace
 
-void cuda_attend_plain(const struct cuda_attend *attend_args, const struct cuda_batch *batch, cuda_stream stream) {
+void cuda_attend_plain(const struct cuda_attend *attend_args, const struct cuda_attend_beside *beside,
+                       const struct cuda_batch *batch, cuda_stream stream) {
   const struct cuda_attend &a = *attend_args;
   store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, *batch);
-  attend<<<dim3(batch->n_token, a.n_head), THREADS, 0, stream>>>(a, *batch);
+  attend<<<dim3(batch->n_token, a.n_head), THREADS, 0, stream>>>(a, *beside, *batch);
 }

@@ -1,8 +1,6 @@
 /* Where an adapter's factors lie on a GPU, and the host's part of bringing them there: floats become bf16 in the order
  * in which kernels read them. Host code without a device. */
-#include "backend/cuda/cuda_adapter.h"
-
-#include "backend/cuda/cuda_layout.h"
+#include "backend/cuda/cuda_program.h"
 
 #include <string.h>
 
@@ -30,7 +28,7 @@ size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, st
   size_t used = 0, rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (op->kind != OP_LINEAR && op->kind != OP_EMBED) continue;
+    if ((op->kind != OP_LINEAR && op->kind != OP_EMBED) || cuda_op_has_experts(op)) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];
     bool embed = op->kind == OP_EMBED;
     size_t number = cuda_adapter_floats(w) ? sizeof(float) : 2, rows = (size_t)(embed ? w->cols : w->rows);
@@ -53,7 +51,7 @@ struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struc
   if (limits->adapters == 0) return most;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (op->kind != OP_LINEAR) continue;
+    if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];
     size_t n = (size_t)(plan_values(plan)[op->in[0]].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
     size_t few = n < SHRINK_APART ? n : SHRINK_APART, width = (size_t)w->n_part * rank;

@@ -102,11 +102,24 @@ static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a)
   return a->n_chunk == 0 && batch->n_token == batch->n_row && !batch->see;
 }
 
+struct cuda_attend_beside cuda_attend_beside_of(const struct program *p, const struct op *op) {
+  const struct attend_args *args = &op->args.attend;
+  return (struct cuda_attend_beside){args->alibi ? p->frequency + args->alibi_slope : NULL, args->near};
+}
+
+void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_attend *a) {
+  if (!op->args.attend.head_norms) return;
+  cuda_heads_norm(a, p->value[op->in[0]], p->on_device.n_token, p->device->stream);
+  a->norm_q = a->norm_k = NULL;
+}
+
 void cuda_attention_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
+  cuda_attend_heads(p, op, &a);
   if (p->images.axis) a.axis = p->images.axis + op->args.attend.rope_freq, a.places.place = p->images.places.place;
   if (!p->attention.fast[a.group]) {
-    cuda_attend_plain(&a, &p->on_device, p->device->stream);
+    struct cuda_attend_beside beside = cuda_attend_beside_of(p, op);
+    cuda_attend_plain(&a, &beside, &p->on_device, p->device->stream);
     return;
   }
   buffers_fill(p, op, &a);

@@ -32,16 +32,25 @@ static bool matrix_supported(const struct plan *plan, int index, struct error *e
   return true;
 }
 
-/* What only encoders ask for. */
-static bool of_decoder(const struct plan *plan, const struct op *op) {
-  const struct linear_args *linear = &op->args.linear;
+/* What there is no kernel for of decoders and of encoders of texts. Ids that are added to something are no decoder's,
+ * whose adapters and pool of rows would have to know of it. */
+static bool of_texts(const struct plan *plan, const struct op *op) {
   switch (op->kind) {
-  case OP_EMBED: return op->args.embed.source == EMBED_TOKENS && op->in[0] < 0 && op->args.embed.norm == NORM_NONE;
-  case OP_LINEAR: return linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH;
-  case OP_ATTEND: return op->args.attend.group >= 0;
-  case OP_SELECT: return op->args.select.norm == NORM_NONE && plan_merged(plan) == 1;
+  case OP_EMBED: return op->args.embed.source != EMBED_TOKENS || op->in[0] < 0 || plan->role == PLAN_ENCODER;
+  case OP_SELECT: return plan_merged(plan) == 1;
+  case OP_ROUTE: return op->args.route.n_group <= ROUTE_GROUPS;
   default: return true;
   }
+}
+
+/* Does any op but this one read the value that an op takes, before another fills it again? */
+static bool input_read_on(const struct plan *plan, const struct op *op) {
+  const struct op *end = plan_ops(plan) + plan->n_op;
+  for (const struct op *o = op + 1; o < end; o++) {
+    if (o->in[0] == op->in[0] || o->in[1] == op->in[0] || o->in[2] == op->in[0]) return true;
+    if (o->out == op->in[0]) return false;
+  }
+  return plan_result(plan) == op->in[0];
 }
 
 /* Angles are made once a step: a frequency has one axis. */
@@ -58,17 +67,10 @@ static bool frequencies_shared(const struct plan *plan, const struct op *op) {
   return false;
 }
 
-static bool linear_is_whole(const struct plan *plan, const struct op *op) {
-  int rows = plan_weights(plan)[op->weight[0]].rows;
-  return op->args.linear.gated || rows == plan_values(plan)[op->out].cols;
-}
-
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
-  const char *why = "decoders have no kernel for it";
-  if (plan->role == PLAN_ENCODER)
-    return op_unsupported(plan, index, "encoders of texts run on cpu alone so far", error);
-  if (plan->role == PLAN_VISION ? !cuda_image_supports(plan, op, &why) : !of_decoder(plan, op))
+  const char *why = "there is no kernel for it";
+  if (plan->role == PLAN_VISION ? !cuda_image_supports(plan, op, &why) : !of_texts(plan, op))
     return op_unsupported(plan, index, why, error);
   if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0 && !matrix_supported(plan, index, error))
     return false;
@@ -78,10 +80,12 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "its post norm has no weight", error);
   if (op->kind == OP_ATTEND && frequencies_shared(plan, op))
     return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
-  if (op->kind == OP_ATTEND && (op->args.attend.alibi || op->args.attend.head_norms))
-    return op_unsupported(plan, index, "slopes and norms of each head's own run on cpu alone so far", error);
-  if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && !linear_is_whole(plan, op))
-    return op_unsupported(plan, index, "post norms of a part of a value run on cpu alone so far", error);
+  if (op->kind == OP_ATTEND && op->args.attend.head_norms && input_read_on(plan, op))
+    return op_unsupported(plan, index, "it norms its heads where they are, and another op reads them", error);
+  if (op->kind == OP_ATTEND && op->args.attend.causal)
+    return op_unsupported(plan, index, "encoders whose tokens see none behind them run on cpu alone so far", error);
+  if (op->kind == OP_ATTEND && op->args.attend.value_in_key)
+    return op_unsupported(plan, index, "latent attention runs on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;
@@ -100,10 +104,11 @@ static void cuda_prefer(struct scheme *s, bool exact) {
 static bool op_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits,
                     const struct op *op) {
   struct attend_heads heads;
+  if (cuda_op_has_experts(op)) return cuda_experts_units(path, plan, op);
   if (op->kind == OP_LINEAR)
     return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
            cuda_linear_coded_fit(path, plan, op);
-  if (op->kind == OP_ATTEND && plan->role == PLAN_VISION) return cuda_image_attend_fits(plan, limits, op);
+  if (op->kind == OP_ATTEND && plan->role != PLAN_DECODER) return cuda_image_attend_fits(plan, limits, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(path, plan, limits, op->args.attend.group, &heads);
 }
 

@@ -34,6 +34,8 @@ static bool linears_visit(struct program *p, const struct visit *v) {
   struct cuda_linear_needs needs = cuda_linear_most(p->plan, &p->limits);
   return numbers(v, &p->prepared, needs.prepared, sizeof *p->prepared) &&
          numbers(v, &p->product, needs.product, sizeof *p->product) &&
+         numbers(v, &p->ended, needs.ended, sizeof *p->ended) &&
+         numbers(v, &p->expert_lists, needs.lists, sizeof *p->expert_lists) &&
          numbers(v, &p->fragments[0], needs.fragments, 1) && numbers(v, &p->fragments[1], needs.fragments, 1) &&
          numbers(v, &p->expanded, needs.expanded, 1) &&
          numbers(v, &p->squares[0], needs.squares, sizeof *p->squares[0]) &&

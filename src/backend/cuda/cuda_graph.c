@@ -79,8 +79,28 @@ static bool images_load(struct program *p, struct error *error) {
   return true;
 }
 
+/* The same of texts, whose linears run in other kernels by numbers of tokens. */
+static bool texts_load(struct program *p, struct error *error) {
+  for (int32_t tokens = 1, last = 0; last < p->limits.tokens; last = tokens, tokens *= 2) {
+    if (tokens > p->limits.tokens) tokens = p->limits.tokens;
+    cuda_batch_lay(p, (struct cuda_batch){.n_row = 1, .n_token = tokens, .n_out = 1}, true,
+                   cuda_image_tables(1, tokens));
+    p->images.place = p->on_device.tables;
+    p->images.n_chunk = 1;
+    for (enum cuda_part part = CUDA_BODY; part <= CUDA_HEAD; part++) {
+      cudaGraphExec_t exec = NULL;
+      p->ready = NULL;
+      bool made = part_make(p, part, &exec, error);
+      if (exec) cudaGraphExecDestroy(exec);
+      if (!made) return false;
+    }
+  }
+  return true;
+}
+
 bool cuda_graphs_make(struct program *p, struct error *error) {
   if (p->plan->role == PLAN_VISION) return images_load(p, error);
+  if (p->plan->role == PLAN_ENCODER) return texts_load(p, error);
   if (!steps_make(p, error)) return false;
   p->adapted = p->limits.adapters > 0 ? CUDA_ADAPTED : CUDA_PLAIN;
   return !p->adapted || steps_make(p, error);

@@ -1,6 +1,6 @@
-/* A step of an encoder of images: its batch's way to the device, and its ops. Linears and attention between them run in
- * kernels of their own where these fit (cuda_image.h); otherwise in those of decoders, with norms and activations that
- * decoders do not have before and after them. */
+/* A step of an encoder, of images or of texts: its batch's way to the device, and its ops. Linears and attention
+ * between them run in kernels of their own where these fit (cuda_image.h); otherwise in those of decoders, with norms
+ * and activations that those do not have before and after them. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
@@ -93,7 +93,10 @@ static void linear_run(struct program *p, const struct op *op) {
   bool ready = p->ready == op;
   p->ready = NULL;
   if (!on_hopper(p) || !cuda_image_linear_fits(p->plan, op)) {
-    linear_apart(p, op, &a);
+    if (p->plan->role == PLAN_ENCODER)
+      cuda_linear_run(p, op);
+    else
+      linear_apart(p, op, &a);
     return;
   }
   struct cuda_image_ends ends = {.bias = a.bias, .act = args->act, .place = IMAGE_FLOATS};
@@ -106,8 +109,11 @@ static void linear_run(struct program *p, const struct op *op) {
   } else if (op + 1 < plan_ops(p->plan) + p->plan->n_op && cuda_image_heads_left(p->plan, &p->limits, op + 1)) {
     heads_fill(p, op + 1, &ends);
   }
-  a.bias = a.norm = NULL, a.has_norm = false, a.act = ACT_NONE;
+  a.bias = a.norm = a.post_norm = NULL, a.has_norm = a.has_post_norm = false, a.act = ACT_NONE;
   cuda_image_linear(&a, &ends, p->device->stream);
+  struct cuda_norm sum = norm_of(p, args->post_norm, args->post_eps, op->weight[3]);
+  if (cuda_image_sum_normed(p->plan, op))
+    cuda_image_norm(a.out, a.n_row, a.out_cols, a.out_cols, &sum, a.out, p->device->stream);
 }
 
 /* --- attention ---------------------------------------------------------------------------------------------------- */
@@ -144,9 +150,11 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
 
 static void attend_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
+  cuda_attend_heads(p, op, &a);
   if (!on_hopper(p) || !cuda_image_attend_fits(p->plan, &p->limits, op)) {
     p->ready = NULL;
-    cuda_attend_plain(&a, &p->on_device, p->device->stream);
+    struct cuda_attend_beside beside = cuda_attend_beside_of(p, op);
+    cuda_attend_plain(&a, &beside, &p->on_device, p->device->stream);
     return;
   }
   if (!cuda_image_heads_left(p->plan, &p->limits, op)) {
@@ -165,11 +173,12 @@ static void attend_run(struct program *p, const struct op *op) {
 }
 
 void cuda_image_run(struct program *p, const struct op *op) {
+  bool texts = p->plan->role == PLAN_ENCODER;
   switch (op->kind) {
-  case OP_EMBED: embed_run(p, op); break;
+  case OP_EMBED: (texts ? cuda_rows_embed : embed_run)(p, op); break;
   case OP_LINEAR: linear_run(p, op); break;
   case OP_ATTEND: attend_run(p, op); break;
-  case OP_SELECT: select_run(p, op); break;
+  case OP_SELECT: (texts ? cuda_rows_select : select_run)(p, op); break;
   }
 }
 
@@ -204,6 +213,7 @@ static void rows_fill(struct program *p, const struct cuda_slot *slot, const str
 /* Gathered in pinned memory and copied from there, a part after the other. */
 static bool patches_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
   const struct op *op = plan_embed(p->plan, EMBED_PATCHES);
+  if (!op) return true; /* texts have none */
   size_t bytes = (size_t)batch->n_token * cuda_patch_numbers(p->plan) * sizeof(float);
   uint8_t *to = (uint8_t *)(cuda_patches_straight(p->plan) ? p->value[op->out] : p->images.patches);
   for (size_t at = 0, n; at < bytes; at += n) {
@@ -216,19 +226,34 @@ static bool patches_send(struct program *p, struct cuda_slot *slot, const struct
   return true;
 }
 
-bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
-  struct cuda_batch counts = {.n_row = batch->n_row, .n_token = batch->n_token, .n_out = batch->n_out};
-  size_t bytes = cuda_batch_lay(p, counts, true, cuda_image_tables(batch->n_row, batch->n_token));
+/* Rows of the table of positions, and places of rotations. */
+static void images_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
   int32_t *position = on_host(p, slot, p->on_device.token);
-  p->decode = NULL;
-  p->ready = NULL;
-  p->ruled = p->plain = false;
-  rows_fill(p, slot, batch);
   for (int i = 0; i < batch->n_token; i++) position[i] = batch->position ? batch->position[i][0] : 0;
   if (p->images.places.place)
     memcpy(on_host(p, slot, p->images.places.place), batch->position, (size_t)batch->n_token * sizeof *batch->position);
   if (p->images.places.span)
     memcpy(on_host(p, slot, p->images.places.span), batch->span, (size_t)batch->n_token * sizeof *batch->span);
+}
+
+/* Ids, and what tables are read by beside: the index in the text and 0, unless the batch says otherwise. */
+static void texts_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
+  int32_t(*place)[3] = on_host(p, slot, p->images.places.place);
+  memcpy(on_host(p, slot, p->on_device.token), batch->token, (size_t)batch->n_token * sizeof *batch->token);
+  for (int r = 0; r < batch->n_row; r++)
+    for (int i = 0, t = batch->row[r].first; i < batch->row[r].count; i++, t++)
+      for (int axis = 0; axis < 3; axis++)
+        place[t][axis] = batch->position ? batch->position[t][axis] : axis == 0 ? i : 0;
+}
+
+bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
+  struct cuda_batch counts = {.n_row = batch->n_row, .n_token = batch->n_token, .n_out = batch->n_out};
+  size_t bytes = cuda_batch_lay(p, counts, true, cuda_image_tables(batch->n_row, batch->n_token));
+  p->decode = NULL;
+  p->ready = NULL;
+  p->ruled = p->plain = false;
+  rows_fill(p, slot, batch);
+  (p->plan->role == PLAN_ENCODER ? texts_fill : images_fill)(p, slot, batch);
   memcpy(on_host(p, slot, p->on_device.out), batch->out, (size_t)batch->n_out * sizeof *batch->out);
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;

@@ -1,5 +1,5 @@
-/* Programs of encoders (PLAN_VISION): what they have beside a decoder's, and the pool that a decoder takes their rows
- * from. Their steps have no graphs: tokens are many. */
+/* Programs of encoders, of images and of texts: what they have beside a decoder's, and the pool that a decoder takes
+ * their rows from. Their steps have no graphs: tokens are many. */
 #ifndef SPATE_BACKEND_CUDA_IMAGE_H
 #define SPATE_BACKEND_CUDA_IMAGE_H
 
@@ -42,6 +42,8 @@ bool cuda_patches_straight(const struct plan *plan);
  * path that has them? */
 bool cuda_image_linear_fits(const struct plan *plan, const struct op *op);
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op);
+/* A linear of an encoder of texts that norms, where it is, what it has added to: a kernel of its own does it. */
+bool cuda_image_sum_normed(const struct plan *plan, const struct op *op);
 /* The linear before such attention leaves it queries, keys and values; otherwise image_heads.cu makes them. */
 bool cuda_image_heads_left(const struct plan *plan, const struct limits *limits, const struct op *op);
 /* Does any such attention want angles? */

@@ -1,5 +1,5 @@
-/* Sizes of encoders' programs, and which of their ops run in the kernels that are made for them. Host code without a
- * device. */
+/* Sizes of encoders' programs, of images and of texts, and which of their ops run in the kernels that are made for
+ * them. Host code without a device. */
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_program.h"
 
@@ -23,22 +23,17 @@ bool cuda_patches_straight(const struct plan *plan) {
 
 /* --- which kernels ------------------------------------------------------------------------------------------------ */
 
-bool cuda_image_linear_fits(const struct plan *plan, const struct op *op) {
-  if (plan->role != PLAN_VISION || op->kind != OP_LINEAR) return false;
-  const struct weight *w = plan_weights(plan) + op->weight[0];
-  const struct linear_args *a = &op->args.linear;
-  bool plain = !a->gated && !a->multiply && a->post_norm == NORM_NONE && !(a->softcap > 0) && a->scale == 1;
-  return plain && w->scheme.kind == SCHEME_BF16 && w->rows % 8 == 0 && w->rows == plan_values(plan)[op->out].cols;
+bool cuda_image_sum_normed(const struct plan *plan, const struct op *op) {
+  return plan->role == PLAN_ENCODER && op->args.linear.post_sum && op->in[1] == op->out;
 }
 
-/* Does any op but the next read what this one makes, before another overwrites it? */
-static bool read_later(const struct plan *plan, const struct op *op) {
-  const struct op *end = plan_ops(plan) + plan->n_op;
-  for (const struct op *o = op + 2; o < end; o++) {
-    if (o->in[0] == op->out || o->in[1] == op->out) return true;
-    if (o->out == op->out) return false;
-  }
-  return plan_result(plan) == op->out;
+bool cuda_image_linear_fits(const struct plan *plan, const struct op *op) {
+  if (plan->role == PLAN_DECODER || op->kind != OP_LINEAR) return false;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  const struct linear_args *a = &op->args.linear;
+  bool normed = a->post_norm != NORM_NONE && !cuda_image_sum_normed(plan, op);
+  bool plain = !a->gated && !a->multiply && !normed && !(a->softcap > 0) && a->scale == 1 && a->act != ACT_TANH;
+  return plain && w->scheme.kind == SCHEME_BF16 && w->rows % 8 == 0 && w->rows == plan_values(plan)[op->out].cols;
 }
 
 static const struct op *op_after(const struct plan *plan, const struct op *op) {
@@ -49,7 +44,7 @@ static const struct op *op_after(const struct plan *plan, const struct op *op) {
 static bool taken_whole(const struct plan *plan, const struct op *op) {
   const struct op *next = op_after(plan, op);
   return next && cuda_image_linear_fits(plan, next) && next->in[0] == op->out && next->in[1] != op->out &&
-         next->args.linear.norm == NORM_NONE && !read_later(plan, op);
+         next->args.linear.norm == NORM_NONE && !cuda_read_later(plan, op);
 }
 
 bool cuda_image_passes(const struct plan *plan, const struct op *op) {
@@ -68,12 +63,13 @@ static bool heads_from_linear(const struct plan *plan, const struct op *op) {
   if (op == plan_ops(plan)) return false;
   const struct op *before = op - 1;
   return cuda_image_linear_fits(plan, before) && before->out == op->in[0] && before->in[1] < 0 &&
-         before->args.linear.act == ACT_NONE && !read_later(plan, before);
+         before->args.linear.act == ACT_NONE && !cuda_read_later(plan, before);
 }
 
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op) {
-  if (plan->role != PLAN_VISION || op->kind != OP_ATTEND || limits->kv_dtype != KV_F16) return false;
+  if (plan->role == PLAN_DECODER || op->kind != OP_ATTEND || limits->kv_dtype != KV_F16) return false;
   const struct attend_args *a = &op->args.attend;
+  if (a->alibi || a->near > 0) return false;
   bool shaped = a->n_head == a->n_kv_head && a->dim_k == a->dim_v && a->dim_k % 8 == 0 && cuda_image_room(a->dim_k) &&
                 a->n_head * a->dim_k % 64 == 0;
   return shaped && !(a->softcap > 0) && op->weight[2] < 0 && taken_whole(plan, op);
@@ -96,8 +92,10 @@ bool cuda_image_turns(const struct plan *plan, const struct limits *limits) {
 static bool linear_supported(const struct linear_args *a, const struct op *op, const char **why) {
   bool late = a->act > ACT_GELU_TANH;
   bool more = op->in[1] >= 0 || a->gated || a->post_norm != NORM_NONE || a->softcap > 0;
-  *why = "its activation is followed by more than a factor, for which there is no kernel";
-  return !late || !more;
+  bool ends = a->post_norm == NORM_LAYER || a->post_sum || a->limit > 0 || a->up_add != 0;
+  *why = "its activation is followed by more than a factor, or is tanh, for which there is no kernel";
+  if (ends) *why = "encoders of images have no kernel for its post norm or gate";
+  return !ends && (!late || (!more && a->act != ACT_TANH));
 }
 
 bool cuda_image_supports(const struct plan *plan, const struct op *op, const char **why) {
@@ -119,7 +117,7 @@ static size_t token_bytes(const struct plan *plan, const struct limits *limits, 
 
 struct cuda_image_needs cuda_image_most(const struct plan *plan, const struct limits *limits) {
   struct cuda_image_needs most = {0};
-  if (plan->role != PLAN_VISION) return most;
+  if (plan->role == PLAN_DECODER) return most;
   size_t tokens = (size_t)cuda_image_blocks(limits->seats, limits->tokens) * IMAGE_BLOCK;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;

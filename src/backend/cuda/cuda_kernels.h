@@ -259,7 +259,6 @@ void cuda_coded_many(const struct cuda_linear *linear, int multiprocessors, cuda
 void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
-void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* Cosines and sines of all tokens' angles; axis and place as in struct cuda_attend. */
 void cuda_angles(const float *frequency, const uint8_t *axis, const int32_t *place, int n_angle,
                  const struct cuda_batch *batch, float *angle, cuda_stream stream);

@@ -115,11 +115,12 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   const struct cuda_path *path = p->device->path;
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
-  if (index == p->n_body || index >= p->plan->n_op) return NULL;
+  if (index == p->n_body || index >= p->plan->n_op || p->plan->role != PLAN_DECODER) return NULL;
   if (p->limits.batch_invariant && p->limits.adapters > 0) return NULL; /* what is left is rounded otherwise */
   if (p->adapted && !(op_takes_pairs(p, op, a->n_row) && takes_pairs(p, next, a->n_row, true))) return NULL;
   if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
   if (cuda_linear_tiles(p, next, a->n_row) != tiles) return NULL;
+  if (cuda_linear_ends_apart(op) || next->args.linear.norm == NORM_LAYER) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
                plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
   if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
@@ -183,21 +184,12 @@ static void run_coded(struct program *p, const struct op *op, struct cuda_linear
   p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
 }
 
-/* Does any op but the next read what this one makes, before another overwrites it? */
-static bool read_later(const struct program *p, const struct op *op) {
-  for (const struct op *o = op + 2; o < plan_ops(p->plan) + p->plan->n_op; o++) {
-    if (o->in[0] == op->out || o->in[1] == op->out) return true;
-    if (o->out == op->out) return false;
-  }
-  return plan_result(p->plan) == op->out;
-}
-
 /* A gated linear of many tokens can leave what it makes to the next one alone, in bf16 tiles, which one of bytes takes
  * as well. */
 static const struct op *next_of_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   bool plain = a->gated && a->act && a->act != CURVE_GELU && !a->residual && !a->bias && !(a->softcap > 0);
   const struct op *next = plain && p->device->path->chained ? next_linear(p, op, a, true) : NULL;
-  return next && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
+  return next && next->in[1] != op->out && !cuda_read_later(p->plan, op) ? next : NULL;
 }
 
 /* And one that only adds can leave it to both, where there are not so many tokens that norms, at the end of each tile,
@@ -276,11 +268,26 @@ void cuda_linear_make(struct program *p, const struct op *op, struct cuda_linear
   cuda_linear_plain(a, p->device->stream);
 }
 
+bool cuda_linear_shrinks(const struct program *p, const struct op *op, int n_row) {
+  return p->adapted && !op_takes_pairs(p, op, n_row);
+}
+
+void cuda_linear_multiply(struct program *p, const struct op *op, struct cuda_linear *a) {
+  if (cuda_linear_shrinks(p, op, a->n_row))
+    cuda_adapted_linear(p, op, a, ends_adapted(p, op, a->n_row));
+  else
+    cuda_linear_make(p, op, a);
+}
+
 void cuda_linear_run(struct program *p, const struct op *op) {
+  if (cuda_op_has_experts(op)) {
+    cuda_experts_run(p, op);
+    return;
+  }
   struct cuda_linear a = cuda_linear_of(p, op);
   if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
-  if (p->adapted && !op_takes_pairs(p, op, a.n_row))
-    cuda_adapted_linear(p, op, &a, ends_adapted(p, op, a.n_row));
+  if (op->args.linear.norm == NORM_LAYER || cuda_linear_ends_apart(op))
+    cuda_apart_run(p, op, &a);
   else
-    cuda_linear_make(p, op, &a);
+    cuda_linear_multiply(p, op, &a);
 }

@@ -23,14 +23,22 @@ size_t cuda_weights_bytes(const struct plan *plan) {
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
+bool cuda_read_later(const struct plan *plan, const struct op *op) {
+  for (const struct op *o = op + 2; o < plan_ops(plan) + plan->n_op; o++) {
+    if (o->in[0] == op->out || o->in[1] == op->out || o->in[2] == op->out) return true;
+    if (o->out == op->out) return false;
+  }
+  return plan_result(plan) == op->out;
+}
+
 bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  if (op->kind != OP_LINEAR) return false;
+  if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) return false;
   enum scheme_kind kind = plan_weights(plan)[op->weight[0]].scheme.kind;
   return kind == SCHEME_BF16 || (kind == SCHEME_F16 && (!path || path->half_weights));
 }
 
 bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  if (op->kind != OP_LINEAR) return false;
+  if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) return false;
   const struct weight *weight = plan_weights(plan) + op->weight[0];
   bool rows = weight->scheme.group == 0; /* have one scale each */
   return cuda_layout_of(weight).bytes && rows && weight->scheme.activation > ACTIVATION_INT8 &&
@@ -38,7 +46,7 @@ bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan
 }
 
 bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  if (op->kind != OP_LINEAR) return false;
+  if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) return false;
   const struct weight *weight = plan_weights(plan) + op->weight[0];
   struct cuda_layout layout = cuda_layout_of(weight);
   return (layout.bytes || layout.nibbles) && weight->scheme.activation == ACTIVATION_FLOAT &&
@@ -62,30 +70,42 @@ size_t cuda_room_most(const struct plan *plan, const struct limits *limits) {
 }
 
 size_t cuda_exponents_of(const struct weight *weight) {
-  return weight->scheme.kind == SCHEME_BF16 ? ((size_t)weight->rows + STRIP_ROWS - 1) / STRIP_ROWS : 0;
+  return weight->scheme.kind == SCHEME_BF16 && weight->n_expert == 0
+             ? ((size_t)weight->rows + STRIP_ROWS - 1) / STRIP_ROWS
+             : 0;
+}
+
+bool cuda_linear_ends_apart(const struct op *op) {
+  const struct linear_args *a = &op->args.linear;
+  return op->kind == OP_LINEAR &&
+         (a->act > ACT_GELU_TANH || a->post_norm == NORM_LAYER || a->post_sum || a->limit > 0 || a->up_add != 0);
+}
+
+static void linear_need(const struct plan *plan, const struct limits *limits, const struct op *op,
+                        struct cuda_linear_needs *most) {
+  const struct weight *weight = plan_weights(plan) + op->weight[0];
+  size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
+  bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
+  bool units = cuda_linear_bytes_fit(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op);
+  if (!always || op->args.linear.post_norm != NORM_NONE)
+    most->product = size_max(most->product, rows * (size_t)weight->rows);
+  if (cuda_linear_ends_apart(op) && plan->role != PLAN_VISION)
+    most->ended = size_max(most->ended, rows * (size_t)weight->rows);
+  uint32_t between = cuda_between_units(weight->cols);
+  if ((always || units) && between > most->between) most->between = between;
+  if (cuda_linear_fast(NULL, plan, op) || units) /* bytes may come as bf16 */
+    most->fragments = size_max(most->fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
+  if (rows > (size_t)cuda_linear_packed_most(NULL, plan, op))
+    most->expanded = size_max(most->expanded, cuda_expanded_strip(weight) * (((size_t)weight->rows + 15) / 16));
+  if (!always || op->args.linear.norm == NORM_LAYER) most->prepared = size_max(most->prepared, rows * cols);
+  most->squares = size_max(most->squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
   struct cuda_linear_needs most = {.prepared = 1, .product = 1, .squares = 1, .fragments = 1, .between = 1};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (op->kind != OP_LINEAR) continue;
-    const struct weight *weight = plan_weights(plan) + op->weight[0];
-    size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
-    bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
-    if (!always || op->args.linear.post_norm != NORM_NONE)
-      most.product = size_max(most.product, rows * (size_t)weight->rows);
-    uint32_t between = cuda_between_units(weight->cols);
-    if ((always || cuda_linear_bytes_fit(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op)) &&
-        between > most.between)
-      most.between = between;
-    if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
-        cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
-      most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
-    if (rows > (size_t)cuda_linear_packed_most(NULL, plan, op))
-      most.expanded = size_max(most.expanded, cuda_expanded_strip(weight) * (((size_t)weight->rows + 15) / 16));
-    if (!always || op->args.linear.norm == NORM_LAYER) most.prepared = size_max(most.prepared, rows * cols);
-    most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
+    if (op->kind == OP_LINEAR) (cuda_op_has_experts(op) ? cuda_experts_need : linear_need)(plan, limits, op, &most);
   }
   struct cuda_adapter_needs adapters = cuda_adapter_most(plan, limits);
   most.product = size_max(most.product, adapters.product);
@@ -105,6 +125,7 @@ bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, con
   for (int i = 0; i < plan->n_op; i++) {
     const struct attend_args *args = &plan_ops(plan)[i].args.attend;
     if (plan_ops(plan)[i].kind != OP_ATTEND || args->group != group) continue;
+    if (args->alibi) return false; /* plain kernels alone have slopes */
     if (heads->queries && heads->queries != args->n_head / args->n_kv_head) return false;
     heads->queries = args->n_head / args->n_kv_head;
   }
@@ -141,7 +162,7 @@ static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) 
 }
 
 int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows) {
-  int most = plan->role == PLAN_VISION ? tokens / ATTEND_CHUNK + rows : 0;
+  int most = plan->role != PLAN_DECODER ? tokens / ATTEND_CHUNK + rows : 0;
   struct attend_heads heads;
   for (int g = 0; g < plan->n_group; g++) {
     int chunks = cuda_attend_fast(NULL, plan, limits, g, &heads) ? attend_chunks_most(&heads, tokens, rows) : 0;
@@ -153,8 +174,9 @@ int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, i
 size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch,
                      struct cuda_places *at) {
   size_t used = 0, rows = (size_t)batch->n_row, tokens = (size_t)batch->n_token, outputs = (size_t)batch->n_out;
-  size_t groups = plan->role == PLAN_VISION ? 1 : (size_t)plan->n_group; /* that have chunks */
-  bool places = plan_has_axes(plan), spans = plan->role == PLAN_VISION && plan_has_spans(plan);
+  size_t groups = plan->role != PLAN_DECODER ? 1 : (size_t)plan->n_group; /* that have chunks */
+  bool places = plan_has_axes(plan) || plan->role == PLAN_ENCODER,
+       spans = plan->role == PLAN_VISION && plan_has_spans(plan);
   batch->results = take(slab, &used, 1, sizeof *batch->results);
   batch->draw = take(slab, &used, outputs, sizeof *batch->draw);
   batch->out = take(slab, &used, outputs, sizeof *batch->out);
@@ -177,7 +199,7 @@ size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t
 /* Blocks that a step's tables name. */
 static size_t tables_most(const struct plan *plan, const struct limits *limits) {
   size_t blocks = (size_t)((limits->length + limits->block_size - 1) / limits->block_size);
-  if (plan->role == PLAN_VISION) return cuda_image_tables(limits->seats, limits->tokens);
+  if (plan->role != PLAN_DECODER) return cuda_image_tables(limits->seats, limits->tokens);
   return (size_t)limits->seats * (size_t)plan->n_group * blocks;
 }
 

@@ -66,7 +66,9 @@ static bool pinned_alloc(void *place, size_t bytes, struct error *error) {
 static bool slot_alloc(struct program *p, struct cuda_slot *slot, struct error *error) {
   size_t outputs = (size_t)p->limits.outputs;
   size_t patches = (size_t)p->limits.tokens * cuda_patch_numbers(p->plan) * sizeof(float);
+  size_t cols = (size_t)plan_values(p->plan)[plan_result(p->plan)].cols, vectors = outputs * cols * sizeof(float);
   if (patches > 0 && !pinned_alloc(&slot->patches, patches, error)) return false;
+  if (p->plan->role == PLAN_ENCODER && !pinned_alloc(&slot->vectors, vectors, error)) return false;
   return pinned_alloc(&slot->slab, p->slab_bytes, error) &&
          pinned_alloc(&slot->results.token, outputs * sizeof *slot->results.token, error) &&
          pinned_alloc(&slot->results.logprob, outputs * sizeof *slot->results.logprob, error) &&
@@ -109,6 +111,7 @@ bool cuda_memory_take(struct program *p, struct error *error) {
 static void slot_release(struct cuda_slot *slot) {
   cudaFreeHost(slot->slab);
   cudaFreeHost(slot->patches);
+  cudaFreeHost(slot->vectors);
   cudaFreeHost(slot->results.token);
   cudaFreeHost(slot->results.logprob);
   cudaFreeHost(slot->results.top);

@@ -7,7 +7,10 @@
 #include "backend/cuda/cuda_adapter.h"
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_layout.h"
+#include "backend/cuda/cuda_measure.h"
 #include "backend/cuda/cuda_paths.h"
+#include "backend/cuda/expert_kernels.h"
+#include "backend/cuda/row_kernels.h"
 #include "backend/cuda/upload.h"
 
 struct device {
@@ -21,7 +24,6 @@ struct device {
 enum {
   CUDA_RUN_AHEAD = 1,
   CUDA_STEP_TILE = 128, /* of linear_tiles.cuh */
-  CUDA_GRAPHS = 64,     /* sizes of decode steps */
   CUDA_ROOM_ROWS = 32,  /* of logits, which draw at once where shared memory holds none */
 };
 
@@ -36,6 +38,7 @@ struct cuda_room {
 struct cuda_slot {
   uint8_t *slab;               /* the batch's arrays, one after the other, as they go to the device */
   uint8_t *patches;            /* of an encoder's step; NULL: it has none */
+  float *vectors;              /* [outputs][cols] results of a step of texts; NULL: they are the program's logits */
   uint8_t *adapter_slab;       /* and those of its adapters; NULL: there are none */
   struct cuda_results results; /* [outputs]; written by the device */
   struct CUevent_st *done;
@@ -79,6 +82,11 @@ struct cuda_attention {
   uint32_t *arrived;
 };
 
+/* A choice that expert_lists are of: a value of the plan, and which of its tokens; −1: none. */
+struct cuda_listed {
+  int32_t value, first, n;
+};
+
 /* A group's KV cache: addresses, of which the first have memory. */
 struct cuda_pool {
   uint8_t *base;
@@ -99,11 +107,14 @@ struct program {
   int n_upload;
   float **value;             /* [n_value] on the device */
   float *prepared, *product; /* a linear's rows before the product and after it */
-  void *fragments[2];        /* before it, as matrix units want them: of a linear and of the next */
-  void *expanded;            /* a matrix of 4 or 8 bits as bf16, while many tokens are multiplied with it */
-  float *squares[2];         /* and sums of their squares */
-  int turn;                  /* which of the two */
-  const struct op *ready;    /* the linear whose input is there, left by the one before */
+  float *ended;              /* and products of one that ends apart */
+  int32_t *expert_lists;     /* of the choice `listed` (struct cuda_expert_lists) */
+  struct cuda_listed listed;
+  void *fragments[2];     /* before it, as matrix units want them: of a linear and of the next */
+  void *expanded;         /* a matrix of 4 or 8 bits as bf16, while many tokens are multiplied with it */
+  float *squares[2];      /* and sums of their squares */
+  int turn;               /* which of the two */
+  const struct op *ready; /* the linear whose input is there, left by the one before */
   struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
   int n_chain;
   struct cuda_between between; /* theirs */
@@ -211,10 +222,24 @@ struct cuda_linear cuda_linear_of(const struct program *program, const struct op
 void cuda_linear_make(struct program *program, const struct op *op, struct cuda_linear *linear);
 void cuda_linear_run(struct program *program, const struct op *op);
 bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);
+/* A linear with its adapters' parts; does its shrink read floats, in a kernel of its own? */
+void cuda_linear_multiply(struct program *program, const struct op *op, struct cuda_linear *linear);
+bool cuda_linear_shrinks(const struct program *program, const struct op *op, int n_row);
 /* In tiles, or in fragments? */
 bool cuda_linear_tiles(const struct program *program, const struct op *op, int n_row);
 /* Can the op, of so many rows, leave each row's greatest in place of results, for the draw after it? */
 bool cuda_linear_greatest(const struct program *program, const struct op *op, int n_row);
+
+/* cuda_apart.c: a linear with a norm with a mean before it, or that ends apart. */
+void cuda_apart_run(struct program *program, const struct op *op, const struct cuda_linear *linear);
+
+/* cuda_experts.c */
+void cuda_route_run(struct program *program, const struct op *op);
+void cuda_experts_run(struct program *program, const struct op *op);
+
+/* cuda_rows.c: ops of decoders and of encoders of texts. */
+void cuda_rows_embed(struct program *program, const struct op *op);
+void cuda_rows_select(struct program *program, const struct op *op);
 
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
@@ -257,54 +282,13 @@ void cuda_attention_fill(struct program *program, const struct cuda_row *row, in
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
+/* What plain kernels are told beside; queries and keys normed where they are, by weights of each head's own. */
+struct cuda_attend_beside cuda_attend_beside_of(const struct program *program, const struct op *op);
+void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
 /* cuda_buffers.c: calls for each buffer on the device with its place (of a program that only measures it may be NULL)
  * and bytes, until one call is false. */
 typedef bool cuda_buffer_visit(void *user, void *place, size_t bytes);
 bool cuda_buffers_visit(struct program *program, cuda_buffer_visit *one, void *user);
-
-/* cuda_measure.c: sizes that follow from plan and limits, in host code. */
-bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
-                  struct error *error);
-/* Rows of the decode steps for which graphs are made, ascending; returns how many. */
-int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
-size_t cuda_weights_bytes(const struct plan *plan);
-size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
-size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
-/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments and of a
- * matrix that is expanded, units of what lies between those of a chain. */
-struct cuda_linear_needs {
-  size_t prepared, product, squares, fragments, expanded;
-  uint32_t between;
-};
-struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
-/* Does the linear run on the matrix units? path NULL: on any path's? */
-bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op);
-/* The same of a linear of eight-bit weights and tokens. */
-bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
-/* The same of weights of 4 and 8 bits and 16-bit tokens. */
-bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
-/* The most tokens of one that are multiplied by weights of 4 and 8 bits as they are packed: for more the matrix is
- * expanded to bf16 before. Bytes of a strip that is. */
-int cuda_linear_packed_most(const struct cuda_path *path, const struct plan *plan, const struct op *op);
-size_t cuda_expanded_strip(const struct weight *weight);
-/* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
-size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
-size_t cuda_exponents_of(const struct weight *weight);
-/* Do a KV group's layers run on the matrix units? Then what they have in common. path NULL: on any path's? */
-bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits, int group,
-                      struct attend_heads *heads);
-/* Numbers of the buffers of attention; 0 where no group is fast. */
-struct cuda_attend_needs {
-  size_t angle, parts, query, arrived;
-};
-struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct limits *limits);
-/* Chunks of prefill attention that any group may have. */
-int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows);
-size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group);
-/* Where the arrays of a batch of these counts and so many blocks in its tables lie in a slab; bytes that they take. */
-size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch,
-                     struct cuda_places *places);
-size_t cuda_slab_most(const struct plan *plan, const struct limits *limits); /* of the largest, with its rules */
 
 #endif

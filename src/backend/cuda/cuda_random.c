@@ -14,6 +14,9 @@ static enum random_type type_of(enum scheme_kind kind, bool nibbles) {
 bool cuda_load_random(struct program *p, int weight, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
   struct cuda_layout layout = cuda_layout_of(w);
+  if (w->n_expert > 0 && w->rows % STRIP_ROWS)
+    return error_set(error, ERROR_UNSUPPORTED, "Random experts on a GPU have multiples of %d rows, and %s has %d.",
+                     STRIP_ROWS, plan_name(p->plan, w->name), w->rows);
   if (!layout.pieces && !layout.bytes && !layout.nibbles)
     return error_set(
         error, ERROR_UNSUPPORTED,
@@ -22,7 +25,7 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
         "and %s is none of them.",
         plan_name(p->plan, w->name));
   struct random_matrix matrix = {.data = p->weight[weight],
-                                 .rows = w->rows,
+                                 .rows = weight_rows(w),
                                  .cols = w->cols,
                                  .strip_bytes = layout.strip_bytes,
                                  .piece_bytes = layout.piece_bytes,

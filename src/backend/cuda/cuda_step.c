@@ -5,8 +5,6 @@
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
-static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
-
 static void run_sample(struct program *p, const struct op *op) {
   struct cuda_sample a = {.logits = p->value[op->in[0]],
                           .draw = p->on_device.draw,
@@ -21,27 +19,17 @@ static void run_sample(struct program *p, const struct op *op) {
   if (p->chunks > 0) p->device->path->sample(&a, p->on_device.n_out, p->device->stream);
 }
 
-static void run_embed(struct program *p, const struct op *op) {
-  struct cuda_matrix table = cuda_matrix_of(p, op->weight[0]);
-  if (p->adapted)
-    cuda_adapted_embed(p, op);
-  else
-    cuda_embed(&table, &p->on_device, op->args.embed.scale, p->value[op->out], cols_of(p, op->out), p->device->stream);
-  cuda_pool_run(p, op);
-}
-
 static void op_run(struct program *p, const struct op *op) {
-  if (p->plan->role == PLAN_VISION) {
+  if (p->plan->role != PLAN_DECODER) {
     cuda_image_run(p, op);
     return;
   }
   switch (op->kind) {
-  case OP_EMBED: run_embed(p, op); break;
+  case OP_EMBED: cuda_rows_embed(p, op); break;
   case OP_LINEAR: cuda_linear_run(p, op); break;
   case OP_ATTEND: cuda_attention_run(p, op); break;
-  case OP_SELECT:
-    cuda_select(p->value[op->in[0]], p->value[op->out], cols_of(p, op->out), &p->on_device, p->device->stream);
-    break;
+  case OP_ROUTE: cuda_route_run(p, op); break;
+  case OP_SELECT: cuda_rows_select(p, op); break;
   case OP_SAMPLE: run_sample(p, op); break;
   }
 }
@@ -67,7 +55,7 @@ bool cuda_submit(struct program *p, const struct batch *batch, struct error *err
   p->batch = batch;
   p->adapted = cuda_adapters_named(batch);
   bool (*send)(struct program *, struct cuda_slot *, const struct batch *, struct error *) =
-      p->plan->role == PLAN_VISION ? cuda_image_send : cuda_send;
+      p->plan->role == PLAN_DECODER ? cuda_send : cuda_image_send;
   return send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 
@@ -75,10 +63,16 @@ static const float *logits_of(const struct program *p) { return p->value[plan_re
 
 static bool samples(const struct program *p) { return plan_ops(p->plan)[p->plan->n_op - 1].kind == OP_SAMPLE; }
 
-static bool logits_copy(struct program *p, struct error *error) {
+/* Where a step's result goes on the host. */
+static float *logits_place(const struct program *p, const struct cuda_slot *slot) {
+  return slot->vectors ? slot->vectors : p->logits;
+}
+
+static bool logits_copy(struct program *p, const struct cuda_slot *slot, struct error *error) {
   size_t bytes = (size_t)p->batch->n_out * (size_t)plan_values(p->plan)[plan_result(p->plan)].cols * sizeof(float);
-  return cuda_check(cudaMemcpyAsync(p->logits, logits_of(p), bytes, cudaMemcpyDeviceToHost, p->device->stream),
-                    "copying logits from the GPU", error);
+  return cuda_check(
+      cudaMemcpyAsync(logits_place(p, slot), logits_of(p), bytes, cudaMemcpyDeviceToHost, p->device->stream),
+      "copying logits from the GPU", error);
 }
 
 static enum cuda_part head_choose(const struct program *p, const struct masks *masks) {
@@ -88,7 +82,8 @@ static enum cuda_part head_choose(const struct program *p, const struct masks *m
 }
 
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {
-  if (!cuda_part_run(p, head_choose(p, masks), error) || (slot->want_logits && !logits_copy(p, error))) return false;
+  if (!cuda_part_run(p, head_choose(p, masks), error) || (slot->want_logits && !logits_copy(p, slot, error)))
+    return false;
   return !samples(p) || cuda_draw_rest(p, slot, masks, logits_of(p), error);
 }
 
@@ -109,6 +104,6 @@ bool cuda_collect(struct program *p, struct result *result, struct error *error)
                             .token = slot->results.token,
                             .logprob = slot->results.logprob,
                             .top = (const struct token_logprob *)slot->results.top,
-                            .logits = slot->want_logits ? p->logits : NULL};
+                            .logits = slot->want_logits ? logits_place(p, slot) : NULL};
   return cuda_check(cudaEventSynchronize(slot->done), "a step", error);
 }

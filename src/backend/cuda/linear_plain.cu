@@ -1,5 +1,6 @@
 /* The plain linear: any scheme, shape and variant in float arithmetic, element by element. It is the path of weights
  * that have no kernel made for them. */
+#include "backend/cuda/expert_kernels.h"
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/matrix_read.cuh"
 #include "backend/cuda/row_sum.cuh"
@@ -97,10 +98,14 @@ __global__ void tail(struct cuda_linear a) {
 
 } // namespace
 
+void cuda_linear_round(const struct cuda_linear *linear, cuda_stream stream) {
+  prepare<<<linear->n_row, PREPARE_THREADS, 0, stream>>>(*linear);
+}
+
 void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream) {
   const struct cuda_linear &a = *linear;
   dim3 grid((a.matrix.rows + PRODUCT_WARPS - 1) / PRODUCT_WARPS, (a.n_row + PRODUCT_ROWS - 1) / PRODUCT_ROWS);
-  prepare<<<a.n_row, PREPARE_THREADS, 0, stream>>>(a);
+  cuda_linear_round(linear, stream);
   product<<<grid, PRODUCT_WARPS * 32, 0, stream>>>(a);
   cuda_linear_tail(linear, stream);
 }

@@ -172,8 +172,8 @@ static struct device *late_open(const struct device_options *options, struct err
 
 static void late_close(struct device *device) { backend_cpu.close(device); }
 
-static uint8_t late_kv_half(const struct device *device, int32_t block_size) {
-  return backend_cpu.kv_half(device, block_size);
+static uint8_t late_kv_best(const struct device *device, int32_t block_size, bool kept) {
+  return backend_cpu.kv_best(device, block_size, kept);
 }
 
 static const char *late_describe(const struct device *device) { return backend_cpu.describe(device); }
@@ -206,7 +206,7 @@ const struct backend backend_late = {
     .open = late_open,
     .close = late_close,
     .describe = late_describe,
-    .kv_half = late_kv_half,
+    .kv_best = late_kv_best,
     .supports = late_supports,
     .fallbacks = late_fallbacks,
     .strip_bytes = late_strip_bytes,

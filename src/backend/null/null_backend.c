@@ -52,7 +52,7 @@ static bool null_measure(const struct plan *plan, const struct limits *limits, s
     footprint->weights += backend_packed_bytes(&backend_null, plan_weights(plan) + i);
   for (int g = 0; g < plan->n_group; g++) { /* as if tokens were kept: the block budget works as with a real one */
     const struct kv_group *group = plan_groups(plan) + g;
-    uint64_t token = (uint64_t)group->n_layer * (uint64_t)group->n_head * (uint64_t)(group->dim_k + group->dim_v);
+    uint64_t token = (uint64_t)group->n_layer * (uint64_t)group->n_head * (uint64_t)kv_group_numbers(group);
     uint64_t bytes = limits->kv_dtype == KV_F32 ? 4 : limits->kv_dtype <= KV_BF16 ? 2 : 1;
     footprint->kv_block[g] = token * (uint64_t)limits->block_size * bytes;
   }

@@ -15,17 +15,21 @@ struct attend {
   const struct kv_group *group; /* NULL: none */
 };
 
-/* The numbers of one token in the cache: dim_k of its key, then dim_v of its value. */
+/* Where the value of a token begins among its numbers in the cache: behind its key, or within. */
+static int value_at(const struct attend_args *args) { return args->dim_k - (args->value_in_key ? args->dim_v : 0); }
+
+/* The numbers of one token in the cache: dim_k of its key, then dim_v of its value, unless that is in the key. */
 static float *cache_at(const struct attend *a, const struct row *row, int token, int head) {
   const struct limits *limits = &a->program->limits;
+  size_t numbers = (size_t)(value_at(a->args) + a->args->dim_v);
   if (!a->group) {
     size_t at = (size_t)(row->first + token) * (size_t)a->args->n_kv_head + (size_t)head;
-    return a->program->own + at * (size_t)(a->args->dim_k + a->args->dim_v);
+    return a->program->own + at * numbers;
   }
   size_t block = row->block[a->args->group][token / limits->block_size];
   size_t index = (block * (size_t)a->group->n_layer + (size_t)a->args->layer) * (size_t)a->group->n_head + (size_t)head;
   index = index * (size_t)limits->block_size + (size_t)(token % limits->block_size);
-  return a->program->kv[a->args->group] + index * (size_t)(a->args->dim_k + a->args->dim_v);
+  return a->program->kv[a->args->group] + index * numbers;
 }
 
 /* n numbers as codes times their scale. */
@@ -92,12 +96,20 @@ static void head_center(double *head, int dim) {
   for (int i = 0; i < dim; i++) head[i] -= mean;
 }
 
-/* Head `index` of q or k, normed if there is such a weight, rotated. Valid until the next call. */
-static const double *head_prepare(const struct attend *a, int norm, int index, const struct places *places,
-                                  const double *head) {
+/* Head `index` of q, in program->line. */
+static void query_take(const struct attend *a, const double *in, int index) {
+  const struct attend_args *args = a->args;
+  int first = args->value_in_key ? args->dim_k - args->dim_v : args->dim_k, rest = args->dim_k - first;
+  const double *behind = in + args->n_head * first + index * rest;
+  memcpy(a->program->line, in + index * first, (size_t)first * sizeof *in);
+  memcpy(a->program->line + first, behind, (size_t)rest * sizeof *in);
+}
+
+/* Head `index` of q or k, which is in program->line: normed if there is such a weight, rotated. Valid until the next.
+ */
+static const double *head_prepare(const struct attend *a, int norm, int index, const struct places *places) {
   const float *weight = vector_get(a->program, a->op->weight[norm]);
   double *prepared = a->program->line;
-  memcpy(prepared, head, (size_t)a->args->dim_k * sizeof *head);
   if (weight && a->args->head_norms) {
     head_center(prepared, a->args->dim_k);
     weight += index * a->args->dim_k;
@@ -115,8 +127,9 @@ static void token_store(const struct attend *a, const struct row *row, int token
   const double *value = key + args->n_kv_head * args->dim_k;
   for (int h = 0; h < args->n_kv_head; h++, key += args->dim_k, value += args->dim_v) {
     float *cached = cache_at(a, row, position, h);
-    cache_round(a, head_prepare(a, 1, h, &places, key), args->dim_k, cached);
-    cache_round(a, value, args->dim_v, cached + args->dim_k);
+    memcpy(a->program->line, key, (size_t)args->dim_k * sizeof *key);
+    cache_round(a, head_prepare(a, 1, h, &places), args->dim_k, cached);
+    if (!args->value_in_key) cache_round(a, value, args->dim_v, cached + args->dim_k);
   }
 }
 
@@ -142,7 +155,7 @@ static void head_attend(const struct attend *a, const struct row *row, int head,
   double total = sink ? exp(sink[head] - highest) : 0;
   for (int i = 0; i < args->dim_v; i++) out[i] = 0;
   for (int t = first; t <= last; t++) {
-    const float *value = cache_at(a, row, t, kv_head) + args->dim_k;
+    const float *value = cache_at(a, row, t, kv_head) + value_at(args);
     double share = exp(scores[t] - highest);
     total += share;
     for (int i = 0; i < args->dim_v; i++) out[i] += share * value[i];
@@ -163,8 +176,8 @@ static void token_attend(const struct attend *a, const struct row *row, int toke
   if (args->local) first = batch->span[token][0], last = batch->span[token][1];
   struct places places = places_of(a, row, token);
   for (int h = 0; h < args->n_head; h++) {
-    const double *head = value_row(a->program, a->op->in[0], token) + h * args->dim_k;
-    const double *query = head_prepare(a, 0, h, &places, head);
+    query_take(a, value_row(a->program, a->op->in[0], token), h);
+    const double *query = head_prepare(a, 0, h, &places);
     head_attend(a, row, h, position, first, last, query, value_row(a->program, a->op->out, token) + h * args->dim_v);
   }
 }

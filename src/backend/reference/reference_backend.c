@@ -39,7 +39,7 @@ static void reference_fallbacks(const struct device *device, const struct plan *
 
 static size_t kv_block_bytes(const struct plan *plan, int group, const struct limits *limits) {
   const struct kv_group *g = plan_groups(plan) + group;
-  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * (size_t)(g->dim_k + g->dim_v) *
+  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * (size_t)kv_group_numbers(g) *
          sizeof(float);
 }
 
@@ -65,6 +65,12 @@ static void attend_need(const struct attend_args *a, const struct limits *limits
   if (a->group < 0) n->own = size_max(n->own, (size_t)limits->tokens * numbers);
 }
 
+/* Of one row. */
+static size_t results_of(const struct plan *plan, const struct op *op, const struct weight *w) {
+  if (op->in[2] >= 0) return (size_t)plan_values(plan)[op->in[2]].cols / 2;
+  return (size_t)weight_experts(w);
+}
+
 static struct needs needs_of(const struct plan *plan, const struct limits *limits) {
   struct needs n = {.shrunk = limits->adapters ? PLAN_PARTS * (size_t)limits->adapter_rank : 0,
                     .pool = (size_t)limits->pool * (size_t)plan->hidden};
@@ -84,8 +90,9 @@ static struct needs needs_of(const struct plan *plan, const struct limits *limit
     if (op->kind != OP_LINEAR) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];
     size_t rows = rows_at_most(plan, op->in[0], limits);
-    n.input = size_max(n.input, rows * (size_t)w->cols);
-    n.product = size_max(n.product, rows * (size_t)w->rows);
+    size_t results = results_of(plan, op, w);
+    n.input = size_max(n.input, rows * results * (size_t)w->cols);
+    n.product = size_max(n.product, rows * results * (size_t)w->rows);
     n.line = size_max(n.line, (size_t)w->cols);
     n.row = size_max(n.row, (size_t)w->cols);
   }

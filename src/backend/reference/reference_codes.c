@@ -78,11 +78,14 @@ void reference_unpack_row(const struct weight *weight, struct slice packed, int 
 
 void reference_weight_row(const struct program *program, int index, int row, double *out) {
   const struct weight *weight = plan_weights(program->plan) + index;
+  size_t each = backend_packed_bytes(program->packer, weight) / (size_t)weight_experts(weight);
+  struct slice packed = slice_make(program->packed[index].data + (size_t)(row / weight->rows) * each, each);
+  row %= weight->rows;
   if (program->packer == &backend_reference) {
-    struct codes codes = row_codes(weight, program->packed[index], row);
+    struct codes codes = row_codes(weight, packed, row);
     for (int col = 0; col < weight->cols; col++) out[col] = codes_value(&codes, row % REFERENCE_PACK_ROWS, col);
     return;
   }
-  program->packer->unpack_row(weight, program->packed[index], row, program->unpacked);
+  program->packer->unpack_row(weight, packed, row, program->unpacked);
   for (int col = 0; col < weight->cols; col++) out[col] = program->unpacked[col];
 }

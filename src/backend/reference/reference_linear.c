@@ -42,11 +42,30 @@ static void activation_round(double *x, int cols, int group, bool e4m3) {
   }
 }
 
-static void input_prepare(struct program *program, const struct op *op, const struct weight *weight, int n_row) {
+/* What a linear multiplies for each row: so many matrices (results), with so many inputs, one for all or one for each.
+ */
+struct extent {
+  int rows, results, inputs;
+};
+
+static struct extent extent_of(const struct program *program, const struct op *op, const struct weight *weight) {
+  int mode = op->args.linear.expert_mode, n = 1;
+  if (mode == EXPERTS_EACH) n = weight->n_expert;
+  if (mode == EXPERTS_SPREAD || mode == EXPERTS_GATHER) n = plan_values(program->plan)[op->in[2]].cols / 2;
+  return (struct extent){value_rows(program, op->in[0]), n, mode == EXPERTS_SPREAD ? 1 : n};
+}
+
+/* The matrix of a row's j-th result. */
+static int expert_of(const struct program *program, const struct op *op, int row, int j) {
+  return op->in[2] >= 0 ? (int)value_row(program, op->in[2], row)[j] : j;
+}
+
+static void input_prepare(struct program *program, const struct op *op, const struct weight *weight, struct extent n) {
   const struct linear_args *args = &op->args.linear;
-  for (int r = 0; r < n_row; r++) {
-    double *x = program->input + (size_t)r * (size_t)weight->cols;
-    memcpy(x, value_row(program, op->in[0], r), (size_t)weight->cols * sizeof *x);
+  size_t cols = (size_t)weight->cols;
+  for (int i = 0; i < n.rows * n.inputs; i++) {
+    double *x = program->input + (size_t)i * cols;
+    memcpy(x, value_row(program, op->in[0], i / n.inputs) + (size_t)(i % n.inputs) * cols, cols * sizeof *x);
     reference_norm(args->norm, x, vector_get(program, op->weight[2]), weight->cols, args->eps, x);
     if (weight->scheme.activation != ACTIVATION_FLOAT)
       activation_round(x, weight->cols, weight->scheme.activation == ACTIVATION_INT8 ? ACTIVATION_GROUP : weight->cols,
@@ -54,24 +73,37 @@ static void input_prepare(struct program *program, const struct op *op, const st
   }
 }
 
-/* product[r][row] = input[r] · weight[row] */
-static void product_compute(struct program *program, const struct op *op, const struct weight *weight, int n_row) {
-  for (int row = 0; row < weight->rows; row++) {
+/* Does any result of the step have this matrix? */
+static bool expert_chosen(const struct program *program, const struct op *op, int expert, struct extent n) {
+  for (int i = 0; i < n.rows * n.results; i++)
+    if (expert_of(program, op, i / n.results, i % n.results) == expert) return true;
+  return false;
+}
+
+/* product[r][j][row] = input[r] (or [r][j]) · row of the j-th matrix of r */
+static void product_compute(struct program *program, const struct op *op, const struct weight *weight,
+                            struct extent n) {
+  size_t cols = (size_t)weight->cols, rows = (size_t)weight->rows;
+  for (int row = 0; row < weight_rows(weight); row++) {
+    int expert = row / weight->rows;
+    if (!expert_chosen(program, op, expert, n)) continue;
     reference_weight_row(program, op->weight[0], row, program->line);
-    for (int r = 0; r < n_row; r++) {
-      const double *x = program->input + (size_t)r * (size_t)weight->cols;
+    for (int i = 0; i < n.rows * n.results; i++) {
+      if (expert_of(program, op, i / n.results, i % n.results) != expert) continue;
+      const double *x = program->input + (size_t)(n.inputs > 1 ? i : i / n.results) * cols;
       double sum = 0;
-      for (int i = 0; i < weight->cols; i++) sum += x[i] * program->line[i];
-      program->product[(size_t)r * (size_t)weight->rows + (size_t)row] = sum;
+      for (size_t k = 0; k < cols; k++) sum += x[k] * program->line[k];
+      program->product[(size_t)i * rows + (size_t)(row % weight->rows)] = sum;
     }
   }
 }
 
 /* What a row's adapters change, and the bias. */
-static void product_complete(struct program *program, const struct op *op, const struct weight *weight, int row,
+static void product_complete(struct program *program, const struct op *op, const struct weight *weight, int row, int j,
                              double *product) {
   const float *bias = vector_get(program, op->weight[1]);
-  reference_adapt_linear(program, op, row, product);
+  if (bias) bias += (size_t)expert_of(program, op, row, j) * (size_t)weight->rows;
+  if (!weight->n_expert) reference_adapt_linear(program, op, row, product);
   for (int i = 0; bias && i < weight->rows; i++) product[i] += bias[i];
 }
 
@@ -85,14 +117,20 @@ static double act_apply(int act, double x) {
   return x;
 }
 
+/* Within ± limit; 0: none. What is no number stays so. */
+static double limited(double x, double limit) {
+  if (limit > 0 && fabs(x) > limit) return copysign(limit, x);
+  return x;
+}
+
 /* Products of one row to a row of the result, in place: the result never has more columns. */
 static void tail_apply(const struct op *op, double *product, int cols) {
   const struct linear_args *args = &op->args.linear;
   for (int c = 0; c < cols; c++) {
     int run = c / GATE_INTERLEAVE, within = c % GATE_INTERLEAVE;
     const double *gate = args->gated ? product + 2 * run * GATE_INTERLEAVE + within : product + c;
-    double x = act_apply(args->act, *gate);
-    if (args->gated) x *= gate[GATE_INTERLEAVE];
+    double x = act_apply(args->act, args->limit > 0 && *gate > args->limit ? args->limit : *gate);
+    if (args->gated) x *= limited(gate[GATE_INTERLEAVE], args->limit) + args->up_add;
     x *= args->scale;
     product[c] = args->softcap > 0 ? args->softcap * tanh(x / args->softcap) : x;
   }
@@ -103,22 +141,43 @@ static void post_norm(const struct program *program, const struct op *op, double
   reference_norm(args->post_norm, row, vector_get(program, op->weight[3]), cols, args->post_eps, row);
 }
 
+/* One result of a row, of cols columns, through all that follows, to its place in the output. */
+static void result_store(struct program *program, const struct op *op, int row, size_t at, double *result, int cols) {
+  const struct linear_args *args = &op->args.linear;
+  double *out = value_row(program, op->out, row) + at;
+  const double *residual = op->in[1] >= 0 ? value_row(program, op->in[1], row) + at : NULL;
+  tail_apply(op, result, cols);
+  if (!args->post_sum) post_norm(program, op, result, cols);
+  for (int c = 0; c < cols; c++)
+    out[c] = args->multiply ? result[c] * residual[c] : result[c] + (residual ? residual[c] : 0);
+  if (args->post_sum) post_norm(program, op, out, cols);
+}
+
+/* The sum of a row's results, each times its weight, in place of the first. */
+static void results_gather(const struct program *program, const struct op *op, int row, int n, int cols,
+                           double *results) {
+  const double *weight = value_row(program, op->in[2], row) + n;
+  for (int c = 0; c < cols; c++) {
+    double sum = 0;
+    for (int j = 0; j < n; j++) sum += weight[j] * results[(size_t)j * (size_t)cols + (size_t)c];
+    results[c] = sum;
+  }
+}
+
 void reference_linear(struct program *program, const struct op *op) {
   const struct weight *weight = plan_weights(program->plan) + op->weight[0];
-  int n_row = value_rows(program, op->in[0]);
-  int cols = op->args.linear.gated ? plan_values(program->plan)[op->out].cols : weight->rows;
-  input_prepare(program, op, weight, n_row);
-  product_compute(program, op, weight, n_row);
-  for (int r = 0; r < n_row; r++) {
-    double *result = program->product + (size_t)r * (size_t)weight->rows;
-    double *out = value_row(program, op->out, r) + op->args.linear.column;
-    product_complete(program, op, weight, r, result);
-    tail_apply(op, result, cols);
-    bool sum = op->args.linear.post_sum;
-    if (!sum) post_norm(program, op, result, cols);
-    const double *residual = op->in[1] >= 0 ? value_row(program, op->in[1], r) : NULL;
-    for (int c = 0; c < cols; c++)
-      out[c] = op->args.linear.multiply ? result[c] * residual[c] : result[c] + (residual ? residual[c] : 0);
-    if (sum) post_norm(program, op, out, cols);
+  struct extent n = extent_of(program, op, weight);
+  bool gathers = op->args.linear.expert_mode == EXPERTS_GATHER;
+  int cols = op->args.linear.gated ? weight->part[0].rows : weight->rows;
+  input_prepare(program, op, weight, n);
+  product_compute(program, op, weight, n);
+  for (int r = 0; r < n.rows; r++) {
+    double *first = program->product + (size_t)r * (size_t)n.results * (size_t)weight->rows;
+    for (int j = 0; j < n.results; j++)
+      product_complete(program, op, weight, r, j, first + (size_t)j * (size_t)weight->rows);
+    if (gathers) results_gather(program, op, r, n.results, cols, first);
+    for (int j = 0; j < (gathers ? 1 : n.results); j++)
+      result_store(program, op, r, (size_t)op->args.linear.column + (size_t)j * (size_t)cols,
+                   first + (size_t)j * (size_t)weight->rows, cols);
   }
 }

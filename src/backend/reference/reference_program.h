@@ -58,7 +58,7 @@ static inline const float *vector_get(const struct program *program, int weight)
 size_t reference_strip_bytes(const struct weight *weight);
 void reference_pack(const struct weight *weight, const struct codes *codes, void *out);
 void reference_unpack_row(const struct weight *weight, struct slice packed, int row, float *out);
-/* Row `row` of a matrix of the program as cols values. */
+/* Row `row` of a matrix of the program, counted through its experts, as cols values. */
 void reference_weight_row(const struct program *program, int weight, int row, double *out);
 
 /* y = x / rms(x) × weight (1 if NULL). y may be x. */
@@ -66,11 +66,12 @@ void reference_rms_norm(const double *x, const float *weight, int cols, double e
 /* A norm by its kind; NORM_NONE leaves y as it is. y may be x. */
 void reference_norm(uint8_t norm, const double *x, const float *weight, int cols, double eps, double *y);
 
-/* The ops. reference_rows.c, reference_linear.c, reference_attend.c */
+/* The ops. reference_rows.c, reference_linear.c, reference_attend.c, reference_route.c */
 void reference_embed(struct program *program, const struct op *op);
 void reference_select(struct program *program, const struct op *op);
 void reference_linear(struct program *program, const struct op *op);
 void reference_attend(struct program *program, const struct op *op);
+void reference_route(struct program *program, const struct op *op);
 
 /* reference_adapter.c: backend.adapter_load, and what a row's adapters change. `row` is of the op's input; of a linear
  * `product` is its W · x, [rows], without the bias; of an embedding the table's row. */

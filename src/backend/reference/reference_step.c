@@ -7,7 +7,7 @@ static void blocks_copy(struct program *program, const struct batch *batch) {
     const struct kv_copy *copy = batch->copy + i;
     const struct kv_group *g = plan_groups(program->plan) + copy->group;
     size_t block =
-        (size_t)g->n_layer * (size_t)g->n_head * (size_t)program->limits.block_size * (size_t)(g->dim_k + g->dim_v);
+        (size_t)g->n_layer * (size_t)g->n_head * (size_t)program->limits.block_size * (size_t)kv_group_numbers(g);
     memcpy(program->kv[copy->group] + copy->to * block, program->kv[copy->group] + copy->from * block,
            block * sizeof(float));
   }
@@ -35,6 +35,7 @@ static bool op_run(struct program *program, const struct op *op, const struct ma
   case OP_EMBED: reference_embed(program, op); return true;
   case OP_LINEAR: reference_linear(program, op); return true;
   case OP_ATTEND: reference_attend(program, op); return true;
+  case OP_ROUTE: reference_route(program, op); return true;
   case OP_SELECT: reference_select(program, op); return true;
   default: return sample_rows(program, op, masks, error);
   }

@@ -32,8 +32,8 @@ struct scene {
 static float number(int i) { return (float)(i * 7919 % 1000) / 500 - 1; }
 
 /* Row 0 has blocks of its own behind those that all share, row 1 others. */
-static void scene_init(struct scene *s, const struct kernel_set *set, uint8_t dtype) {
-  const struct kv_group group = {.n_layer = 1, .n_head = 1, .dim_k = DIM, .dim_v = DIM};
+static void scene_init(struct scene *s, const struct kernel_set *set, uint8_t dtype, bool in_key) {
+  const struct kv_group group = {.n_layer = 1, .n_head = 1, .dim_k = DIM, .dim_v = DIM, .value_in_key = in_key};
   const struct limits limits = {.block_size = BLOCK, .kv_dtype = dtype};
   *s = (struct scene){.set = set, .layout = kv_layout_of(&group, &limits, set->attend.quads)};
   s->data = calloc(ROWS * BLOCKS, s->layout.block_bytes);
@@ -54,6 +54,7 @@ static void token_store(struct scene *s, int row, int token, float value) {
   uint16_t key_half[DIM], value_half[DIM];
   struct kv_head kv = {&s->layout, s->data, s->block[row]};
   for (int d = 0; d < DIM; d++) key[d] = number(token * DIM + d), values[d] = number(token * DIM + d + 7) + value;
+  if (s->layout.value_in_key) memcpy(key, values, sizeof key);
   struct kv_numbers keys = {key, 1}, numbers = {values, 1};
   if (s->layout.dtype != KV_F32) {
     keys = (struct kv_numbers){key_half, s->set->attend.narrow(key, DIM, s->layout.dtype, key_half)};
@@ -79,10 +80,10 @@ static void rows_attend(struct scene *s, int first, int n) {
                                               .scratch = s->scratch});
 }
 
-static void rows_check(const struct kernel_set *set, uint8_t dtype) {
+static void rows_check(const struct kernel_set *set, uint8_t dtype, bool in_key) {
   struct scene s;
   float alone[HEADS * DIM];
-  scene_init(&s, set, dtype);
+  scene_init(&s, set, dtype, in_key);
   for (int r = 0; r < ROWS; r++)
     for (int t = 0; t < LENGTH; t++) token_store(&s, r, t, t == LENGTH - 3 && r == 0 ? INFINITY : 0);
   rows_attend(&s, 1, 1);
@@ -98,10 +99,26 @@ static void test_rows_do_not_touch_each_other(void **state) {
   (void)state;
   for (int i = 0; kernel_sets[i]; i++)
     for (uint8_t dtype = KV_F32; dtype <= KV_INT8; dtype++)
-      if (kernel_sets[i]->available()) rows_check(kernel_sets[i], dtype);
+      for (int in_key = 0; in_key < 2; in_key++)
+        if (kernel_sets[i]->available()) rows_check(kernel_sets[i], dtype, in_key);
+}
+
+/* Latent attention keeps a token's rotated part and latent, once: DeepSeek's 64 + 512 numbers. */
+static void test_latents_are_kept_once(void **state) {
+  (void)state;
+  static const size_t token_bytes[] = {
+      [KV_F32] = 2304, [KV_F16] = 1152, [KV_BF16] = 1152, [KV_E4M3] = 580, [KV_INT8] = 580};
+  const struct kv_group group = {.n_layer = 61, .n_head = 1, .dim_k = 576, .dim_v = 512, .value_in_key = 1};
+  for (uint8_t dtype = KV_F32; dtype <= KV_INT8; dtype++)
+    for (int quads = 0; quads < 2; quads++) {
+      const struct limits limits = {.block_size = BLOCK, .kv_dtype = dtype};
+      struct kv_layout layout = kv_layout_of(&group, &limits, quads);
+      assert_int_equal(layout.block_bytes, BLOCK * 61 * token_bytes[dtype]);
+    }
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_do_not_touch_each_other)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_do_not_touch_each_other),
+                                     cmocka_unit_test(test_latents_are_kept_once)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,6 +63,7 @@ struct matrix {
   float *scale, *min;
   int8_t *sub;
   uint16_t *super, *super_min;
+  bool rounds_bf16; /* the kernel set that multiplies it */
 };
 
 static float level_round(enum scale_kind kind, float value) {
@@ -140,7 +141,9 @@ static void matrix_release(struct matrix *m) {
 }
 
 /* The activation that a prepared row stands for. */
-static double prepared_value(const struct cpu_layout *layout, const void *row, int col) {
+static double prepared_value(const struct matrix *m, const void *row, int col) {
+  const struct cpu_layout *layout = &m->layout;
+  if (layout->scheme.kind == SCHEME_BF16 && m->rounds_bf16) return bfloat_to_float(((const uint16_t *)row)[col]);
   if (layout->scheme.kind != SCHEME_INT || layout->scheme.activation == ACTIVATION_FLOAT)
     return ((const float *)row)[col];
   const struct activation_unit *unit = (const struct activation_unit *)row + col / UNIT_COLS;
@@ -158,7 +161,7 @@ static double product_exact(const struct matrix *m, const void *row, int weight_
   double sum = 0;
   *magnitude = 0;
   for (int col = 0; col < m->codes.cols; col++) {
-    double x = prepared_value(&m->layout, row, col), w = codes_value(&m->codes, weight_row, col);
+    double x = prepared_value(m, row, col), w = codes_value(&m->codes, weight_row, col);
     sum += x * w;
     *magnitude += fabs(x * w);
   }
@@ -260,6 +263,7 @@ static void check_case(const struct kernel_set *set, const struct scheme *scheme
   struct matrix m;
   matrix_init(&m, scheme, c->rows, c->cols);
   matrix_pack(&m);
+  m.rounds_bf16 = set->rounds_bf16;
   int out_cols = c->gated ? c->rows / 2 - 3 : c->rows;
   size_t stride = out_cols + 1;
   float *out = malloc(c->n_row * stride * sizeof *out), *before = malloc(c->n_row * stride * sizeof *before);
@@ -313,6 +317,7 @@ static void check_extremes(const struct kernel_set *set, struct scheme scheme, f
   matrix_init(&m, &scheme, ROWS, COLS);
   if (m.code) memset(m.code, (1 << scheme_width(&scheme)) - 1, ROWS * COLS);
   matrix_pack(&m);
+  m.rounds_bf16 = set->rounds_bf16;
   float line[COLS], out[N_ROW * (ROWS + 1)], part[ROWS + 1];
   for (int i = 0; i < N_ROW * (ROWS + 1); i++) out[i] = NAN;
   uint8_t *rows = aligned_alloc(64, N_ROW * m.layout.row_bytes);

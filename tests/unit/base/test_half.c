@@ -85,6 +85,12 @@ static void test_every_e4m3(void **state) {
   assert_true(isnan(e4m3_to_float(0x7F)) && isnan(e4m3_to_float(0xFF)));
 }
 
+static void test_every_e8m0(void **state) {
+  (void)state;
+  for (int bits = 0; bits < 255; bits++) assert_true((double)e8m0_to_float((uint8_t)bits) == ldexp(1, bits - 127));
+  assert_true(isnan(e8m0_to_float(255)));
+}
+
 static void test_e4m3_rounds_to_nearest_even(void **state) {
   (void)state;
   for (int bits = 0; bits < 0x7E; bits++) {
@@ -108,6 +114,7 @@ int main(void) {
       cmocka_unit_test(test_every_bfloat_round_trips),
       cmocka_unit_test(test_bfloat_edges),
       cmocka_unit_test(test_every_e4m3),
+      cmocka_unit_test(test_every_e8m0),
       cmocka_unit_test(test_e4m3_rounds_to_nearest_even),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,43 @@ static void test_overrides(void **state) {
   draft_release(&draft);
 }
 
+/* What chooses between experts keeps the file's numbers, unless an override names it. */
+static void test_routers(void **state) {
+  (void)state;
+  static const struct {
+    uint8_t mode;
+    double bits;
+    const char *overrides;
+    int kind;
+  } table[] = {{QUANT_INT4_WEIGHT, 0, NULL, SCHEME_BF16},
+               {QUANT_INT8_WEIGHT, 0, NULL, SCHEME_BF16},
+               {QUANT_W8A8, 0, NULL, SCHEME_BF16},
+               {QUANT_AUTO, 6, NULL, SCHEME_BF16},
+               {QUANT_FP32, 0, NULL, SCHEME_F32},
+               {QUANT_INT8_WEIGHT, 0, "*.mlp.router=INT4_WEIGHT", SCHEME_INT},
+               {QUANT_AUTO, 6, "*.mlp.router=FP32", SCHEME_F32}};
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    struct draft draft;
+    struct error error;
+    int n = 0;
+    draft_init(&draft);
+    draft.target_bits = table[i].bits;
+    draft.overrides = table[i].overrides;
+    if (!draft_open(&draft, FIXTURES "/model/gpt_oss", &error) ||
+        !draft_settle(&draft, &(struct engine_config){.quant_mode = table[i].mode}, &backend_cpu, &error))
+      fail_msg("%s", error.text);
+    const struct plan *plan = draft_plan(&draft);
+    for (int w = 0; w < plan->n_weight; w++) {
+      const struct weight *weight = &plan_weights(plan)[w];
+      if (weight->use != WEIGHT_MATRIX || !strstr(plan_name(plan, weight->name), "router")) continue;
+      assert_int_equal(weight->scheme.kind, table[i].kind);
+      n++;
+    }
+    assert_int_equal(n, 3);
+    draft_release(&draft);
+  }
+}
+
 static void test_refused(void **state) {
   (void)state;
   static const struct {
@@ -140,10 +177,8 @@ static void test_fitting(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_average),
-      cmocka_unit_test(test_overrides),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_fitting),
+      cmocka_unit_test(test_average), cmocka_unit_test(test_overrides), cmocka_unit_test(test_routers),
+      cmocka_unit_test(test_refused), cmocka_unit_test(test_fitting),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

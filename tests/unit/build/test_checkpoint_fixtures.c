@@ -29,6 +29,7 @@ static const struct {
     {"fp8_row", "E4M3", "F8 row"},
     {"fp8_tensor", "E4M3", "F8 row"},
     {"fp8_block", "E4M3 g128x128", "F8 g128"},
+    {"mxfp4", "MXFP4", "int4 g32 bf16 e2m1 a8"},
 };
 
 static void path_of(char path[PATH_BYTES], const char *fixture, const char *file) {
@@ -69,6 +70,7 @@ static void test_every_fixture(void **state) {
     struct checkpoint *checkpoint = checkpoint_open(path, &error);
     if (!checkpoint) fail_msg("%s: %s", fixtures[i].name, error.text);
     const struct tensor *tensor = checkpoint_find(checkpoint, "proj.weight");
+    if (!tensor) tensor = checkpoint_find(checkpoint, "proj"); /* a parameter by itself */
     assert_int_equal(checkpoint_tensor_count(checkpoint), 1);
     assert_true(tensor && tensor->packed);
     assert_string_equal(packed_matrix_name(tensor->packed, text), fixtures[i].storage);

@@ -1,7 +1,9 @@
 /* Random packed matrices of every layout: the scheme that is chosen holds the numbers that packed_value defines. */
+#include "base/half.h"
 #include "build/packed_codes.h"
 #include "build/weight_source.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -139,6 +141,52 @@ static void test_schemes_hold_the_numbers(void **state) {
   }
 }
 
+/* Two matrices of MXFP4 one after the other: every scale there is but NaN, each number as the OCP's specification has
+ * it, and the same from the scheme's codes. */
+static void test_mxfp4(void **state) {
+  (void)state;
+  static const double e2m1[8] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+  const struct packed_spec spec = {.layout = PACKED_E2M1, .bits = 4, .group = 32, .scale_rows = 1};
+  struct tensor codes = tensor_make(TENSOR_U8, ROWS, COLS / 2), scale = tensor_make(TENSOR_U8, ROWS, COLS / 32);
+  uint8_t *scales = (uint8_t *)(uintptr_t)scale.data.data;
+  codes.n_dim = 4, scale.n_dim = 3;
+  codes.dim[0] = scale.dim[0] = 2, codes.dim[1] = scale.dim[1] = ROWS / 2;
+  codes.dim[2] = scale.dim[2] = COLS / 32, codes.dim[3] = 16;
+  for (int i = 0; i < ROWS * COLS / 32; i++) scales[i] = (uint8_t)(i < 255 ? i : rand() % 255);
+  struct packed_matrix matrix;
+  struct error error;
+  char text[48];
+  const char *note;
+  if (!packed_matrix_init(&matrix, &spec, &(struct packed_parts){.codes = &codes, .scale = &scale}, &error))
+    fail_msg("%s", error.text);
+  assert_int_equal(matrix.rows, ROWS);
+  assert_int_equal(matrix.cols, COLS);
+  assert_string_equal(packed_matrix_name(&matrix, text), "MXFP4");
+  struct scheme scheme = packed_scheme(&matrix, NULL, &note);
+  assert_string_equal(scheme_name(&scheme, text), "int4 g32 bf16 e2m1 a8");
+  assert_true(packed_scheme_holds(&scheme, &matrix, NULL));
+  float values[COLS];
+  struct code_rows rows;
+  struct packed_buffer buffer;
+  assert_true(code_rows_init(&rows, &scheme, 1, COLS, &error) && packed_buffer_init(&buffer, COLS, &error));
+  for (int row = 0; row < ROWS; row++) {
+    packed_row_store(&buffer, &matrix, NULL, row, &rows, 0);
+    packed_row_floats(&buffer, &matrix, NULL, row, values);
+    struct codes view = code_rows_view(&rows, 1);
+    for (int col = 0; col < COLS; col++) {
+      int byte = codes.data.data[(row * COLS + col) / 2], code = col % 2 ? byte >> 4 : byte & 15;
+      double value = ldexp(code & 8 ? -e2m1[code & 7] : e2m1[code], scales[(row * COLS + col) / 32] - 127);
+      assert_true((double)values[col] == value);
+      assert_true(codes_value(&view, 0, col) == value);
+      assert_true(bfloat_to_float(bfloat_from_float(rows.scale[col / 32])) == rows.scale[col / 32]);
+    }
+  }
+  packed_buffer_release(&buffer);
+  code_rows_release(&rows);
+  free(scales);
+  free((void *)(uintptr_t)codes.data.data);
+}
+
 static bool shape_accepted(enum packed_layout layout, int bits, int64_t cols) {
   const struct packed_spec spec = {.layout = layout, .bits = bits, .scale_rows = 1};
   bool words = layout == PACKED_ROWS;
@@ -254,7 +302,10 @@ static void test_no_number(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers),
-                                     cmocka_unit_test(test_stated_shape), cmocka_unit_test(test_changed_index),
-                                     cmocka_unit_test(test_order), cmocka_unit_test(test_no_number)};
+                                     cmocka_unit_test(test_mxfp4),
+                                     cmocka_unit_test(test_stated_shape),
+                                     cmocka_unit_test(test_changed_index),
+                                     cmocka_unit_test(test_order),
+                                     cmocka_unit_test(test_no_number)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,8 +124,9 @@ static void test_options(void **state) {
 }
 
 /* What the device's attention is fastest with, unless something was asked for. */
-static uint8_t fake_kv_half(const struct device *device, int32_t block_size) {
+static uint8_t fake_kv_best(const struct device *device, int32_t block_size, bool kept) {
   assert_non_null(device);
+  assert_true(kept);
   return block_size >= 16 ? KV_BF16 : KV_F16;
 }
 
@@ -139,7 +140,7 @@ static void test_kv_type(void **state) {
   struct engine_fixture *f = *state;
   struct backend backend = fake_backend;
   struct engine_options options = options_make();
-  backend.kv_half = fake_kv_half;
+  backend.kv_best = fake_kv_best;
   options.backend = &backend;
   assert_int_equal(kv_type_of(f, &options), KV_BF16);
   options.block_size = 8;

@@ -104,22 +104,27 @@ static void wishing_child(void) {
 
 static struct slice taken, refused;
 
-static struct decode_pool *pool_with(const char *kind, const char *behaviour, int helpers, int timeout_ms) {
+static struct decode_pool *pool_waiting(const char *kind, const char *behaviour, int helpers, int timeout_ms,
+                                        int wait_ms) {
   static char *command[4];
   struct error error = {0};
   command[0] = (char *)(uintptr_t) "/proc/self/exe";
   command[1] = (char *)(uintptr_t)kind;
   command[2] = (char *)(uintptr_t)behaviour;
   struct decode_pool *pool =
-      decode_pool_open(&(struct decode_pool_options){kind ? command : NULL, helpers, timeout_ms}, &error);
+      decode_pool_open(&(struct decode_pool_options){kind ? command : NULL, helpers, timeout_ms, wait_ms}, &error);
   if (!pool) fail_msg("%s", error.text);
   return pool;
+}
+
+static struct decode_pool *pool_with(const char *kind, const char *behaviour, int helpers, int timeout_ms) {
+  return pool_waiting(kind, behaviour, helpers, timeout_ms, DECODE_WAIT_MOST_MS);
 }
 
 static bool run(struct decode_pool *pool, struct slice file, char *sentence) {
   struct image image = {0};
   struct error error = {0};
-  bool done = decode_pool_run(pool, file, slice_text(""), &image, &error);
+  bool done = decode_pool_run(pool, file, slice_text(""), UINT64_MAX, &image, &error);
   if (done) image_release(&image);
   if (sentence) snprintf(sentence, ERROR_TEXT_MAX, "%s", error.text);
   if (!done) assert_true(error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED);
@@ -140,7 +145,7 @@ static void test_pixels(void **state) {
     struct slice file = fixture_read("decode", name);
     struct image image;
     struct error error = {0};
-    if (!decode_pool_run(pool, file, slice_text(""), &image, &error)) fail_msg("%s: %s", name, error.text);
+    if (!decode_pool_run(pool, file, slice_text(""), UINT64_MAX, &image, &error)) fail_msg("%s: %s", name, error.text);
     assert_int_equal(crc_of(image.pixels, image_bytes(image.width, image.height)), crc);
     image_release(&image);
     fixture_free(file);
@@ -189,6 +194,42 @@ static void test_bad_helpers(void **state) {
   }
 }
 
+/* A request's time is over while its image waits for a decoder, or is in one, which is no fault of the decoder's. */
+static void test_time_is_over(void **state) {
+  (void)state;
+  struct decode_pool *pool = pool_with("bad-helper", "hang", 1, 20000);
+  for (int i = 0; i < 4; i++) {
+    struct image image;
+    struct error error = {0};
+    assert_false(decode_pool_run(pool, taken, slice_text(""), i % 2 ? 1 : clock_us() + 50000, &image, &error));
+    assert_int_equal(error.code, ERROR_TIMEOUT);
+    assert_string_equal(error.text, "The request's time was over before its image was decoded.");
+  }
+  assert_int_equal(decode_pool_losses(pool), 0);
+  decode_pool_close(pool);
+}
+
+static void *decode_one(void *argument) {
+  struct image image;
+  struct error error = {0};
+  decode_pool_run(argument, taken, slice_text(""), UINT64_MAX, &image, &error);
+  return (void *)(intptr_t)error.code;
+}
+
+/* Of two who want one decoder that hangs, one has it and the other does not wait for ever. */
+static void test_wait_is_bounded(void **state) {
+  (void)state;
+  pthread_t other;
+  void *code;
+  struct decode_pool *pool = pool_waiting("bad-helper", "hang", 1, 5000, 50);
+  assert_int_equal(pthread_create(&other, NULL, decode_one, pool), 0);
+  intptr_t own = (intptr_t)decode_one(pool);
+  pthread_join(other, &code);
+  assert_int_equal(own + (intptr_t)code, ERROR_BUSY + ERROR_INVALID);
+  assert_int_equal(decode_pool_losses(pool), 1);
+  decode_pool_close(pool);
+}
+
 /* A child has one image: what it does after its answer is nobody's. */
 static void test_more_than_a_reply(void **state) {
   (void)state;
@@ -202,23 +243,26 @@ static void test_bad_starts(void **state) {
   (void)state;
   static const struct {
     const char *program, *how, *sentence;
-    int helpers, timeout_ms;
+    int helpers, timeout_ms, wait_ms;
   } rows[] = {
-      {"/proc/self/exe", "mute", "An image decoder ended before it was ready: look at the system's log.", 1, 200},
-      {"/proc/self/exe", "silent", "An image decoder ended before it was ready: look at the system's log.", 1, 200},
+      {"/proc/self/exe", "mute", "An image decoder ended before it was ready: look at the system's log.", 1, 200, 200},
+      {"/proc/self/exe", "silent", "An image decoder ended before it was ready: look at the system's log.", 1, 200,
+       200},
       {"/proc/self/exe", "greeting",
-       "The image made its decoder answer what no decoder does: it is malformed, send another.", 1, 200},
-      {"/proc/self/exe", "refused", "?No.", 2, 200},
+       "The image made its decoder answer what no decoder does: it is malformed, send another.", 1, 200, 200},
+      {"/proc/self/exe", "refused", "?No.", 2, 200, 200},
       {"/no/such/program", "mute", "An image decoder (/no/such/program) cannot be started: No such file or directory.",
-       1, 200},
-      {"/proc/self/exe", "mute", "There cannot be 17 image decoders: ask for 1 to 16.", 17, 200},
-      {"/proc/self/exe", "mute", "Decoding an image cannot be allowed 0 ms: allow 1 to 60000.", 1, 0},
+       1, 200, 200},
+      {"/proc/self/exe", "mute", "There cannot be 17 image decoders: ask for 1 to 16.", 17, 200, 200},
+      {"/proc/self/exe", "mute", "Decoding an image cannot be allowed 0 ms: allow 1 to 60000.", 1, 0, 200},
+      {"/proc/self/exe", "mute", "An image cannot wait 0 ms for a decoder: allow 1 to 60000.", 1, 200, 0},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     struct error error = {0};
     char *command[] = {(char *)(uintptr_t)rows[i].program, (char[]){"bad-helper"}, (char *)(uintptr_t)rows[i].how,
                        NULL};
-    assert_null(decode_pool_open(&(struct decode_pool_options){command, rows[i].helpers, rows[i].timeout_ms}, &error));
+    assert_null(decode_pool_open(
+        &(struct decode_pool_options){command, rows[i].helpers, rows[i].timeout_ms, rows[i].wait_ms}, &error));
     assert_string_equal(error.text, rows[i].sentence);
   }
 }
@@ -433,6 +477,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_pixels),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_bad_helpers),
+      cmocka_unit_test(test_time_is_over),
+      cmocka_unit_test(test_wait_is_bounded),
       cmocka_unit_test(test_more_than_a_reply),
       cmocka_unit_test(test_bad_starts),
       cmocka_unit_test(test_wishes),

@@ -251,12 +251,10 @@ static void test_random_orders(void **state) {
 }
 
 /* In each mode: alone, in small chunks beside others, and preempted. */
-static void test_modes(void **state) {
-  static const char *const modes[] = {"FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"};
+static void modes_compare(const char *const *modes, size_t n) {
   static const int compared[] = {0, 4, 6};
   static struct answers answers;
-  (void)state;
-  for (size_t m = 0; m < sizeof modes / sizeof *modes && model == tiny_model; m++) {
+  for (size_t m = 0; m < n; m++) {
     quant_mode = modes[m];
     for (size_t i = 0; i < sizeof compared / sizeof *compared; i++) {
       const struct setting *setting = &settings[compared[i]];
@@ -271,6 +269,26 @@ static void test_modes(void **state) {
     }
   }
   quant_mode = NULL;
+}
+
+static void test_modes(void **state) {
+  static const char *const modes[] = {"FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"};
+  (void)state;
+  if (model == tiny_model) modes_compare(modes, sizeof modes / sizeof *modes);
+}
+
+/* The same of mixtures of experts, whose products are of other rows in each step, one with latent attention. */
+static void test_experts(void **state) {
+  static const char *const modes[] = {"FP32", "BF16", "INT4_WEIGHT", "W8A8"};
+  static const char *const mixtures[] = {FIXTURES "/model/qwen3_moe", FIXTURES "/model/deepseek_v3"};
+  const char *kept = model;
+  (void)state;
+  if (model != tiny_model || engine_target()) return;
+  for (size_t i = 0; i < sizeof mixtures / sizeof *mixtures; i++) {
+    model = mixtures[i];
+    modes_compare(modes, sizeof modes / sizeof *modes);
+  }
+  model = kept;
 }
 
 static int cached_with(spate_engine *engine, spate_inbox *inbox, const char *salt) {
@@ -306,6 +324,7 @@ static void test_salt(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_random_orders),
-                                     cmocka_unit_test(test_modes), cmocka_unit_test(test_salt)};
+                                     cmocka_unit_test(test_modes), cmocka_unit_test(test_experts),
+                                     cmocka_unit_test(test_salt)};
   return models_run(tests, sizeof tests / sizeof *tests, &model);
 }

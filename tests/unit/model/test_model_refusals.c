@@ -71,11 +71,12 @@ static const struct refusal refusals[] = {
     {"llama2", "{\"architectures\": [\"BloomForCausalLM\"]}",
      "The architecture \"BloomForCausalLM\" is not one that Spate loads; it loads those of Llama 2 and 3, Mistral, "
      "Qwen 2, "
-     "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3; OLMo 2 and 3; SmolLM3; GLM-4; Command R, "
+     "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE; OLMo 2 and 3; SmolLM3; GLM-4; "
+     "Command R, "
      "R7B; "
-     "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Gemma 3 with images; Idefics 3, SmolVLM; LLaVA 1.5 and 1.6; "
-     "Mistral 3 (Pixtral encoder); Qwen 2 and 2.5 VL; BERT, RoBERTa, XLM-R; "
-     "ModernBERT; NomicBERT."},
+     "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; gpt-oss; DeepSeek V2 and V3; "
+     "Gemma 3 "
+     "with images; Idefics 3, SmolVLM; LLaVA 1.5 and 1.6; and more in docs/models.md."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
     {"gemma2", "{\"query_pre_attn_scalar\": 0}", "config.json: query_pre_attn_scalar is 0, expected 0.001 to 1e+06."},
@@ -118,6 +119,25 @@ static const struct refusal refusals[] = {
     {"cohere", "{\"logit_scale\": 0}", "config.json: logit_scale is 0, expected 1e-06 to 1e+06."},
     {"cohere", "{\"layer_norm_eps\": 2}", "config.json: layer_norm_eps is 2, expected 1e-12 to 1."},
     {"cohere2", "{\"sliding_window_pattern\": 0}", "config.json: sliding_window_pattern is 0, expected 1 to 1024."},
+    {"gpt_oss", "{\"num_local_experts\": 0}", "config.json: num_local_experts is 0, expected 1 to 4096."},
+    {"gpt_oss", "{\"num_local_experts\": 4}",
+     "Tensor model.layers.0.mlp.router.weight has shape [5, 64], expected [4, 64] from the config."},
+    {"gpt_oss", "{\"num_experts_per_tok\": 6}", "config.json: num_experts_per_tok is 6, expected 1 to 5."},
+    {"gpt_oss", "{\"intermediate_size\": 64}",
+     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 64 × 128 from the "
+     "config."},
+    {"gpt_oss_mxfp4", "{\"intermediate_size\": 64}",
+     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 128 × 64 from the "
+     "config."},
+    {"gpt_oss_mxfp4", "{\"num_local_experts\": 6}",
+     "Tensor model.layers.0.mlp.router.weight has shape [5, 64], expected [6, 64] from the config."},
+    {"gpt_oss_mxfp4", "{\"quantization_config\": null}",
+     "Tensor model.layers.0.mlp.experts.gate_up_proj is missing, but the config asks for it."},
+    {"gpt_oss", "{\"swiglu_limit\": 0}", "config.json: swiglu_limit is 0, expected 0.001 to 1e+06."},
+    {"gpt_oss", "{\"swiglu_alpha\": 1}", "config.json: swiglu_alpha is 1, expected 1.702."},
+    {"gpt_oss", "{\"hidden_act\": \"relu\"}", "config.json: hidden_act is \"relu\", expected \"silu\"."},
+    {"gpt_oss", "{\"layer_types\": [\"full_attention\"]}",
+     "config.json: layer_types has length 1, expected 3: one for each layer."},
     {"gpt2", "{\"n_head\": null}", "config.json: n_head is missing; the model cannot be loaded without it."},
     {"gpt2", "{\"n_layer\": -1}", "config.json: n_layer is -1, expected 1 to 1024."},
     {"gpt2", "{\"n_positions\": 100}",
@@ -141,6 +161,54 @@ static const struct refusal refusals[] = {
      "The config has alibi true, qk_ln true and q, k and v clamped to 0; Spate loads MPT with alibi, without qk_ln, "
      "and "
      "with a clamp of 0 (none)."},
+    {"mixtral", "{\"num_local_experts\": null}",
+     "config.json: num_local_experts is missing; the model cannot be loaded without it."},
+    {"mixtral", "{\"num_local_experts\": 4097}", "config.json: num_local_experts is 4097, expected 1 to 4096."},
+    {"mixtral", "{\"num_local_experts\": 6}",
+     "Tensor model.layers.0.block_sparse_moe.gate.weight has shape [5, 32], expected [6, 32] from the config."},
+    {"mixtral", "{\"num_experts_per_tok\": 6}", "config.json: num_experts_per_tok is 6, expected 1 to 5."},
+    {"mixtral", "{\"num_experts_per_tok\": 0}", "config.json: num_experts_per_tok is 0, expected 1 to 5."},
+    {"mixtral", "{\"intermediate_size\": 900000}",
+     "2 experts of width 900000 for each token are wider than the 1048576 that Spate allows."},
+    {"mixtral", "{\"intermediate_size\": 41}",
+     "Tensor model.layers.0.block_sparse_moe.experts.0.w1.weight has shape [40, 32], expected [41, 32] from the "
+     "config."},
+    {"qwen3_moe", "{\"moe_intermediate_size\": 0}", "config.json: moe_intermediate_size is 0, expected 1 to 1048576."},
+    {"qwen3_moe", "{\"norm_topk_prob\": 1}", "config.json: norm_topk_prob is a whole number, expected true or false."},
+    {"qwen3_moe", "{\"decoder_sparse_step\": 0}", "config.json: decoder_sparse_step is 0, expected 1 to 1024."},
+    {"qwen3_moe", "{\"mlp_only_layers\": [-1]}", "config.json: mlp_only_layers[0] is -1, expected 0 to 1024."},
+    {"qwen3_moe", "{\"num_experts\": 6, \"num_experts_per_tok\": 6}",
+     "Tensor model.layers.0.mlp.gate.weight has shape [7, 32], expected [6, 32] from the config."},
+    {"olmoe", "{\"clip_qkv\": 8.0}", "config.json: clip_qkv is set; Spate does not clamp q, k and v."},
+    {"granite_moe", "{\"intermediate_size\": 39}",
+     "Tensor model.layers.0.block_sparse_moe.input_linear.weight has shape [5, 80, 32], expected 5 experts of 78 × 32 "
+     "from the config."},
+    {"granite_moe", "{\"num_experts_per_tok\": \"2\"}",
+     "config.json: num_experts_per_tok is a text, expected a whole number."},
+    {"deepseek_v2", "{\"qk_rope_head_dim\": 10}",
+     "10 dimensions of a head rotate and 12 do not; the first must be a multiple of 4, the second at least 1."},
+    {"deepseek_v2", "{\"kv_lora_rank\": 2000}", "config.json: kv_lora_rank is 2000, expected 1 to 1024."},
+    {"deepseek_v2", "{\"kv_lora_rank\": 1020}",
+     "A latent of 1020 and 8 rotated dimensions are more than the 1024 that Spate allows."},
+    {"deepseek_v2", "{\"kv_lora_rank\": null}",
+     "config.json: kv_lora_rank is missing; the model cannot be loaded without it."},
+    {"deepseek_v2", "{\"num_attention_heads\": 4000, \"kv_lora_rank\": 500}",
+     "4000 heads over a latent of 500 are wider than the 1048576 that Spate allows."},
+    {"deepseek_v2", "{\"norm_topk_prob\": true}",
+     "config.json: norm_topk_prob is true, expected false: DeepSeek V2's weights of experts are not normalized."},
+    {"deepseek_v2", "{\"topk_method\": \"noaux_tc\"}",
+     "config.json: topk_method is \"noaux_tc\", expected \"greedy\"."},
+    {"deepseek_v2", "{\"moe_layer_freq\": 2}", "config.json: moe_layer_freq is 2, expected 1 to 1."},
+    {"deepseek_v2", "{\"n_group\": 3}",
+     "The config has 8 experts in 3 groups, of which 2 are chosen for 3 experts: the groups must be equal, and hold as "
+     "many."},
+    {"deepseek_v3", "{\"topk_group\": 1}",
+     "The config has 8 experts in 4 groups, of which 1 are chosen for 3 experts: the groups must be equal, and hold as "
+     "many."},
+    {"deepseek_v3", "{\"scoring_func\": \"softmax\"}",
+     "config.json: scoring_func is \"softmax\", expected \"sigmoid\"."},
+    {"deepseek_v3", "{\"n_shared_experts\": 60, \"moe_intermediate_size\": 20000}",
+     "60 shared experts of width 20000 are wider than the 1048576 that Spate allows."},
     {"llama2", "{\"architectures\": [1]}",
      "config.json names no architecture: \"architectures\" should be a list of one."},
     {"llama2", "{\"eos_token_id\": -3}", "config.json: eos_token_id is no token id or list of token ids."},

@@ -24,17 +24,25 @@ static void file_write(const char *name, const void *head, size_t head_bytes, co
   assert_int_equal(fclose(file), 0);
 }
 
-/* Tensors from "NAME TYPE ROWS COLS; …": adds them to the header; returns their bytes. */
+/* Of sizes as "2,16". */
+static size_t sizes_product(const char *sizes) {
+  size_t product = 1;
+  for (char *end; *sizes; sizes = *end ? end + 1 : end) product *= strtoul(sizes, &end, 10);
+  return product;
+}
+
+/* Tensors from "NAME TYPE ROWS COLS; …", COLS perhaps of several dimensions as "2,16": adds them to the header; returns
+ * their bytes. */
 static size_t header_print(const char *tensors, char header[TEXT_BYTES]) {
   size_t used = (size_t)sprintf(header, "{"), at = 0;
   for (const char *next = tensors; next && *next; next = strchr(next, ';') ? strchr(next, ';') + 2 : NULL) {
-    char name[32], type[16];
-    unsigned rows, cols;
-    assert_int_equal(sscanf(next, "%31s %15s %u %u", name, type, &rows, &cols), 4);
+    char name[32], type[16], cols[32];
+    unsigned rows;
+    assert_int_equal(sscanf(next, "%31s %15s %u %31[0-9,]", name, type, &rows, cols), 4);
     size_t element = strstr(type, "64") ? 8 : strstr(type, "32") ? 4 : strstr(type, "16") ? 2 : 1;
-    size_t bytes = element * rows * cols;
+    size_t bytes = element * rows * sizes_product(cols);
     used += (size_t)snprintf(header + used, TEXT_BYTES - used,
-                             "%s\"p.%s\":{\"dtype\":\"%s\",\"shape\":[%u,%u],\"data_offsets\":[%zu,%zu]}",
+                             "%s\"p.%s\":{\"dtype\":\"%s\",\"shape\":[%u,%s],\"data_offsets\":[%zu,%zu]}",
                              used > 1 ? "," : "", name, type, rows, cols, at, at + bytes);
     at += bytes;
   }
@@ -59,6 +67,7 @@ static bool checkpoint_opens(const char *settings, const char *tensors, int fill
 #define AWQ        "{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 32}"
 #define GPTQ(more) "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 32" more "}"
 #define FP8(more)  "{\"quant_method\": \"fp8\"" more "}"
+#define MXFP4      "{\"quant_method\": \"mxfp4\"}"
 #define COMPRESSED(format, weights, more)                                                                              \
   "{\"quant_method\": \"compressed-tensors\", \"format\": \"" format                                                   \
   "\", \"config_groups\": {\"a\": {\"weights\": {" weights "}" more "}}}"
@@ -75,7 +84,7 @@ static const struct {
 } cases[] = {
     {"{\"quant_method\": \"bitsandbytes\"}", "", 0,
      "config.json: quantization_config.quant_method is \"bitsandbytes\"; expected \"awq\", \"gptq\", "
-     "\"compressed-tensors\" or \"fp8\"."},
+     "\"compressed-tensors\", \"fp8\" or \"mxfp4\"."},
     {"{\"quant_method\": \"awq\", \"bits\": 3, \"group_size\": 32}", "", 0,
      "config.json: quantization_config.bits is 3; expected 4."},
     {"{\"quant_method\": \"awq\", \"bits\": 4}", "", 0,
@@ -176,6 +185,17 @@ static const struct {
      "Tensor p.weight_scale_inv has shape [2, 1], expected [1, 1] from the codes beside it."},
     {FP8(", \"weight_block_size\": [128, 128]"), "weight F8_E4M3 64 64; weight_scale_inv F8_E8M0 1 1", 0,
      "Tensor p.weight_scale_inv is of type F8_E8M0, expected F16, BF16 or F32."},
+    {MXFP4, "x_blocks I8 4 2,16; x_scales U8 4 2", 0, "Tensor p.x_blocks is of type I8, expected U8."},
+    {MXFP4, "x_blocks U8 4 32; x_scales U8 4 2", 0,
+     "Tensor p.x_blocks has shape [4, 32], expected blocks of 16 bytes in rows of at most 1048576 columns."},
+    {MXFP4, "x_blocks U8 4 2,8; x_scales U8 4 2", 0,
+     "Tensor p.x_blocks has shape [4, 2, 8], expected blocks of 16 bytes in rows of at most 1048576 columns."},
+    {MXFP4, "x_blocks U8 4 0,16; x_scales U8 4 0", 0,
+     "Tensor p.x_blocks has shape [4, 0, 16], expected blocks of 16 bytes in rows of at most 1048576 columns."},
+    {MXFP4, "x_blocks U8 3 4,2,16; x_scales U8 3 4,1", 0,
+     "Tensor p.x_scales has shape [3, 4, 1], expected one for each block of p.x_blocks, whose shape is [3, 4, 2, 16]."},
+    {MXFP4, "x_blocks U8 3 4,2,16; x_scales F32 3 4,2", 0, "Tensor p.x_scales is of type F32, expected U8."},
+    {MXFP4, "x_blocks U8 3 4,2,16", 0, "The scales that belong to tensor p.x_blocks are missing."},
 };
 
 static void test_refusals(void **state) {

@@ -2,6 +2,7 @@
 #include "base/limits.h"
 #include "plan/plan_builder.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -137,6 +138,23 @@ static void factor_absent(struct plan *p) {
   op->args.linear.multiply = 1, op->in[1] = -1;
 }
 
+static struct linear_args *gate_of(struct plan *p) {
+  struct op *op = (struct op *)((char *)p + p->ops);
+  while (op->kind != OP_LINEAR || !op->args.linear.gated) op++;
+  return &op->args.linear;
+}
+#define LIMIT(op)                                                                                                      \
+  "Op " #op                                                                                                            \
+  " of the plan (linear, layer 0) has a limit that is no such number, or one, or a sum with up, without a gate."
+static void limit_negative(struct plan *p) { gate_of(p)->limit = -1; }
+static void limit_infinite(struct plan *p) { gate_of(p)->limit = INFINITY; }
+static void sum_undefined(struct plan *p) { gate_of(p)->up_add = NAN; }
+static void limit_ungated(struct plan *p) {
+  struct op *op = (struct op *)((char *)p + p->ops);
+  while (op->kind != OP_LINEAR || op->args.linear.gated) op++;
+  op->args.linear.limit = 7;
+}
+
 /* The positions of the plan's own weights, of which the first is a matrix. */
 static struct weight_part *part_of(struct plan *p) { return ((struct weight *)((char *)p + p->weights))[0].part; }
 static void part_uneven(struct plan *p) { part_of(p)->run = 3, part_of(p)->period = 9; }
@@ -159,6 +177,10 @@ static void test_refused(void **state) {
       {part_far, "Weight embed has a part of 20 rows that no tensor can have."},
       {part_constant, "Weight embed has a part of 20 rows that no tensor can have."},
       {factor_absent, "Op 1 of the plan (linear, layer 0) multiplies without a factor, or after a norm."},
+      {limit_negative, LIMIT(1)},
+      {limit_infinite, LIMIT(1)},
+      {sum_undefined, LIMIT(1)},
+      {limit_ungated, LIMIT(2)},
   };
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
     struct buffer block;

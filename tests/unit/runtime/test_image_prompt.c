@@ -1,30 +1,18 @@
 /* Prompts with pictures against what transformers' processors make of them (tools/make_image_answers.py): the ids,
  * where tokens are and which see each other; and what does not fit a model, with its sentence. */
-#include "build/build.h"
+#include "seeing_fixture.h"
+
 #include "runtime/image_prompt.h"
 #include "text/conversation.h"
 
-#include <dirent.h>
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "backend/backends.h"
-#include "engine/engine_file.h"
 
 enum { PICTURES = 8, TOKENS = 2048 };
 
 static const char *const models[] = {"idefics3", "llava",    "llava_next", "gemma3",
                                      "pixtral",  "mistral3", "qwen2_vl",   "qwen2_5_vl"};
 
-static char folder[] = "/tmp/spate-prompt-XXXXXX", engine_path[64];
+static struct seeing_folder folder;
 
 /* What of a model makes prompts. */
 struct seeing {
@@ -36,44 +24,10 @@ struct seeing {
 
 /* --- engines ------------------------------------------------------------------------------------------------------ */
 
-/* The folder has links to what is in another. */
-static void links_make(const char *from) {
-  struct dirent *entry;
-  DIR *all = opendir(from);
-  if (!all) fail_msg("%s cannot be opened", from);
-  while ((entry = readdir(all))) {
-    char target[1024], path[1024];
-    if (!strchr(entry->d_name, '.') || entry->d_name[0] == '.') continue;
-    snprintf(target, sizeof target, "%s/%s", from, entry->d_name);
-    snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-    unlink(path);
-    assert_int_equal(symlink(target, path), 0);
-  }
-  closedir(all);
-}
-
-static void links_remove(void) {
-  struct dirent *entry;
-  DIR *all = opendir(folder);
-  while ((entry = readdir(all))) unlinkat(dirfd(all), entry->d_name, 0);
-  closedir(all);
-}
-
 static void seeing_open(struct seeing *s, const char *name) {
   struct error error = {0};
-  char path[512];
-  links_remove();
-  for (int i = 0; i < 2; i++) {
-    snprintf(path, sizeof path, "%s/vision/%s%s", FIXTURES, name, i ? "/serve" : "");
-    links_make(path);
-  }
-  struct build_options build = {.model = folder,
-                                .output = engine_path,
-                                .backend = &backend_cpu,
-                                .n_thread = 1,
-                                .config = {.max_batch_size = 1, .max_num_tokens = 64}};
-  if (!build_engine(&build, &error)) fail_msg("%s: %s", name, error.text);
-  if (!engine_file_open(&s->file, engine_path, &error)) fail_msg("%s: %s", name, error.text);
+  seeing_build(&folder, name, (struct engine_config){.max_batch_size = 1, .max_num_tokens = 64});
+  if (!engine_file_open(&s->file, folder.engine, &error)) fail_msg("%s: %s", name, error.text);
   s->tokenizer = tokenizer_open(s->file.tokenizer, &error);
   s->template = chat_template_open(s->file.chat_template, &error);
   if (!s->tokenizer || !s->template) fail_msg("%s: %s", name, error.text);
@@ -369,11 +323,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_prompts), cmocka_unit_test(test_marks),
                                      cmocka_unit_test(test_plain),   cmocka_unit_test(test_written_rows),
                                      cmocka_unit_test(test_refused), cmocka_unit_test(test_largest)};
-  if (!mkdtemp(folder)) return 1;
-  snprintf(engine_path, sizeof engine_path, "%s.spate", folder);
+  if (!seeing_folder_make(&folder)) return 1;
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  links_remove();
-  unlink(engine_path);
-  rmdir(folder);
+  seeing_folder_remove(&folder);
   return failed;
 }

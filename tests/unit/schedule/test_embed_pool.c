@@ -56,6 +56,34 @@ static void test_shared(void **state) {
   embed_pool_release_all(&pool, nothing);
 }
 
+/* An image that waits to be computed goes as early as the best who wants it. */
+static void test_better_priority(void **state) {
+  (void)state;
+  struct embed_pool pool;
+  struct picture a, b;
+  struct embed_entry *first[1] = {picture_make(&a, 1, 1)}, *second[1] = {picture_make(&b, 2, 1)};
+  struct embed_claim early = {.entry = first, .n_entry = 1, .priority = 3},
+                     late = {.entry = second, .n_entry = 1, .priority = 5},
+                     worse = {.entry = second, .n_entry = 1, .priority = 7},
+                     best = {.entry = second, .n_entry = 1, .priority = 1};
+  assert_true(embed_pool_init(&pool, 4 * EMBED_PAGE));
+  embed_pool_add(&pool, first[0]);
+  embed_pool_add(&pool, second[0]);
+  embed_pool_claim(&pool, &early);
+  embed_pool_claim(&pool, &late);
+  embed_pool_claim(&pool, &worse);
+  embed_pool_place(&pool, evict_note);
+  assert_ptr_equal(embed_pool_work(&pool), first[0]);
+  embed_pool_claim(&pool, &best);
+  embed_pool_place(&pool, evict_note);
+  assert_true(best.placed);
+  assert_ptr_equal(embed_pool_work(&pool), second[0]);
+  assert_ptr_equal(second[0]->next, first[0]);
+  assert_null(first[0]->next);
+  work_do(&pool);
+  embed_pool_release_all(&pool, nothing);
+}
+
 /* What nobody wants any more before it is computed leaves nothing. */
 static void test_dropped_early(void **state) {
   (void)state;
@@ -409,11 +437,17 @@ static void test_rows(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_shared),         cmocka_unit_test(test_dropped_early),
-      cmocka_unit_test(test_all_or_nothing), cmocka_unit_test(test_used_stay),
-      cmocka_unit_test(test_waiting_hold),   cmocka_unit_test(test_walk),
-      cmocka_unit_test(test_pace),           cmocka_unit_test(test_pace_uncut),
-      cmocka_unit_test(test_prefixes),       cmocka_unit_test(test_no_wait_for_another),
+      cmocka_unit_test(test_better_priority),
+      cmocka_unit_test(test_shared),
+      cmocka_unit_test(test_dropped_early),
+      cmocka_unit_test(test_all_or_nothing),
+      cmocka_unit_test(test_used_stay),
+      cmocka_unit_test(test_waiting_hold),
+      cmocka_unit_test(test_walk),
+      cmocka_unit_test(test_pace),
+      cmocka_unit_test(test_pace_uncut),
+      cmocka_unit_test(test_prefixes),
+      cmocka_unit_test(test_no_wait_for_another),
       cmocka_unit_test(test_rows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,11 +131,62 @@ static void test_eviction(void **state) {
   schedule_free(s);
 }
 
+/* Rows of its first tokens are not there: it starts where these are found, and nowhere else; others do not wait for it.
+ */
+static void test_blind(void **state) {
+  (void)state;
+  struct limits limits = limits_make(2, 64, 64, 64);
+  struct schedule *s = schedule_make(&limits, 1, 0);
+  int32_t tokens[TOKENS_MAX], more[TOKENS_MAX];
+  struct sequence q = sequence_make(tokens, 19, 1), other = sequence_make(more, 3, 1);
+  q.n_token = q.n_prompt; /* as while it waits */
+  assert_int_equal(schedule_found(s, &q), 0);
+  run_alone(s, q, 19, 0);
+  assert_int_equal(schedule_found(s, &q), 16);
+  q.n_blind = 16;
+  run_alone(s, q, 3, 16);
+  q.n_blind = 17;
+  schedule_add(s, &q, 0);
+  schedule_add(s, &other, 0);
+  TRACES(s, "0+3!", "");
+  assert_true(q.blind && q.unready && q.state == SEQUENCE_WAITING);
+  assert_true(schedule_remove(s, &q));
+  q.n_blind = 0;
+  q.unready = false;
+  run_alone(s, q, 3, 16);
+  schedule_free(s);
+}
+
+/* One that was out goes on behind what it had generated. */
+static void test_goes_on(void **state) {
+  (void)state;
+  struct limits limits = limits_make(1, 64, 64, 64);
+  struct schedule *s = schedule_make(&limits, 1, 0);
+  int32_t tokens[TOKENS_MAX];
+  struct sequence q = sequence_make(tokens, 6, 5);
+  schedule_add(s, &q, 0);
+  TRACES(s, "0+6!", "6+1!");
+  assert_true(schedule_remove(s, &q));
+  q.n_before = q.n_token - q.n_prompt;
+  schedule_add(s, &q, 0);
+  TRACES(s, "4+4!", "8+1!", "9+1!", "");
+  assert_int_equal(q.state, SEQUENCE_OUT);
+  assert_int_equal(q.n_token, 11);
+  assert_int_equal(stats_of(s).queried_tokens, 6);
+  schedule_free(s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_found),    cmocka_unit_test(test_conversation),        cmocka_unit_test(test_off),
-      cmocka_unit_test(test_waits),    cmocka_unit_test(test_waits_for_no_paused), cmocka_unit_test(test_shared),
+      cmocka_unit_test(test_found),
+      cmocka_unit_test(test_conversation),
+      cmocka_unit_test(test_off),
+      cmocka_unit_test(test_waits),
+      cmocka_unit_test(test_waits_for_no_paused),
+      cmocka_unit_test(test_shared),
       cmocka_unit_test(test_eviction),
+      cmocka_unit_test(test_blind),
+      cmocka_unit_test(test_goes_on),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

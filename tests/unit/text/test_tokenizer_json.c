@@ -65,6 +65,32 @@ static void test_facts(void **state) {
   fixture_close(&fixture);
 }
 
+/* Of gpt-oss's vocabulary <|end|> ends a message, of which an answer has several; of others it ends the answer. */
+static void test_end_of_messages(void **state) {
+  (void)state;
+  static const char *const last[] = {"<|call|>", "<|other|>"};
+  for (int i = 0; i < 2; i++) {
+    char text[600];
+    snprintf(text, sizeof text,
+             "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},"
+             "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"added_tokens\":["
+             "{\"id\":1,\"content\":\"<|end|>\",\"special\":true},"
+             "{\"id\":2,\"content\":\"<|return|>\",\"special\":true},"
+             "{\"id\":3,\"content\":\"%s\",\"special\":true}]}",
+             last[i]);
+    struct buffer blob;
+    struct error error = {0};
+    buffer_init(&blob, 1 << 20);
+    if (!tokenizer_compile_json(slice_text(text), slice_make("", 0), &blob, &error)) fail_msg("%s", error.text);
+    struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+    if (!tokenizer) fail_msg("%s", error.text);
+    assert_int_equal(tokenizer_is_end(tokenizer, 1), i == 1);
+    assert_true(tokenizer_is_end(tokenizer, 2) && tokenizer_is_end(tokenizer, 3) == (i == 0));
+    tokenizer_close(tokenizer);
+    buffer_release(&blob);
+  }
+}
+
 static void test_config(void **state) {
   (void)state;
   struct slice json =
@@ -223,8 +249,9 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_families), cmocka_unit_test(test_special_is_text), cmocka_unit_test(test_facts),
-      cmocka_unit_test(test_config),   cmocka_unit_test(test_bad_text),        cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_families),        cmocka_unit_test(test_special_is_text), cmocka_unit_test(test_facts),
+      cmocka_unit_test(test_end_of_messages), cmocka_unit_test(test_config),          cmocka_unit_test(test_bad_text),
+      cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

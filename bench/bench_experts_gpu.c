@@ -1,0 +1,214 @@
+/* How long a GPU takes for mixtures of experts: layers of a router, a gated spread and a gather, of random weights in
+ * bf16, nothing else. Steps of so many rows with a token each (decode steps, by their graphs), then prompts.
+ *   bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]
+ * which are Qwen3-30B-A3B's. Times are of a layer, medians. The floor is the more of two: bytes of the experts that so
+ * many tokens choose in the mean, if they choose at random, and of the router at the rate of reads; operations at the
+ * rate of the matrix units; both measured first. */
+#include "backend/backends.h"
+#include "base/clock.h"
+#include "plan/plan_builder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VOCAB = 1024, RUNS_MOST = 400, PLAN_BYTES = 1 << 22, TOKENS = 8192, SEATS = 256, WARM = 4 };
+
+struct shape {
+  int experts, k, hidden, inner, layers;
+};
+
+struct bench {
+  const struct backend *backend;
+  struct device *device;
+  struct shape shape;
+  struct buffer block;
+  const struct plan *plan;
+  struct limits limits;
+  struct program *program;
+  struct row row[SEATS];
+  int32_t token[TOKENS], out[SEATS];
+  struct sampling sampling[SEATS];
+  struct batch batch;
+};
+
+static _Noreturn void die(const struct error *error) {
+  printf("%s\n", error->text);
+  exit(1);
+}
+
+/* --- the network -------------------------------------------------------------------------------------------------- */
+
+static int matrix_add(struct plan_builder *b, const char *name, int rows, int cols) {
+  return plan_add_matrix(b, name, &name, &rows, 1, cols, false);
+}
+
+static int experts_add(struct plan_builder *b, const struct shape *s, const char *name, int rows, int cols,
+                       bool gated) {
+  const struct tensor_slice slices[] = {{.tensor = "{e}.gate", .rows = rows}, {.tensor = "{e}.up", .rows = rows}};
+  const struct expert_spec spec = {
+      .use = WEIGHT_MATRIX, .n_expert = s->experts, .n_part = gated ? 2 : 1, .cols = cols, .interleaved = gated};
+  return plan_add_experts(b, name, slices, &spec);
+}
+
+static void layer_add(struct plan_builder *b, const struct shape *s, int layer, int x) {
+  struct op router = op_make(OP_LINEAR, layer), route = op_make(OP_ROUTE, layer), spread = router, gather = router;
+  int norm = plan_add_vector(b, "norm", s->hidden, 0);
+  router.in[0] = spread.in[0] = x;
+  router.out = route.in[0] = plan_add_value(b, s->experts, ROWS_TOKENS);
+  route.out = spread.in[2] = gather.in[2] = plan_add_choice(b, s->experts, s->k);
+  spread.out = gather.in[0] = plan_add_value(b, s->k * s->inner, ROWS_TOKENS);
+  gather.in[1] = gather.out = x;
+  router.weight[0] = matrix_add(b, "router", s->experts, s->hidden);
+  spread.weight[0] = experts_add(b, s, "gate_up", s->inner, s->hidden, true);
+  gather.weight[0] = experts_add(b, s, "down", s->hidden, s->inner, false);
+  router.weight[2] = spread.weight[2] = norm;
+  router.args.linear.norm = spread.args.linear.norm = NORM_RMS;
+  router.args.linear.eps = spread.args.linear.eps = 1e-6f;
+  spread.args.linear.gated = 1, spread.args.linear.act = ACT_SILU;
+  spread.args.linear.expert_mode = EXPERTS_SPREAD, gather.args.linear.expert_mode = EXPERTS_GATHER;
+  route.args.route.n_expert = s->experts, route.args.route.k = s->k, route.args.route.normalize = 1;
+  plan_add_op(b, &router);
+  plan_add_op(b, &route);
+  plan_add_op(b, &spread);
+  plan_add_op(b, &gather);
+}
+
+static void plan_make(struct bench *b) {
+  struct plan_builder builder;
+  struct error error;
+  buffer_init(&b->block, PLAN_BYTES);
+  plan_builder_init(&builder, PLAN_DECODER);
+  builder.head.vocab = VOCAB, builder.head.hidden = b->shape.hidden, builder.head.max_position = TOKENS;
+  struct op embed = op_make(OP_EMBED, -1), select = op_make(OP_SELECT, -1), head = op_make(OP_LINEAR, -1),
+            sample = op_make(OP_SAMPLE, -1);
+  int x = embed.out = select.in[0] = plan_add_value(&builder, b->shape.hidden, ROWS_TOKENS);
+  embed.weight[0] = head.weight[0] = matrix_add(&builder, "embed", VOCAB, b->shape.hidden);
+  embed.args.embed.scale = 50; /* of about one, as of a network's residual stream */
+  plan_add_op(&builder, &embed);
+  for (int i = 0; i < b->shape.layers; i++) layer_add(&builder, &b->shape, i, x);
+  select.out = head.in[0] = plan_add_value(&builder, b->shape.hidden, ROWS_OUTPUTS);
+  head.out = sample.in[0] = plan_add_value(&builder, VOCAB, ROWS_OUTPUTS);
+  plan_add_op(&builder, &select);
+  plan_add_op(&builder, &head);
+  plan_add_op(&builder, &sample);
+  if (!plan_finish(&builder, &b->block, &error)) die(&error);
+  plan_builder_release(&builder);
+  struct plan *plan = (struct plan *)(void *)b->block.data;
+  struct weight *weight = (struct weight *)(void *)((char *)plan + plan->weights);
+  for (int i = 0; i < plan->n_weight; i++)
+    if (weight[i].use == WEIGHT_MATRIX) weight[i].scheme.kind = SCHEME_BF16;
+  if (!plan_check(buffer_slice(&b->block), &error)) die(&error);
+  b->plan = plan;
+}
+
+static void weights_make(struct bench *b) {
+  struct error error;
+  float *ones = malloc((size_t)b->shape.hidden * sizeof *ones);
+  for (int c = 0; ones && c < b->shape.hidden; c++) ones[c] = 1;
+  for (int i = 0; ones && i < b->plan->n_weight; i++) {
+    bool vector = plan_weights(b->plan)[i].use == WEIGHT_VECTOR;
+    struct slice packed = {(const uint8_t *)ones, (size_t)b->shape.hidden * sizeof *ones};
+    if (!(vector ? b->backend->load(b->program, i, packed, &error) : b->backend->load_random(b->program, i, &error)))
+      die(&error);
+  }
+  free(ones);
+}
+
+/* --- steps -------------------------------------------------------------------------------------------------------- */
+
+/* Rows of a token each, or one of n. */
+static void batch_make(struct bench *b, int n, bool decode) {
+  b->batch = (struct batch){
+      .n_row = decode ? n : 1, .n_token = n, .row = b->row, .token = b->token, .out = b->out, .sampling = b->sampling};
+  for (int i = 0; i < n; i++) b->token[i] = (i * 389 + 7) % VOCAB;
+  for (int i = 0; i < b->batch.n_row; i++) {
+    b->row[i] = (struct row){.seat = i, .first = i, .count = decode ? 1 : n};
+    b->out[i] = decode ? i : n - 1;
+  }
+  b->batch.n_out = b->batch.n_row;
+}
+
+static void step_run(struct bench *b) {
+  struct error error;
+  struct result result;
+  if (!b->backend->submit(b->program, &b->batch, &error) || !b->backend->finish(b->program, NULL, &error) ||
+      !b->backend->collect(b->program, &result, &error))
+    die(&error);
+}
+
+static int seconds_order(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double step_seconds(struct bench *b, int runs) {
+  double seconds[RUNS_MOST];
+  for (int i = 0; i < WARM; i++) step_run(b);
+  for (int i = 0; i < runs; i++) {
+    uint64_t start = clock_ns();
+    step_run(b);
+    seconds[i] = (double)(clock_ns() - start) * 1e-9;
+  }
+  qsort(seconds, (size_t)runs, sizeof *seconds, seconds_order);
+  return seconds[runs / 2];
+}
+
+/* Of a layer, by bytes and by operations. */
+static double floor_of(const struct shape *s, const struct machine_rates *rates, int n) {
+  double chosen = s->experts * (1 - pow(1 - (double)s->k / s->experts, n));
+  double each = 3.0 * s->hidden * s->inner, bytes = 2 * (chosen * each + (double)s->experts * s->hidden);
+  double operations = 2.0 * n * (s->k * each + (double)s->experts * s->hidden);
+  double read = bytes / (rates->read[rates->n_size - 1].gbs * 1e9), made = operations / (rates->linear_gflops * 1e9);
+  return read > made ? read : made;
+}
+
+static void size_run(struct bench *b, const struct machine_rates *rates, int n, bool decode, int runs) {
+  batch_make(b, n, decode);
+  double layer = step_seconds(b, runs) / b->shape.layers, least = floor_of(&b->shape, rates, n);
+  printf("| %s of %d | %.1f | %.1f | %.1f %% |\n", decode ? "decode" : "a prompt", n, layer * 1e6, least * 1e6,
+         100 * least / layer);
+  fflush(stdout);
+}
+
+static int number_of(int argc, char **argv, int i, int otherwise) { return argc > i ? atoi(argv[i]) : otherwise; }
+
+int main(int argc, char **argv) {
+  static const int rows[] = {1, 2, 4, 8, 16, 32, 64, 256}, prompts[] = {512, 2048, 8192};
+  static struct bench b;
+  struct machine_rates rates;
+  struct error error;
+  b.shape = (struct shape){number_of(argc, argv, 1, 128), number_of(argc, argv, 2, 8), number_of(argc, argv, 3, 2048),
+                           number_of(argc, argv, 4, 768), number_of(argc, argv, 5, 16)};
+  int runs = number_of(argc, argv, 6, 30);
+  if (runs < 1 || runs > RUNS_MOST || b.shape.layers < 1) {
+    printf("usage: bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]\n");
+    return 2;
+  }
+  b.backend = backend_find("cuda");
+  b.device = b.backend->open(&(struct device_options){0}, &error);
+  if (!b.device || !b.backend->rates(b.device, &rates, &error)) die(&error);
+  plan_make(&b);
+  b.limits = (struct limits){.seats = SEATS,
+                             .tokens = TOKENS,
+                             .outputs = SEATS,
+                             .length = TOKENS,
+                             .opt_batch = SEATS,
+                             .block_size = 16,
+                             .kv_dtype = KV_F16};
+  for (int i = 0; i < b.plan->n_op; i++)
+    if (!b.backend->supports(b.plan, i, &error)) die(&error);
+  b.program = b.backend->compile(b.device, b.plan, &b.limits, &error);
+  if (!b.program) die(&error);
+  weights_make(&b);
+  printf("%s\n%d experts, %d of a token, %d wide, %d inside, %d layers\n", b.backend->describe(b.device),
+         b.shape.experts, b.shape.k, b.shape.hidden, b.shape.inner, b.shape.layers);
+  printf("| a step | µs a layer | floor | of it |\n|---|---|---|---|\n");
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) size_run(&b, &rates, rows[i], true, runs);
+  for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) size_run(&b, &rates, prompts[i], false, runs / 4 + 1);
+  b.backend->release(b.program);
+  b.backend->close(b.device);
+  buffer_release(&b.block);
+  return 0;
+}

@@ -1,0 +1,165 @@
+/* Mixtures of experts in a step: routes, their lists, and linears over experts, a slice of the tokens at a time. */
+#include "backend/cuda/cuda_program.h"
+
+#define SAME(ours, plans) _Static_assert((int)(ours) == (int)(plans), "kernels know the plan's numbers by other names")
+SAME(SCORE_SOFTMAX, ROUTE_SOFTMAX);
+SAME(SCORE_SIGMOID, ROUTE_SIGMOID);
+SAME(SCORE_CHOSEN, ROUTE_CHOSEN);
+SAME(EXPERT_LISTS, LIMIT_MODEL_EXPERTS);
+
+void cuda_route_run(struct program *p, const struct op *op) {
+  const struct route_args *args = &op->args.route;
+  const struct cuda_route a = {.logits = p->value[op->in[0]],
+                               .bias = cuda_vector(p, op->weight[0]),
+                               .choice = p->value[op->out],
+                               .n_token = p->on_device.n_token,
+                               .n_expert = args->n_expert,
+                               .k = args->k,
+                               .n_group = args->n_group,
+                               .top_group = args->top_group,
+                               .score = args->score,
+                               .normalize = args->normalize,
+                               .group_pair = args->group_pair,
+                               .scale = args->scale};
+  cuda_route(&a, p->device->stream);
+  p->listed = (struct cuda_listed){.value = -1};
+}
+
+/* --- a slice of an op --------------------------------------------------------------------------------------------- */
+
+struct slice_work {
+  const struct op *op;
+  int first, n;               /* tokens */
+  int results, inputs, width; /* of a token: pairs, rows of the input; columns of a result */
+  bool units;
+};
+
+static struct slice_work work_of(const struct program *p, const struct op *op) {
+  const struct weight *w = plan_weights(p->plan) + op->weight[0];
+  struct slice_work s = {.op = op,
+                         .results = cuda_expert_results(p->plan, op),
+                         .inputs = 1,
+                         .width = op->args.linear.gated ? w->part[0].rows : w->rows,
+                         .units = cuda_experts_units(p->device->path, p->plan, op)};
+  if (op->args.linear.expert_mode != EXPERTS_SPREAD) s.inputs = s.results;
+  return s;
+}
+
+/* Where the lists lie one after the other. */
+static struct cuda_expert_lists lists_of(const struct program *p, const struct slice_work *s) {
+  struct cuda_expert_lists l = {.n_pair = s->n * s->results,
+                                .n_expert = plan_weights(p->plan)[s->op->weight[0]].n_expert,
+                                .tile_pairs = EXPERT_TILE};
+  if (s->op->in[2] < 0) return l;
+  if (l.n_pair / EXPERT_LARGE >= l.n_expert) l.tile_pairs = 2 * EXPERT_TILE;
+  l.first = p->expert_lists;
+  l.pair = l.first + l.n_expert + 1;
+  l.place = l.pair + l.n_pair;
+  l.active = l.place + l.n_pair;
+  l.tile = l.active + l.n_expert;
+  l.counts = l.tile + 2 * cuda_expert_tiles(l.n_pair, l.n_expert, l.tile_pairs);
+  return l;
+}
+
+/* A layer's linears share them. */
+static void lists_make(struct program *p, const struct slice_work *s, const struct cuda_expert_lists *l,
+                       const float *choice) {
+  const struct cuda_listed *made = &p->listed;
+  if (s->op->in[2] < 0 || (made->value == s->op->in[2] && made->first == s->first && made->n == s->n)) return;
+  struct cuda_batch batch = p->on_device;
+  batch.token_row += s->first;
+  cuda_expert_lists(l, choice, s->results, &batch, p->device->stream);
+  p->listed = (struct cuda_listed){s->op->in[2], s->first, s->n};
+}
+
+static struct cuda_experts experts_of(struct program *p, const struct slice_work *s) {
+  const struct weight *w = plan_weights(p->plan) + s->op->weight[0];
+  struct cuda_experts e = {.linear = cuda_linear_of(p, s->op),
+                           .gate = {s->op->args.linear.limit, s->op->args.linear.up_add},
+                           .expert_bytes = cuda_expert_bytes(w),
+                           .lists = lists_of(p, s),
+                           .n_token = s->n,
+                           .k = s->results,
+                           .padded = (w->cols + PIECE_COLS - 1) / PIECE_COLS * PIECE_COLS,
+                           .spread = s->op->args.linear.expert_mode == EXPERTS_SPREAD,
+                           .gather = s->op->args.linear.expert_mode == EXPERTS_GATHER};
+  struct cuda_linear *a = &e.linear;
+  size_t first = (size_t)s->first;
+  if (s->op->in[2] >= 0) e.choice = p->value[s->op->in[2]] + first * 2 * (size_t)s->results;
+  a->in += first * (size_t)a->in_cols;
+  a->out += first * (size_t)a->out_cols;
+  if (a->residual) a->residual += first * (size_t)a->residual_cols;
+  a->in_cols = w->cols;
+  a->result_cols = s->width;
+  lists_make(p, s, &e.lists, e.choice);
+  return e;
+}
+
+static struct cuda_norm norm_of(const struct linear_args *args, const struct cuda_linear *a) {
+  return (struct cuda_norm){.kind = args->norm, .eps = args->eps, .weight = a->norm};
+}
+
+/* The gather that takes a spread's results alone: it can be left them as it multiplies them. */
+static const struct op *next_gather(const struct program *p, const struct op *op) {
+  const struct op *next = op + 1;
+  int index = (int)(next - plan_ops(p->plan));
+  if (index >= p->n_body || op->args.linear.expert_mode != EXPERTS_SPREAD) return NULL;
+  if (!cuda_experts_units(p->device->path, p->plan, next) || next->args.linear.expert_mode != EXPERTS_GATHER)
+    return NULL;
+  bool whole = plan_weights(p->plan)[next->weight[0]].cols % PIECE_COLS == 0;
+  bool alone = next->in[0] == op->out && next->in[1] != op->out && !cuda_read_later(p->plan, op);
+  return whole && alone ? next : NULL;
+}
+
+/* bf16 on matrix units. With batch_invariant tiles, whose sums have one order. */
+static void units_run(struct program *p, const struct slice_work *s, bool ready, const struct op *next) {
+  struct cuda_experts e = experts_of(p, s);
+  const struct linear_args *args = &s->op->args.linear;
+  uint16_t *tokens = p->fragments[p->turn], *left = p->fragments[p->turn ^ 1];
+  size_t rows = (size_t)s->first * (size_t)s->inputs;
+  struct cuda_norm norm = norm_of(args, &e.linear);
+  e.tokens = tokens + rows * (size_t)e.padded;
+  if (!ready)
+    cuda_experts_prepare(e.linear.in, s->n * s->inputs, e.linear.in_cols, e.linear.matrix.cols, e.padded, &norm,
+                         tokens + rows * (size_t)e.padded, p->device->stream);
+  if (next) e.next_padded = s->width, e.next_tokens = left + (size_t)s->first * (size_t)s->results * (size_t)s->width;
+  bool few = s->op->in[2] >= 0 && p->on_device.n_token <= EXPERTS_FEW && e.lists.n_pair <= EXPERTS_FEW_PAIRS &&
+             !p->limits.batch_invariant;
+  if (few) {
+    cuda_experts_few(&e, p->device->stream);
+    return;
+  }
+  cuda_experts_many(&e, p->device->stream);
+  if (e.gather) cuda_experts_sum(&e, p->device->stream);
+}
+
+/* Everything else in plain kernels. */
+static void plain_run(struct program *p, const struct slice_work *s) {
+  struct cuda_experts e = experts_of(p, s);
+  struct cuda_linear round = e.linear, *a = &e.linear;
+  struct cuda_norm norm = norm_of(&s->op->args.linear, a);
+  round.n_row = s->n * s->inputs;
+  if (norm.kind == NORM_LAYER) {
+    cuda_image_norm(a->in, round.n_row, a->in_cols, a->matrix.cols, &norm, p->prepared, p->device->stream);
+    round.in = p->prepared, round.has_norm = false;
+  }
+  cuda_linear_round(&round, p->device->stream);
+  cuda_experts_plain(&e, p->device->stream);
+  (e.gather ? cuda_experts_sum : cuda_experts_end)(&e, p->device->stream);
+}
+
+void cuda_experts_run(struct program *p, const struct op *op) {
+  struct slice_work s = work_of(p, op);
+  bool ready = p->ready == op;
+  const struct op *next = s.units ? next_gather(p, op) : NULL;
+  int n = p->on_device.n_token, most = s.units ? EXPERT_SLICE : EXPERT_PLAIN;
+  for (; s.first < n; s.first += most) {
+    s.n = n - s.first < most ? n - s.first : most;
+    if (s.units)
+      units_run(p, &s, ready, next);
+    else
+      plain_run(p, &s);
+  }
+  p->ready = next;
+  if (next) p->turn ^= 1;
+}

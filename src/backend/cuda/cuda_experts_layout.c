@@ -1,0 +1,44 @@
+/* Mixtures of experts on a GPU: which linears run on matrix units, and sizes. Host code without a device. */
+#include "backend/backends.h"
+#include "backend/cuda/cuda_program.h"
+
+static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
+
+bool cuda_op_has_experts(const struct op *op) {
+  return op->kind == OP_LINEAR && op->args.linear.expert_mode != EXPERTS_NONE;
+}
+
+int cuda_expert_results(const struct plan *plan, const struct op *op) {
+  if (op->args.linear.expert_mode == EXPERTS_EACH) return plan_weights(plan)[op->weight[0]].n_expert;
+  return plan_values(plan)[op->in[2]].cols / 2;
+}
+
+bool cuda_experts_units(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
+  return cuda_op_has_experts(op) && plan_weights(plan)[op->weight[0]].scheme.kind == SCHEME_BF16 &&
+         (!path || path->least >= 80);
+}
+
+size_t cuda_expert_bytes(const struct weight *weight) {
+  return backend_packed_bytes(&backend_cuda, weight) / (size_t)weight_experts(weight);
+}
+
+static size_t list_words(int32_t n_pair, int32_t n_expert) {
+  size_t tiles = 2 * (size_t)cuda_expert_tiles(n_pair, n_expert, EXPERT_TILE);
+  return (size_t)n_expert + 1 + 2 * (size_t)n_pair + (size_t)n_expert + tiles + 2;
+}
+
+/* Products of pairs, and inputs of kernels that take floats, are there for a slice of the tokens alone. */
+void cuda_experts_need(const struct plan *plan, const struct limits *limits, const struct op *op,
+                       struct cuda_linear_needs *most) {
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  size_t results = (size_t)cuda_expert_results(plan, op), tokens = (size_t)limits->tokens;
+  size_t inputs = op->args.linear.expert_mode == EXPERTS_SPREAD ? 1 : results;
+  size_t slice = tokens < EXPERT_SLICE ? tokens : EXPERT_SLICE, plain = tokens < EXPERT_PLAIN ? tokens : EXPERT_PLAIN;
+  size_t cols = (size_t)w->cols, padded = (cols + PIECE_COLS - 1) / PIECE_COLS * PIECE_COLS;
+  bool gather = op->args.linear.expert_mode == EXPERTS_GATHER, units = cuda_experts_units(NULL, plan, op);
+  if (units) most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
+  most->prepared = size_max(most->prepared, plain * inputs * cols);
+  most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
+  if (op->in[2] >= 0)
+    most->lists = size_max(most->lists, list_words((int32_t)((units ? slice : plain) * results), w->n_expert));
+}

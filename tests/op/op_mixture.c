@@ -1,0 +1,155 @@
+/* A mixture of experts as a layer has it: a choice, a gated spread with a norm, and the gather that adds its results to
+ * the residual stream, which a backend may leave in another form than floats. Steps of prompts, and of rows with a
+ * token each, whose numbers are those of graphs and others. And linears of which each matrix has a part of its input.
+ */
+#include "op/op_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 320 };
+
+static const int prompts[] = {TOKENS, 65, 33, 32, 17, 9, 2, 1}, rows[] = {STEP_ROWS, 9, 8, 1};
+
+static const struct limits limits = {
+    .seats = STEP_ROWS, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
+
+static const struct mixture {
+  int n_expert, k, hidden, inner; /* inner: in whole pieces of 64 columns, or not; k 0: each has a part */
+  bool bias;
+} mixtures[] = {{16, 4, 128, 64, false}, {8, 2, 192, 48, true}, {40, 6, 72, 128, true}, {3, 0, 40, 80, true}};
+
+static const struct scheme schemes[] = {
+    {.kind = SCHEME_F32}, {.kind = SCHEME_BF16}, {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32}};
+
+static int linear_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, struct op *op,
+                      int n_row, int n_col) {
+  bool gated = op->args.linear.gated;
+  op->weight[0] = model_experts(m, *scheme, s->n_expert, n_row, n_col, gated, 2 / sqrtf((float)n_col));
+  if (s->bias) op->weight[1] = model_expert_bias(m, s->n_expert, n_row, gated, -0.5f, 0.5f);
+  plan_add_op(&m->builder, op);
+  return op->out;
+}
+
+static int mixture_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme) {
+  struct op route = op_make(OP_ROUTE, 0), spread = op_make(OP_LINEAR, 0), gather = spread;
+  spread.in[0] = gather.in[1] = gather.out = model_embedded_value(m, s->hidden, 1);
+  route.in[0] = model_embedded_value(m, s->n_expert, 1);
+  route.out = spread.in[2] = gather.in[2] = plan_add_choice(&m->builder, s->n_expert, s->k);
+  route.args.route = (struct route_args){.n_expert = s->n_expert, .k = s->k, .normalize = 1, .scale = 1};
+  plan_add_op(&m->builder, &route);
+  spread.weight[2] = model_vector(m, s->hidden, 0.5f, 1.5f);
+  spread.args.linear.norm = NORM_RMS, spread.args.linear.eps = 1e-5f;
+  spread.args.linear.gated = 1, spread.args.linear.act = ACT_SILU;
+  spread.args.linear.expert_mode = EXPERTS_SPREAD, gather.args.linear.expert_mode = EXPERTS_GATHER;
+  spread.out = gather.in[0] = plan_add_value(&m->builder, s->k * s->inner, ROWS_TOKENS);
+  linear_add(m, s, scheme, &spread, s->inner, s->hidden);
+  return linear_add(m, s, scheme, &gather, s->hidden, s->inner);
+}
+
+static int parts_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme) {
+  struct op op = op_make(OP_LINEAR, 0);
+  op.in[0] = model_embedded_value(m, s->n_expert * s->hidden, 1);
+  op.args.linear.expert_mode = EXPERTS_EACH;
+  op.out = plan_add_value(&m->builder, s->n_expert * s->inner, ROWS_TOKENS);
+  return linear_add(m, s, scheme, &op, s->inner, s->hidden);
+}
+
+static void model_make(struct op_model *m, const struct mixture *s, const struct scheme *scheme) {
+  struct op select = op_make(OP_SELECT, 0);
+  model_init(m, IDS, 21);
+  select.in[0] = s->k > 0 ? mixture_add(m, s, scheme) : parts_add(m, s, scheme);
+  int cols = ((const struct value *)(const void *)m->builder.values.data)[select.in[0]].cols;
+  select.out = plan_add_value(&m->builder, cols, ROWS_OUTPUTS);
+  plan_add_op(&m->builder, &select);
+  model_close(m);
+}
+
+/* Rows of a token each; returns how many numbers come of them. */
+static void rows_run(const struct op_packed *packed, struct program *program, int n, float *result) {
+  struct op_step step;
+  step_begin(&step);
+  for (int i = 0; i < n; i++) step_add(&step, IDS, i, 0, 1, NULL, 0);
+  program_step(packed, program, &limits, step.batch, NULL, result);
+}
+
+struct run {
+  struct table *table;
+  const char *name;
+  size_t cols;
+  float expected[TOKENS * WIDTH_MOST], rows[STEP_ROWS * WIDTH_MOST], got[TOKENS * WIDTH_MOST];
+  double tolerance[TOKENS * WIDTH_MOST];
+};
+
+static void expected_make(struct run *r, const struct op_model *m, const struct scheme *scheme) {
+  struct op_packed packed;
+  double squares = 0;
+  packed_init(&packed, r->table->oracle, m);
+  struct program *program = packed_compile(&packed, r->table->oracle_device, &limits);
+  program_tokens(&packed, program, &limits, TOKENS, r->expected);
+  rows_run(&packed, program, STEP_ROWS, r->rows);
+  r->table->oracle->release(program);
+  packed_release(&packed);
+  size_t count = TOKENS * r->cols;
+  for (size_t i = 0; i < count; i++) squares += (double)r->expected[i] * r->expected[i];
+  /* Two linears of some hundred products; codes of 8 bits may become the next between them. */
+  double part = 1e-4 + 12 * input_roundoff(r->table, scheme) + (scheme->activation ? 0x1p-5 : 0);
+  for (size_t i = 0; i < count; i++) r->tolerance[i] = part * sqrt(squares / (double)count);
+}
+
+static void subject_run(struct run *r, const struct op_packed *packed, struct device *device, const char *subject,
+                        bool invariant, struct family *family) {
+  struct limits own = limits;
+  char what[160];
+  own.batch_invariant = invariant;
+  struct program *program = packed_compile(packed, device, &own);
+  for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+    if (r->table->few && i % 3 != 2) continue; /* 33 and 9, 8 rows: in tiles, and few */
+    snprintf(what, sizeof what, "%s, %s, %d tokens%s", r->name, subject, prompts[i], invariant ? ", invariant" : "");
+    program_tokens(packed, program, &limits, prompts[i], r->got);
+    family_compare(family, what, r->expected, r->tolerance, r->got, (size_t)prompts[i] * r->cols);
+  }
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    if (r->table->few && i % 3 != 2) continue;
+    snprintf(what, sizeof what, "%s, %s, %d rows%s", r->name, subject, rows[i], invariant ? ", invariant" : "");
+    rows_run(packed, program, rows[i], r->got);
+    family_compare(family, what, r->rows, r->tolerance, r->got, (size_t)rows[i] * r->cols);
+  }
+  packed->backend->release(program);
+}
+
+static void mixture_run(struct table *table, const struct mixture *s, const struct scheme *scheme,
+                        struct family *family) {
+  static struct run r;
+  char name[80];
+  struct op_model m;
+  struct op_packed packed;
+  model_make(&m, s, scheme);
+  snprintf(name, sizeof name, "%d of %d, %d and %d wide", s->k, s->n_expert, s->hidden, s->inner);
+  r.table = table, r.name = name;
+  r.cols = (size_t)plan_values(m.plan)[plan_result(m.plan)].cols;
+  if (!family_skips(family, table, &m)) {
+    expected_make(&r, &m, scheme);
+    packed_init(&packed, table->tested, &m);
+    for (int i = 0; i < table->n_subject; i++)
+      for (int invariant = 0; invariant < 2; invariant++)
+        subject_run(&r, &packed, table->subject[i].device[1], table->subject[i].name, invariant, family);
+    packed_release(&packed);
+  }
+  model_release(&m);
+}
+
+void mixture_cases(struct table *table) {
+  for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
+    struct family family = {0};
+    char name[48];
+    snprintf(family.name, sizeof family.name, "mixtures of experts, %s", scheme_name(&schemes[s], name));
+    if (!strstr(name, table->text)) continue;
+    for (size_t i = 0; i < sizeof mixtures / sizeof *mixtures; i++)
+      if (mixtures[i].k > 0 || table->tested->target == TARGET_CUDA) /* parts on a CPU: op_experts.c */
+        mixture_run(table, &mixtures[i], &schemes[s], &family);
+    family_end(table, &family);
+  }
+}
