@@ -132,6 +132,7 @@ typedef struct {
   double file_seconds, device_seconds, program_seconds; /* that opening took: file, device, memory and kernels */
   int task;                                             /* SPATE_TASK_GENERATE, … (spate_embed.h) */
   int vector_size; /* numbers of a text's vector, or labels; 0: the engine generates text */
+  int similarity;  /* of two vectors: SPATE_COSINE, … */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */

@@ -14,6 +14,9 @@ extern "C" {
 /* What an engine does: spate_engine_info.task. */
 enum { SPATE_TASK_GENERATE, SPATE_TASK_EMBED, SPATE_TASK_CLASSIFY };
 
+/* By what its vectors are to be compared: spate_engine_info.similarity. Distances are told as negative numbers. */
+enum { SPATE_COSINE, SPATE_DOT, SPATE_EUCLIDEAN, SPATE_MANHATTAN };
+
 typedef struct {
   size_t size;
   const char *text; /* UTF-8 */
@@ -26,7 +29,9 @@ typedef struct {
   int truncate;   /* tokens that a longer text is cut to, at most max_input_len, which −1 means; 0: it is refused */
   bool plain;     /* the network's numbers: not normed, no sigmoid or softmax */
   int priority, tenant;
-  float timeout_s; /* as in spate_request */
+  float timeout_s;         /* as in spate_request */
+  const char *prompt_name; /* of the model's prompts, the one put before the text; "": none; NULL: its usual one */
+  bool again; /* refused as busy, it will be asked for again: it does not count as refused in the metrics */
 } spate_embed_request;
 
 static inline void spate_embed_request_init(spate_embed_request *request) {
@@ -37,6 +42,10 @@ static inline void spate_embed_request_init(spate_embed_request *request) {
 /* As spate_submit. Texts of many requests share steps; each is computed whole, and alone has the same numbers. */
 SPATE_API uint64_t spate_embed(spate_engine *engine, spate_inbox *inbox, const spate_embed_request *request,
                                spate_error *error);
+
+/* The text of the model's prompt of that name; of NULL its usual one's, "" where it has none. NULL: there is none of
+ * that name. It lives as long as the engine. */
+SPATE_API const char *spate_prompt(const spate_engine *engine, const char *name);
 
 /* The name of a classifier's label, 0 to vector_size − 1; NULL: there is none. It lives as long as the engine. */
 SPATE_API const char *spate_label(const spate_engine *engine, int label);

@@ -2,7 +2,8 @@
 """Tiny random encoders of texts, with what `transformers` makes of some texts; and, of a real one, the vectors of fifty
 sentences by `sentence-transformers`.
 
-    make_encoder_fixtures.py --out tests/fixtures/encoder                  needs torch, transformers, tokenizers, numpy
+    make_encoder_fixtures.py --out tests/fixtures/encoder                  needs torch, transformers, tokenizers, numpy, and
+                                                                           sentence-transformers for Dense stages
     make_encoder_fixtures.py --out tests/fixtures/encoder --minilm FOLDER  needs sentence-transformers too
 
 Written to DIR/NAME/: config.json, model.safetensors, tokenizer.json, the files of sentence-transformers, off.json (of
@@ -48,13 +49,18 @@ def word_piece():
     return tokenizer
 
 
-def byte_bpe():
+def byte_bpe(ends=None):
+    """ends: a token that ends texts, and nothing before them, as Qwen's tokenizer for embeddings has it."""
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocab = {t: i for i, t in enumerate(special + letters)}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], unk_token="<unk>"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    if ends:
+        tokenizer.post_processor = tokenizers.processors.Sequence([
+            tokenizers.processors.ByteLevel(trim_offsets=False),
+            tokenizers.processors.TemplateProcessing(single=f"$A {ends}", pair=f"$A $B:1 {ends}:1", special_tokens=[(ends, 2)])])
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     tokenizer.add_special_tokens(special)
     return tokenizer
@@ -69,6 +75,60 @@ def roberta(**change):
     return transformers.RobertaConfig(**{**sizes, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, **change})
 
 
+def modernbert(**change):
+    sizes = {**SIZES, "num_attention_heads": 2, "hidden_size": 32, "vocab_size": 260, "max_position_embeddings": 130,
+             "num_hidden_layers": 4, "local_attention": 12, "norm_eps": 1e-5, "pad_token_id": 1, "bos_token_id": 0,
+             "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2}
+    return transformers.ModernBertConfig(**{**sizes, **change})
+
+
+def qwen(kind=transformers.Qwen3Config, **change):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
+             "intermediate_size": 52, "vocab_size": 260, "max_position_embeddings": 160, "rope_theta": 1e6, "pad_token_id": 1,
+             "bos_token_id": None, "eos_token_id": 2}
+    return kind(**{**sizes, **change})
+
+
+def nomic(**change):
+    sizes = {**SIZES, "num_attention_heads": 3, "type_vocab_size": 2, "hidden_act": "silu", "pad_token_id": 0}
+    return transformers.NomicBertConfig(**{**sizes, **change})
+
+
+def dense(*stages):
+    """(in, out, bias, activation) of each."""
+    from sentence_transformers.models import Dense
+    return [Dense(i, o, bias=bias, activation_function=act) for i, o, bias, act in stages]
+
+
+# As configs before transformers 5 say it.
+MODERN_OLD = {"layer_types": None, "rope_parameters": None, "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0,
+              "local_rope_theta": 10000.0}
+# As the checkpoints on the hub have them, which transformers renames.
+NOMIC_SAYS = {"n_embd": 36, "n_layer": 3, "n_head": 3, "n_inner": 52, "n_positions": 64, "rotary_emb_base": 1000,
+              "rotary_emb_fraction": 1.0, "layer_norm_epsilon": 1e-5, "activation_function": "swiglu", "prenorm": False,
+              "qkv_proj_bias": False, "mlp_fc1_bias": False, "mlp_fc2_bias": False, "hidden_size": None,
+              "num_hidden_layers": None, "num_attention_heads": None, "intermediate_size": None,
+              "max_position_embeddings": None, "layer_norm_eps": None, "hidden_act": None, "rope_parameters": None,
+              "head_dim": None, "model_type": "nomic_bert"}
+NOMIC_NAMES = {"layers.": "encoder.layers.", "embeddings.LayerNorm": "emb_ln", "self_attn.o_proj": "attn.out_proj",
+               "up_proj": "fc11", "gate_proj": "fc12", "down_proj": "fc2", "post_attention_layernorm": "norm1",
+               "post_mlp_layernorm": "norm2"}
+
+
+def nomic_name(tensors):
+    joined = {}
+    for name, tensor in tensors.items():
+        for here, there in NOMIC_NAMES.items():
+            name = name.replace(here, there)
+        if ".self_attn." not in name:
+            joined[name] = tensor
+    for i in range(3):
+        joined[f"encoder.layers.{i}.attn.Wqkv.weight"] = torch.cat(
+            [tensors[f"layers.{i}.self_attn.{part}_proj.weight"] for part in "qkv"])
+    return joined
+
+
+PROMPTS = {"query": "number: ", "document": "", "passage": "the text "}
 ACT_OFF = {"config.json": {"hidden_act": "gelu_pytorch_tanh"}}
 HEADS_OFF = {"config.json": {"num_attention_heads": 2}}
 EPS_OFF = {"config.json": {"layer_norm_eps": 0.3}}
@@ -93,6 +153,49 @@ CHECKPOINTS = {
                     "off": {"softmax": {"config.json": {"problem_type": "multi_label_classification"}}}},
     "roberta": {"model": transformers.RobertaModel, "config": roberta(), "tokenizer": byte_bpe, "pool": "cls",
                 "normalize": True, "longest": 120, "off": {"positions": {"config.json": {"pad_token_id": 0}}, "heads": HEADS_OFF}},
+    "bert-dense": {"model": transformers.BertModel, "config": bert(), "tokenizer": word_piece, "pool": "cls", "normalize": False,
+                   "dense": lambda: dense((36, 44, True, torch.nn.Tanh()), (44, 20, False, torch.nn.Identity())),
+                   "sentences": {"prompts": PROMPTS, "default_prompt_name": "passage", "similarity_fn_name": "dot"},
+                   "off": {"tanh": {"2_Dense/config.json": {"activation_function": "torch.nn.modules.linear.Identity"}},
+                           "prompt": {"config_sentence_transformers.json": {"default_prompt_name": None}}}},
+    "modernbert": {"model": transformers.ModernBertModel, "config": modernbert(), "tokenizer": byte_bpe, "pool": "mean",
+                   "normalize": True, "longest": 120, "settings": MODERN_OLD,
+                   "off": {"window": {"config.json": {"local_attention": 40}},
+                           "layers": {"config.json": {"global_attn_every_n_layers": 2}},
+                           "global rotation": {"config.json": {"global_rope_theta": 10000.0}},
+                           "local rotation": {"config.json": {"local_rope_theta": 160000.0}},
+                           "act": {"config.json": {"hidden_activation": "silu"}},
+                           "eps": {"config.json": {"norm_eps": 0.3}}}},
+    "modernbert-labels": {"model": transformers.ModernBertForSequenceClassification,
+                          "config": modernbert(norm_bias=True, attention_bias=True, mlp_bias=True, classifier_bias=True,
+                                               classifier_pooling="mean", id2label={0: "bad", 1: "so so", 2: "good"}),
+                          "tokenizer": byte_bpe, "act": lambda x: torch.softmax(x, -1),
+                          "off": {"pooling": {"config.json": {"classifier_pooling": "cls"}},
+                                  "act": {"config.json": {"classifier_activation": "silu"}}}},
+    "qwen3": {"model": transformers.Qwen3Model, "config": qwen(), "tokenizer": lambda: byte_bpe("</s>"), "pool": "last",
+              "normalize": True, "architecture": "Qwen3ForCausalLM", "longest": 150,
+              "sentences": {"prompts": {"query": "Instruct: find it\nQuery:", "document": ""}, "default_prompt_name": None,
+                            "similarity_fn_name": "cosine"},
+              "off": {"causal": {"config.json": {"is_causal": False}}, "rotation": {"config.json": {"rope_theta": 10000.0,
+                                                                                                   "rope_parameters": None}}}},
+    "qwen3-pairs": {"model": transformers.Qwen3ForSequenceClassification, "config": qwen(num_labels=1),
+                    "tokenizer": lambda: byte_bpe("</s>"), "act": torch.sigmoid, "off": {}},
+    "mistral": {"model": transformers.MistralModel, "config": qwen(transformers.MistralConfig, sliding_window=9),
+                "tokenizer": byte_bpe, "pool": "last", "normalize": True, "longest": 150,
+                "off": {"window": {"config.json": {"sliding_window": 40}}, "no window": {"config.json": {"sliding_window": None}}}},
+    "gemma3": {"model": transformers.Gemma3TextModel,
+               "config": qwen(transformers.Gemma3TextConfig, sliding_window=10, use_bidirectional_attention=True, rope_theta=1e6,
+                              layer_types=["sliding_attention", "full_attention", "sliding_attention"], query_pre_attn_scalar=16,
+                              hidden_activation="gelu_pytorch_tanh"),
+               "tokenizer": byte_bpe, "pool": "mean", "normalize": True, "longest": 150,
+               "settings": {"sliding_window": 10},  # which its class halves, as the files' is of both sides together
+               "dense": lambda: dense((32, 40, False, torch.nn.Identity()), (40, 24, False, torch.nn.Identity())),
+               "off": {"window": {"config.json": {"sliding_window": 40}},
+                       "both ways": {"config.json": {"use_bidirectional_attention": False}}}},
+    "nomic": {"model": transformers.NomicBertModel, "config": nomic(), "tokenizer": word_piece, "pool": "mean", "normalize": True,
+              "rename": nomic_name, "settings": NOMIC_SAYS,
+              "off": {"rotation": {"config.json": {"rotary_emb_base": 40.0}}, "heads": {"config.json": {"n_head": 2}},
+                      "eps": {"config.json": {"layer_norm_epsilon": 0.3}}}},
     "xlm-roberta-pairs": {"model": transformers.XLMRobertaForSequenceClassification,
                           "config": transformers.XLMRobertaConfig(**{**roberta().to_dict(), "num_labels": 1}),
                           "tokenizer": byte_bpe, "act": torch.sigmoid,
@@ -107,23 +210,33 @@ def write_json(path, value, indent=1):
         file.write("\n")
 
 
-def stages(folder, spec):
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")] + ([("2_Normalize", "Normalize")] if spec["normalize"] else [])
+def stages(folder, spec, layers):
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")] + [(f"{2 + i}_Dense", "Dense") for i in range(len(layers))]
+    kinds += [(f"{2 + len(layers)}_Normalize", "Normalize")] if spec["normalize"] else []
+    for i, layer in enumerate(layers):
+        os.makedirs(f"{folder}/{2 + i}_Dense", exist_ok=True)
+        layer.save(f"{folder}/{2 + i}_Dense")
+    if "sentences" in spec:
+        write_json(f"{folder}/config_sentence_transformers.json", spec["sentences"])
     write_json(f"{folder}/modules.json", [{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind}
                                           for i, (path, kind) in enumerate(kinds)])
-    write_json(f"{folder}/1_Pooling/config.json", {"word_embedding_dimension": 36,
+    write_json(f"{folder}/1_Pooling/config.json", {"word_embedding_dimension": spec["config"].hidden_size,
                                                    **{flag: name == spec["pool"] for name, flag in POOLING.items()}})
     write_json(f"{folder}/sentence_bert_config.json", {"max_seq_length": spec.get("longest", 48),
                                                          "do_lower_case": False})
 
 
-def numbers_of(model, spec, encoding):
-    ids, types = torch.tensor([encoding.ids]), torch.tensor([encoding.type_ids])
+def numbers_of(model, spec, encoding, layers=()):
+    given = {"input_ids": torch.tensor([encoding.ids])}
+    if getattr(spec["config"], "type_vocab_size", 0):
+        given["token_type_ids"] = torch.tensor([encoding.type_ids])
     with torch.no_grad():
         if "act" in spec:
-            return spec["act"](model(input_ids=ids, token_type_ids=types).logits[0])
-        rows = model(input_ids=ids, token_type_ids=types).last_hidden_state[0]
-    vector = {"cls": rows[0], "last": rows[-1], "mean": rows.mean(0)}[spec["pool"]]
+            return spec["act"](model(**given).logits[0])
+        rows = model(**given).last_hidden_state[0]
+        vector = {"cls": rows[0], "last": rows[-1], "mean": rows.mean(0)}[spec["pool"]]
+        for layer in layers:
+            vector = layer({"sentence_embedding": vector})["sentence_embedding"]
     return vector / vector.norm() if spec["normalize"] else vector
 
 
@@ -134,26 +247,37 @@ def write_checkpoint(folder, spec):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
-                parameter.copy_(torch.randn_like(parameter) * 0.2 + ("LayerNorm.weight" in name))
+                parameter.copy_(torch.randn_like(parameter) * 0.2 + ("norm" in name.lower() and name.endswith("weight")))
             else:
                 parameter.copy_(torch.randn_like(parameter) * 0.3)
             parameter.copy_(parameter.bfloat16().float())
-    config = {**spec["config"].to_dict(), "architectures": [type(model).__name__]}
+    layers = spec["dense"]() if "dense" in spec else []
+    config = {**spec["config"].to_dict(), "architectures": [spec.get("architecture", type(model).__name__)]}
+    for key, value in spec.get("settings", {}).items():
+        config[key] = value
+        if value is None:
+            del config[key]
     write_json(f"{folder}/config.json", {k: v for k, v in config.items() if k not in ("transformers_version", "dtype")})
-    save_file({k: v.bfloat16().contiguous() for k, v in model.state_dict().items() if v.is_floating_point()},
+    tensors = spec.get("rename", dict)(model.state_dict())
+    save_file({k: v.bfloat16().contiguous() for k, v in tensors.items() if v.is_floating_point()},
               f"{folder}/model.safetensors", metadata={"format": "pt"})
     tokenizer = spec["tokenizer"]()
     with open(f"{folder}/tokenizer.json", "w", encoding="utf-8") as file:
         file.write(tokenizer.to_str() + "\n")
     if "pool" in spec:
-        stages(folder, spec)
+        stages(folder, spec, layers)
     write_json(f"{folder}/off.json", spec["off"])
     expected = {"texts": [], "pairs": []}
+    said = spec.get("sentences", {"prompts": {}, "default_prompt_name": None})
     for name, given in (("texts", TEXTS), ("pairs", PAIRS if "act" in spec else [])):
         for text in given:
-            encoding = tokenizer.encode(*text) if name == "pairs" else tokenizer.encode(text)
-            numbers = numbers_of(model, spec, encoding)
+            before = said["prompts"].get(said["default_prompt_name"], "") if name == "texts" else ""
+            encoding = tokenizer.encode(*text) if name == "pairs" else tokenizer.encode(before + text)
+            numbers = numbers_of(model, spec, encoding, layers)
             expected[name].append({"text": text, "tokens": len(encoding.ids), "numbers": [round(float(x), 8) for x in numbers]})
+    for prompt, before in said["prompts"].items():
+        numbers = numbers_of(model, spec, tokenizer.encode(before + TEXTS[0]), layers)
+        expected.setdefault("prompts", {})[prompt] = [round(float(x), 8) for x in numbers]
     write_json(f"{folder}/expected.json", expected, indent=None)
 
 
@@ -200,12 +324,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--minilm")
+    parser.add_argument("--only", nargs="*", help="of the checkpoints, these alone")
     options = parser.parse_args()
     if options.minilm:
         write_minilm(options.out, options.minilm)
         return
     for name, spec in CHECKPOINTS.items():
-        write_checkpoint(os.path.join(options.out, name), spec)
+        if not options.only or name in options.only:
+            write_checkpoint(os.path.join(options.out, name), spec)
 
 
 if __name__ == "__main__":

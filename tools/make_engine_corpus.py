@@ -49,6 +49,8 @@ def main(spate):
         plans = section(build(spate, ROOT / "tests/fixtures/vision" / name), 1)
         first = struct.unpack_from("<Q", plans, 8)[0]  # bytes of the decoder's
         (CORPUS / "plan" / name).write_bytes(plans[-(-first // 8) * 8:])
+    for name in ("bert-pairs", "modernbert", "qwen3", "bert-dense"):
+        (CORPUS / "plan" / f"text_{name}").write_bytes(section(build(spate, ROOT / "tests/fixtures/encoder" / name), 1))
     engine = build(spate, ROOT / "tests/fixtures/build/tiny.gguf")
     weights = struct.unpack_from("<Q", engine, 40 + 32 * 5)[0]
     (CORPUS / "folds" / "qk").write_bytes(folds())

@@ -9,6 +9,7 @@
 #include "model/encoder_labels.h"
 #include "model/family.h"
 #include "model/sentence_config.h"
+#include "model/text_tail.h"
 #include "text/vocab_files.h"
 #include "text/vocab_gguf.h"
 
@@ -92,6 +93,43 @@ static struct text_frame frame_copy(const struct encoder_frame *from) {
   return to;
 }
 
+static bool labels_make(struct draft *draft, struct error *error) {
+  struct engine_encoder *encoder = &draft->facts.encoder;
+  const struct plan *plan = draft_plan(draft);
+  enum label_act act;
+  struct buffer names;
+  buffer_init(&names, ENCODER_LABEL_BYTES);
+  encoder->n_label = plan_values(plan)[plan_result(plan)].cols;
+  bool ok = encoder_label_act(draft->checkpoint, encoder->n_label, &act, error) &&
+            encoder_label_names(draft->checkpoint, encoder->n_label, &names, error);
+  if (ok) encoder->label_act = (uint8_t)act;
+  if (ok) memcpy(encoder->labels, names.data, names.size);
+  buffer_release(&names);
+  return ok;
+}
+
+/* Texts that requests may have put before theirs, and how vectors are compared. */
+static bool prompts_make(struct draft *draft, const struct sentence_config *sentence, struct error *error) {
+  _Static_assert((int)LIKENESSES == (int)VECTOR_MEASURES && (int)LIKENESS_MANHATTAN == (int)MEASURE_MANHATTAN,
+                 "as many ways to compare vectors in a file as in a checkpoint");
+  struct engine_encoder *encoder = &draft->facts.encoder;
+  struct sentence_prompts prompts;
+  struct buffer texts;
+  buffer_init(&texts, ENCODER_PROMPT_BYTES);
+  bool ok = sentence_prompts_read(&prompts, &texts, draft->checkpoint, error);
+  if (ok && sentence->without_prompt && sentence->pool == POOL_MEAN && prompts.n > 0)
+    ok =
+        error_set(error, ERROR_UNSUPPORTED,
+                  "The checkpoint has prompts, and its pooling says include_prompt: false; Spate takes the mean of all "
+                  "tokens.");
+  encoder->n_prompt = prompts.n;
+  encoder->usual_prompt = prompts.usual + 1;
+  encoder->measure = (uint8_t)prompts.likeness;
+  if (ok && texts.size > 0) memcpy(encoder->prompts, texts.data, texts.size);
+  buffer_release(&texts);
+  return ok;
+}
+
 /* What serving is to do with an encoder's numbers, and how long its texts are as a rule. */
 static bool encoder_facts_make(struct draft *draft, struct error *error) {
   struct engine_encoder *encoder = &draft->facts.encoder;
@@ -105,21 +143,11 @@ static bool encoder_facts_make(struct draft *draft, struct error *error) {
   encoder->one = frame_copy(&one);
   encoder->two = frame_copy(&two);
   config->encodes = 1;
-  if (config->max_seq_len == 0 && sentence.max_length > 0 && sentence.max_length < plan->max_position)
-    config->max_seq_len = sentence.max_length;
-  encoder->task = plan_ops(plan)[plan->n_op - 1].kind == OP_SELECT ? TASK_EMBED : TASK_CLASSIFY;
+  bool shorter = sentence.max_length < plan->max_position && sentence.max_length < engine_config_length(config);
+  if (config->max_seq_len == 0 && sentence.max_length > 0 && shorter) config->max_seq_len = sentence.max_length;
+  encoder->task = text_classifies(draft->checkpoint) ? TASK_CLASSIFY : TASK_EMBED;
   encoder->normalize = encoder->task == TASK_EMBED && sentence.normalize;
-  if (encoder->task == TASK_EMBED) return true;
-  enum label_act act;
-  struct buffer names;
-  buffer_init(&names, ENCODER_LABEL_BYTES);
-  encoder->n_label = plan_values(plan)[plan_result(plan)].cols;
-  bool ok = encoder_label_act(draft->checkpoint, encoder->n_label, &act, error) &&
-            encoder_label_names(draft->checkpoint, encoder->n_label, &names, error);
-  if (ok) encoder->label_act = (uint8_t)act;
-  if (ok) memcpy(encoder->labels, names.data, names.size);
-  buffer_release(&names);
-  return ok;
+  return prompts_make(draft, &sentence, error) && (encoder->task == TASK_EMBED || labels_make(draft, error));
 }
 
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,

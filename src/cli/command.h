@@ -11,6 +11,7 @@
 int command_build(const struct settings *settings);
 int command_serve(const struct settings *settings);
 int command_generate(const struct settings *settings);
+int command_embed(const struct settings *settings);
 int command_chat(const struct settings *settings);
 int command_inspect(const struct settings *settings);
 int command_bench_serve(const struct settings *settings);

@@ -90,6 +90,21 @@ static void memory_log(const spate_engine_info *info) {
              (double)info->weight_bytes / info->weights_seconds * 1e-9);
 }
 
+/* A request that this engine answers: its path, and its body. */
+struct example {
+  const char *path, *body;
+};
+
+static struct example example_of(const spate_engine_info *info) {
+  static const struct example vectors = {"/v1/embeddings", "{\"input\": [\"A cat.\", \"A dog.\"]}"},
+                              labels = {"/v1/classify", "{\"input\": [\"A good day.\"]}"},
+                              pairs = {"/v1/rerank",
+                                       "{\"query\": \"A pet?\", \"documents\": [\"A cat.\", \"A car.\"]}"},
+                              text = {"/generate", "{\"prompt\": \"The capital of France is\", \"max_tokens\": 32}"};
+  if (info->task == SPATE_TASK_CLASSIFY) return info->vector_size == 1 ? pairs : labels;
+  return info->task == SPATE_TASK_EMBED ? vectors : text;
+}
+
 static void welcome_print(const struct server_options *options, int port, const spate_engine_info *info) {
   const char *host = options->host, *scheme = options->tls_cert ? "https" : "http";
   if (options->uds) {
@@ -100,11 +115,13 @@ static void welcome_print(const struct server_options *options, int port, const 
   }
   if (strcmp(host, "0.0.0.0") == 0) host = "127.0.0.1"; /* an address to connect to */
   if (strcmp(host, "::") == 0) host = "::1";
+  const struct example example = example_of(info);
   const char *open = strchr(host, ':') ? "[" : "", *close = strchr(host, ':') ? "]" : "";
   printf("Serving %s on %s://%s%s%s:%d (%s)\n\n"
-         "  curl %s://%s%s%s:%d/generate -H 'Content-Type: application/json' \\\n"
-         "    -d '{\"prompt\": \"The capital of France is\", \"max_tokens\": 32}'\n\n",
-         info->name, scheme, open, host, close, port, info->device, scheme, open, host, close, port);
+         "  curl %s://%s%s%s:%d%s -H 'Content-Type: application/json' \\\n"
+         "    -d '%s'\n\n",
+         info->name, scheme, open, host, close, port, info->device, scheme, open, host, close, port, example.path,
+         example.body);
   fflush(stdout);
 }
 

@@ -14,6 +14,8 @@ enum { PROMPT_BYTES_MAX = 16 << 20, EVAL_OUTPUTS = 128 };
 const struct command commands[] = {
     {"serve", "MODEL|ENGINE", "serve a model over HTTP", FOR_SERVE, command_serve},
     {"generate", "MODEL|ENGINE", "generate text on the terminal", FOR_GENERATE, command_generate},
+    {"embed", "MODEL|ENGINE", "print the vectors of the texts that follow, or of the lines of standard input",
+     FOR_EMBED, command_embed},
     {"chat", "MODEL|ENGINE", "hold a conversation on the terminal", FOR_CHAT, command_chat},
     {"build", "MODEL", "build an engine file from a model", FOR_BUILD, command_build},
     {"inspect", "FILE", "show what is in a model or an engine file", FOR_INSPECT, command_inspect},

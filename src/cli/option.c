@@ -197,6 +197,16 @@ const struct option options[] = {
     {"bad-word", 0, OPTION_LIST, FOR_SAMPLING, PLAIN(bad_words), "TEXT",
      "never generate this text; may be given 16 times"},
 
+    {"prompt-name", 0, OPTION_TEXT, FOR_EMBED, PLAIN(prompt_name), "NAME",
+     "the model's prompt that stands before each text (default: its usual one, if it has one)"},
+    {"dimensions", 0, OPTION_INT, FOR_EMBED, PLAIN(dimensions), "N",
+     "the first numbers of each vector alone, normed by themselves", .most = LIMIT_MODEL_WIDTH},
+    {"truncate", 0, OPTION_INT, FOR_EMBED, PLAIN(truncate), "N",
+     "tokens that longer texts are cut to, -1: as many as the model takes (default: they are refused)", .least = -1,
+     .most = LIMIT_MODEL_POSITIONS},
+    {"format", 0, OPTION_TEXT, FOR_EMBED, PLAIN(embed_format), "FORMAT",
+     "json (default): an object a line; or plain: numbers with spaces between", .words = "json|plain"},
+
     {"eval", 0, OPTION_TEXT, FOR_BUILD, PLAIN(eval_text), "FILE",
      "write into the manifest how well the engine predicts this text"},
     {"eval-against", 0, OPTION_TEXT, FOR_BUILD, PLAIN(eval_against), "ENGINE",

@@ -22,11 +22,12 @@ enum {
   FOR_HELP = 2048,
   FOR_DOCTOR = 4096,
   FOR_TUNE = 8192,
-  FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
-  FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
-  FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
-  FOR_ADAPTERS = FOR_SERVE | FOR_SAMPLING | FOR_EVAL,           /* those that may use adapters */
-  FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                          /* those that may build one */
+  FOR_EMBED = 16384,
+  FOR_LOSS = FOR_EVAL | FOR_TABLE,        /* those that measure how well a text is predicted */
+  FOR_SAMPLING = FOR_GENERATE | FOR_CHAT, /* those that answer on the terminal */
+  FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_EMBED | FOR_BENCH | FOR_EVAL, /* those that open an engine */
+  FOR_ADAPTERS = FOR_SERVE | FOR_SAMPLING | FOR_EVAL,                       /* those that may use adapters */
+  FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                                      /* those that may build one */
 };
 
 enum { TEXT_LIST_MAX = 16, OPTION_MAX = 160 };
@@ -48,7 +49,9 @@ struct origin {
 /* Every option's value; 0 or NULL when it was not given. Texts belong to argv, the environment or a config file's
  * arena. */
 struct settings {
-  const char *operand;              /* MODEL, ENGINE or FILE */
+  const char *operand; /* MODEL, ENGINE or FILE */
+  char **more;         /* [n_more] what follows it, of a command that takes texts there */
+  int n_more;
   const char *config;               /* the path of spate.yaml */
   struct origin origin[OPTION_MAX]; /* of the option in the same place of the table */
 
@@ -84,6 +87,9 @@ struct settings {
   bool has_max_tokens, has_temperature, has_top_p, has_top_k, has_seed;
   bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
   struct text_list stop, bad_words, loras, images;
+
+  const char *prompt_name, *embed_format;
+  int dimensions, truncate;
 
   const char *eval_text, *eval_against;
   const char *text, *against, *task, *shots, *json_file, *plot;

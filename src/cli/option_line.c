@@ -39,6 +39,15 @@ static bool operand_store(struct settings *settings, const char *given, char tex
   return true;
 }
 
+/* A text behind the operand, where the command takes some: they gather at the beginning of argv, which has been read.
+ */
+static bool more_store(struct settings *settings, unsigned command, char **argv, int index) {
+  if (!(command & FOR_EMBED) || !settings->operand) return false;
+  settings->more = argv + 1;
+  settings->more[settings->n_more++] = argv[index];
+  return true;
+}
+
 static bool option_store(struct settings *settings, const struct option *option, const char *given, char text[512]) {
   static const struct place place = {.source = SOURCE_FLAG};
   if (option->field == offsetof(struct settings, operand)) return operand_store(settings, given, text);
@@ -50,7 +59,7 @@ bool options_parse(struct settings *settings, unsigned command, int argc, char *
   for (int i = 1; i < argc; i++) {
     const char *given, *argument = argv[i];
     if (only_operands || argument[0] != '-' || argument[1] == '\0') {
-      if (!operand_store(settings, argument, text)) return false;
+      if (!more_store(settings, command, argv, i) && !operand_store(settings, argument, text)) return false;
       continue;
     }
     if (strcmp(argument, "--") == 0) {

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 
 enum {
@@ -102,6 +103,17 @@ bool quant_algo_parse(const char *name, uint8_t *mode, uint8_t *method, struct e
                    "quant_algo is \"%.40s\"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT, or a name of TensorRT-LLM's: "
                    "W8A8, W8A8_SQ_PER_CHANNEL, W8A16, W8A16_GPTQ, W4A16, W4A16_AWQ, W4A8_AWQ, W4A16_GPTQ or FP8.",
                    name);
+}
+
+const char *encoder_prompt(const struct engine_encoder *encoder, const char *name) {
+  const char *at = encoder->prompts;
+  if (!name && encoder->usual_prompt == 0) return "";
+  for (int i = 0; i < encoder->n_prompt; i++) {
+    const char *text = at + strlen(at) + 1;
+    if (name ? strcmp(at, name) == 0 : i + 1 == encoder->usual_prompt) return text;
+    at = text + strlen(text) + 1;
+  }
+  return NULL;
 }
 
 static int32_t min_of(int32_t a, int32_t b) { return a < b ? a : b; }

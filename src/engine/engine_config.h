@@ -62,7 +62,10 @@ struct engine_generation {
 };
 
 enum encoder_task { TASK_GENERATE, TASK_EMBED, TASK_CLASSIFY };
-enum { ENCODER_LABEL_BYTES = 2048, FRAME_IDS = 4 };
+enum { ENCODER_LABEL_BYTES = 2048, ENCODER_PROMPT_BYTES = 4096, FRAME_IDS = 4 };
+
+/* How alike two vectors are; of the distances the negative counts. */
+enum vector_measure { MEASURE_COSINE, MEASURE_DOT, MEASURE_EUCLIDEAN, MEASURE_MANHATTAN, VECTOR_MEASURES };
 
 /* Tokens around a text and, of a pair, between the two; −1 behind the last of each. */
 struct text_frame {
@@ -75,11 +78,18 @@ struct engine_encoder {
   uint8_t task;      /* enum encoder_task */
   uint8_t normalize; /* TASK_EMBED: to a length of 1 */
   uint8_t label_act; /* TASK_CLASSIFY: enum label_act */
-  uint8_t reserved;
+  uint8_t measure;   /* TASK_EMBED: enum vector_measure, by which vectors are compared */
   int32_t n_label;
-  struct text_frame one, two;       /* of a text, of a pair of them */
-  char labels[ENCODER_LABEL_BYTES]; /* their names, each with a zero byte */
+  int32_t n_prompt, usual_prompt;     /* texts put before others, by name; which of them, from 1 on, requests have that
+                                         name none, 0: none */
+  struct text_frame one, two;         /* of a text, of a pair of them */
+  char labels[ENCODER_LABEL_BYTES];   /* their names, each with a zero byte */
+  char prompts[ENCODER_PROMPT_BYTES]; /* the name and the text of each, with a zero byte each */
 };
+
+/* The text of the prompt of a name; without a name that of requests that name none, "" where there is none. NULL: there
+ * is none of that name. */
+const char *encoder_prompt(const struct engine_encoder *encoder, const char *name);
 
 /* Tokens of the longest text, as far as that is known before the network: one with fewer positions has as many. */
 int engine_config_length(const struct engine_config *config);

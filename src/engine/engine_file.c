@@ -17,7 +17,7 @@
 
 /* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
 _Static_assert(sizeof(struct engine_section) == 32 && sizeof(struct engine_weight) == 32, "table entries");
-_Static_assert(sizeof(struct engine_header) == 360 && sizeof(struct engine_facts) == 2544, "header and facts");
+_Static_assert(sizeof(struct engine_header) == 360 && sizeof(struct engine_facts) == 6648, "header and facts");
 
 #define REBUILD "build it again with: spate build MODEL -o %s"
 
@@ -147,6 +147,19 @@ static bool types_fit(const struct plan *plan, const struct text_frame *two) {
   return true;
 }
 
+/* How many of the texts there end. */
+static int texts_ended(const char *texts, int size) {
+  int ends = 0;
+  for (int i = 0; i < size; i++) ends += texts[i] == '\0';
+  return ends;
+}
+
+static bool prompts_valid(const struct engine_encoder *encoder) {
+  return encoder->n_prompt >= 0 && encoder->n_prompt <= ENCODER_PROMPT_BYTES / 2 && encoder->usual_prompt >= 0 &&
+         encoder->usual_prompt <= encoder->n_prompt &&
+         texts_ended(encoder->prompts, ENCODER_PROMPT_BYTES) >= 2 * encoder->n_prompt;
+}
+
 /* A result has a number for each label, whose names are all there. */
 static bool encoder_facts_valid(const struct engine_file *file) {
   const struct engine_encoder *encoder = &file->facts->encoder;
@@ -157,10 +170,10 @@ static bool encoder_facts_valid(const struct engine_file *file) {
   if (!frame_valid(&encoder->one, file->plan->vocab) || !frame_valid(&encoder->two, file->plan->vocab) ||
       !types_fit(file->plan, &encoder->two))
     return false;
+  if (encoder->measure >= VECTOR_MEASURES || !prompts_valid(encoder)) return false;
   if (encoder->task != TASK_CLASSIFY) return encoder->n_label == 0;
-  int ends = 0;
-  for (int i = 0; i < ENCODER_LABEL_BYTES; i++) ends += encoder->labels[i] == '\0';
-  return encoder->n_label == plan_values(file->plan)[plan_result(file->plan)].cols && ends >= encoder->n_label;
+  return encoder->n_label == plan_values(file->plan)[plan_result(file->plan)].cols &&
+         texts_ended(encoder->labels, ENCODER_LABEL_BYTES) >= encoder->n_label;
 }
 
 static bool facts_check(const struct engine_file *file, struct error *error) {

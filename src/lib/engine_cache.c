@@ -61,16 +61,22 @@ static void hash_status(struct hasher *hasher, const char *name, const struct st
   hasher_update(hasher, slice_make(facts, sizeof facts));
 }
 
-/* Sum of what each file hashes to, so that the order in which a directory lists them does not matter. */
-static uint64_t directory_digest(const char *path) {
+/* Sum of what each file hashes to, so that the order in which a directory lists them does not matter. Stages behind an
+ * encoder have folders of their own in it. */
+static uint64_t directory_digest(const char *path, bool inner) {
   uint64_t sum = 0;
+  char whole[PATH_MAX];
   DIR *directory = opendir(path);
   for (struct dirent *entry; directory && (entry = readdir(directory));) {
     struct stat status;
-    if (fstatat(dirfd(directory), entry->d_name, &status, 0) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (fstatat(dirfd(directory), entry->d_name, &status, 0) != 0) continue;
+    bool folder = S_ISDIR(status.st_mode) && !inner && entry->d_name[0] != '.';
+    int size = snprintf(whole, sizeof whole, "%s/%s", path, entry->d_name);
+    if (folder && size < (int)sizeof whole) sum += directory_digest(whole, true);
+    if (!S_ISREG(status.st_mode)) continue;
     struct hasher *hasher = hasher_new(0);
     if (!hasher) continue;
-    hash_status(hasher, entry->d_name, &status);
+    hash_status(hasher, inner ? whole : entry->d_name, &status);
     sum += hasher_finish(hasher).low;
   }
   if (directory) closedir(directory);
@@ -95,7 +101,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory.");
   hash_text(hasher, SPATE_VERSION);
   hash_status(hasher, real, &status);
-  uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real) : 0;
+  uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real, false) : 0;
   hasher_update(hasher, slice_make(&files, sizeof files));
   int numbers[] = {build->max_input_len, build->max_seq_len,
                    build->emulate}; /* what was allowed once is not allowed for all */

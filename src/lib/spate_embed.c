@@ -11,15 +11,36 @@ static bool request_check(const spate_embed_request *r, struct error *error) {
   return true;
 }
 
+/* What stands before the text: nothing, where ids are given. */
+static bool prompt_find(const spate_engine *engine, const spate_embed_request *r, struct slice *lead,
+                        struct error *error) {
+  const struct engine_encoder *encoder = &engine->loaded->file.facts->encoder;
+  bool named = r->prompt_name && *r->prompt_name;
+  const char *text = r->prompt_name && !named ? "" : encoder_prompt(encoder, r->prompt_name);
+  if (named && (r->n_token > 0 || r->pair))
+    return error_set(error, ERROR_INVALID, "A prompt_name goes with a text alone, not with token ids or a pair.");
+  if (!text)
+    return error_set(
+        error, ERROR_INVALID,
+        "prompt_name is \"%.60s\"; the model %s has %d prompts (config_sentence_transformers.json), none of "
+        "that name.",
+        r->prompt_name, engine->loaded->file.facts->name, encoder->n_prompt);
+  if (r->n_token == 0 && !r->pair) *lead = slice_text(text);
+  return true;
+}
+
 uint64_t spate_embed(spate_engine *engine, spate_inbox *inbox, const spate_embed_request *request, spate_error *error) {
   struct error detail = {0};
   spate_embed_request copy;
   uint64_t id = 0;
   spate_embed_request_init(&copy);
   memcpy(&copy, request, request->size < sizeof copy ? request->size : sizeof copy);
-  if (request_check(&copy, &detail)) {
+  struct slice lead = {0};
+  if (request_check(&copy, &detail) && prompt_find(engine, &copy, &lead, &detail)) {
     struct request_params params = {.prompt = slice_make(copy.text, copy.text ? copy.text_size : 0),
                                     .vector = true,
+                                    .lead = lead,
+                                    .again = copy.again,
                                     .pair = slice_make(copy.pair, copy.pair ? copy.pair_size : 0),
                                     .dimensions = copy.dimensions,
                                     .cut = copy.truncate,
@@ -36,6 +57,10 @@ uint64_t spate_embed(spate_engine *engine, spate_inbox *inbox, const spate_embed
   }
   if (id == 0) error_export(&detail, error);
   return id;
+}
+
+const char *spate_prompt(const spate_engine *engine, const char *name) {
+  return encoder_prompt(&engine->loaded->file.facts->encoder, name);
 }
 
 const char *spate_label(const spate_engine *engine, int label) {

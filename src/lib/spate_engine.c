@@ -235,7 +235,8 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .file_seconds = loaded->file_seconds,
                            .device_seconds = loaded->device_seconds,
                            .program_seconds = loaded->program_seconds,
-                           .task = facts->encoder.task};
+                           .task = facts->encoder.task,
+                           .similarity = facts->encoder.measure};
   if (all.task != SPATE_TASK_GENERATE) all.vector_size = plan_values(loaded->plan)[plan_result(loaded->plan)].cols;
   memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }

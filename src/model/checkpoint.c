@@ -1,36 +1,14 @@
 /* Opening a checkpoint. A directory is config.json and safetensors, with optional files for the tokenizer, the chat
  * template and generation defaults; a GGUF file has all of it in its metadata. */
-#include "model/checkpoint.h"
+#include "model/checkpoint_state.h"
 
-#include "format/safetensors.h"
-#include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
-#include "model/packed_tensors.h"
 #include "model/tensor_factors.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-enum { NAME_BYTES = 128 };
-
-struct checkpoint {
-  char path[PATH_MAX];
-  char name[NAME_BYTES], architecture[NAME_BYTES];
-  struct gguf *gguf;               /* NULL for a directory */
-  struct gguf_pair pair;           /* of a GGUF model that sees images */
-  struct safetensors *safetensors; /* NULL for GGUF, as is all below */
-  struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
-  json_t *config;
-  struct file vocabulary, tokenizer_config, template_file;
-  const char *vocabulary_name; /* of its file; NULL: there is none */
-  json_t *template_json;       /* tokenizer_config.json, which chat_template may point into; or NULL */
-  struct slice chat_template;
-  struct file preprocessor; /* no data: there is none */
-  struct checkpoint_generation generation;
-};
 
 /* Names are printed: what would command a terminal is left out of them. */
 static bool text_copy(char out[NAME_BYTES], struct slice text) {
@@ -65,6 +43,7 @@ static bool optional_open(const struct checkpoint *c, const char *name, size_t m
                           struct error *error) {
   char path[PATH_MAX];
   struct stat status;
+  if (c->path[0] == '\0') return true; /* a config alone */
   if (!path_join(c, name, path) || (stat(path, &status) != 0 && errno == ENOENT)) return true;
   if (!file_open(file, path, error)) return false;
   if (file->size <= max) return true;
@@ -159,6 +138,14 @@ static bool vocabulary_open(struct checkpoint *c, struct error *error) {
   return true;
 }
 
+static bool stages_open(struct checkpoint *c, struct error *error) {
+  json_t *modules;
+  if (!checkpoint_json(c, "modules.json", &modules, error)) return false;
+  bool ok = stage_tensors_open(&c->stages, c->path, modules, &c->safetensors->tensors, error);
+  json_decref(modules);
+  return ok;
+}
+
 static bool directory_open(struct checkpoint *c, struct error *error) {
   if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
       !preprocessor_read(c, error) || !vocabulary_open(c, error) ||
@@ -166,7 +153,8 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
     return false;
   name_from_path(c);
   c->safetensors = safetensors_open_directory(c->path, error);
-  return c->safetensors && packed_tensors_open(&c->packed, &c->safetensors->tensors, c->config, error);
+  return c->safetensors && stages_open(c, error) &&
+         packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
 }
 
 /* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
@@ -252,6 +240,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   gguf_close(c->gguf);
   safetensors_close(c->safetensors);
   packed_tensors_release(&c->packed);
+  stage_tensors_release(&c->stages);
   json_decref(c->config);
   json_decref(c->template_json);
   file_close(&c->vocabulary);
@@ -259,58 +248,4 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   file_close(&c->template_file);
   file_close(&c->preprocessor);
   free(c);
-}
-
-enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint) {
-  return checkpoint->config ? CHECKPOINT_HF : CHECKPOINT_GGUF;
-}
-const char *checkpoint_name(const struct checkpoint *checkpoint) { return checkpoint->name; }
-const char *checkpoint_architecture(const struct checkpoint *checkpoint) { return checkpoint->architecture; }
-const char *checkpoint_path(const struct checkpoint *checkpoint) { return checkpoint->path; }
-const json_t *checkpoint_config(const struct checkpoint *checkpoint) { return checkpoint->config; }
-const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint) { return checkpoint->gguf; }
-const struct gguf *checkpoint_projector(const struct checkpoint *checkpoint) { return checkpoint->pair.projector; }
-struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint) {
-  const struct file *file = &checkpoint->preprocessor;
-  return slice_make(file->data, file->data ? file->size : 0);
-}
-
-struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
-  return checkpoint->chat_template;
-}
-const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
-  return &checkpoint->generation;
-}
-struct slice checkpoint_vocabulary(const struct checkpoint *checkpoint, const char **name) {
-  *name = checkpoint->vocabulary_name;
-  return slice_make(checkpoint->vocabulary.data, checkpoint->vocabulary.size);
-}
-struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
-  return slice_make(checkpoint->tokenizer_config.data, checkpoint->tokenizer_config.size);
-}
-
-bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error) {
-  if (checkpoint->safetensors) return safetensors_intact(checkpoint->safetensors, error);
-  const struct gguf *projector = checkpoint->pair.projector;
-  return ((!checkpoint->gguf || gguf_intact(checkpoint->gguf, error)) &&
-          (!projector || gguf_intact(projector, error))) ||
-         error_prefix(error, "%s: ", checkpoint->path);
-}
-
-static const struct tensor_table *tensor_table(const struct checkpoint *c) {
-  static const struct tensor *no_tensor[1];
-  static const struct tensor_table none = {.by_name = no_tensor};
-  if (c->packed.table.by_name) return &c->packed.table;
-  if (c->pair.table.by_name) return &c->pair.table;
-  return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
-}
-
-int checkpoint_tensor_count(const struct checkpoint *checkpoint) { return tensor_table(checkpoint)->n_tensor; }
-
-const struct tensor *checkpoint_tensor(const struct checkpoint *checkpoint, int index) {
-  return tensor_table(checkpoint)->tensors + index;
-}
-
-const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name) {
-  return tensor_find(tensor_table(checkpoint), name);
 }

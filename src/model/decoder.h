@@ -1,5 +1,6 @@
 /* What the families share: a decoder of attention and gated feed-forward layers, described by its settings and turned
- * into a plan. A family reads its config into a struct decoder; variants are fields. */
+ * into a plan. A family reads its config into a struct decoder; variants are fields. The same layers make an encoder of
+ * texts, where the builder's role says so: then `tail` is its end, and nothing is kept. */
 #ifndef SPATE_MODEL_DECODER_H
 #define SPATE_MODEL_DECODER_H
 
@@ -7,6 +8,7 @@
 #include "model/decoder_names.h"
 #include "model/model_config.h"
 #include "model/rope_scaling.h"
+#include "model/text_tail.h"
 #include "plan/plan_builder.h"
 
 enum { HEAD_DIM_MAX = ROPE_DIM_MAX, HEADS_MAX = 1 << 12 };
@@ -19,6 +21,7 @@ enum decoder_block {
   BLOCK_PRE,      /* a norm before attention and before the feed-forward */
   BLOCK_SANDWICH, /* norms after them too */
   BLOCK_POST,     /* only after them */
+  BLOCK_SUM,      /* after them, of the sum with what they were made from */
   BLOCK_PARALLEL, /* both take the layer's input, each through a norm of its own, */
   BLOCK_SHARED,   /* or both through one */
 };
@@ -87,7 +90,12 @@ struct decoder {
   bool layer_norm, norm_bias; /* norms are no RMS norms; they have shifts */
   bool tied;                  /* the head is the embedding table */
   bool transposed;            /* matrices of layers are stored so in a Hugging Face checkpoint */
-  bool positions;             /* a table of them is added to the embeddings */
+  bool positions;             /* a table of them is added to the embeddings, */
+  int skip;                   /* of which the first place is behind so many rows, */
+  int types;                  /* and one of so many types of tokens; 0: none */
+  bool embed_norm;            /* of all that are added */
+  bool first_bare;            /* the first layer's attention has no norm before it */
+  bool both_ways;             /* a token of an encoder of texts sees those behind it too */
   float norm_add;             /* added to the weights of norms: 1 where they are stored as an offset from one */
   float embed_scale, residual_scale, logit_scale; /* 0: 1 */
   float attend_scale, attend_softcap, final_softcap;
@@ -98,13 +106,14 @@ struct decoder {
   int32_t rope_axis[3]; /* frequencies of each axis; all 0: one axis */
   struct rope rope[LAYER_KINDS];
   struct latent_sizes latent; /* head_dim is that of values then, and there is one KV head */
-  int window;                 /* of LAYER_LOCAL, in tokens, itself included */
-  bool sinks;                 /* a logit for each head */
-  float limit, up_add;        /* of gated feed-forwards: as in struct linear_args */
+  int window;          /* of LAYER_LOCAL, in tokens, itself included; both_ways: before itself, and as many behind */
+  bool sinks;          /* a logit for each head */
+  float limit, up_add; /* of gated feed-forwards: as in struct linear_args */
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
   bool layer_still[LIMIT_MODEL_LAYERS]; /* nothing rotates */
   struct decoder_experts experts;
   bool layer_dense[LIMIT_MODEL_LAYERS]; /* without experts, in a network that has some */
+  struct text_tail tail;                /* of an encoder of texts */
 };
 
 /* Reads what every family's config has. Fields set before are the family's defaults (0: the config must say), and the

@@ -24,6 +24,10 @@ void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum te
   if (m->d->residual_scale > 0) op->args.linear.scale = m->d->residual_scale;
   if (m->d->block == BLOCK_SANDWICH || m->d->block == BLOCK_POST)
     linear_post_norm(op, m, maker_rms_add(m, post, m->d->hidden));
+  if (m->d->block != BLOCK_SUM) return;
+  linear_post_norm(op, m, maker_norm_add(m, post, m->d->hidden));
+  if (m->d->layer_norm) op->args.linear.post_norm = NORM_LAYER;
+  op->args.linear.post_sum = 1;
 }
 
 /* --- attention ---------------------------------------------------------------------------------------------------- */
@@ -57,6 +61,7 @@ void maker_attend_rope(const struct decoder_maker *m, struct attend_args *args, 
 static void attend_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
   enum layer_kind kind = d->layer_kind[m->layer];
+  bool encodes = maker_encodes(m);
   struct op op = op_make(OP_ATTEND, m->layer);
   op.in[0] = m->qkv;
   op.out = m->heads;
@@ -65,15 +70,17 @@ static void attend_add(struct decoder_maker *m) {
       .n_kv_head = d->n_kv_head,
       .dim_k = d->head_dim,
       .dim_v = d->head_dim,
-      .group = m->group[kind],
-      .layer = m->in_group[kind]++,
+      .group = encodes ? -1 : m->group[kind],
+      .layer = encodes ? 0 : m->in_group[kind]++,
       .rope_scale = 1,
       .eps = (float)d->eps,
       .scale = d->attend_scale,
       .softcap = d->attend_softcap,
       .alibi = d->alibi > 0,
       .alibi_slope = m->alibi,
+      .causal = encodes && !d->both_ways,
   };
+  if (encodes && kind == LAYER_LOCAL) op.args.attend.near = d->both_ways ? d->window : d->window - 1;
   attend_norms(m, &op);
   attend_sinks(m, &op);
   maker_attend_rope(m, &op.args.attend, kind);
@@ -126,7 +133,8 @@ static void project_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
   static const char letters[] = "qkv";
   struct matrix_part part[3];
-  int norm = d->block == BLOCK_POST ? -1 : maker_norm_add(m, ROLE_ATTEND_NORM, d->hidden);
+  bool bare = d->block == BLOCK_POST || d->block == BLOCK_SUM || (d->first_bare && m->layer == 0);
+  int norm = bare ? -1 : maker_norm_add(m, ROLE_ATTEND_NORM, d->hidden);
   projections_find(m, part);
   for (int first = 0, column = 0, n; first < 3; first += n) {
     char name[] = "qkv";
@@ -162,7 +170,8 @@ static void out_add(struct decoder_maker *m) {
 
 static int mlp_norm_add(const struct decoder_maker *m) {
   switch (m->d->block) {
-  case BLOCK_POST: return -1;
+  case BLOCK_POST:
+  case BLOCK_SUM: return -1;
   case BLOCK_SANDWICH: return maker_norm_add(m, ROLE_SANDWICH_MLP_NORM, m->d->hidden);
   case BLOCK_SHARED: return maker_norm_add(m, ROLE_ATTEND_NORM, m->d->hidden);
   default: return maker_norm_add(m, ROLE_MLP_NORM, m->d->hidden);

@@ -34,6 +34,9 @@ struct matrix_spec {
   bool interleaved, bias;
 };
 
+/* Is it an encoder of texts? */
+static inline bool maker_encodes(const struct decoder_maker *m) { return m->builder->head.role == PLAN_ENCODER; }
+
 void maker_tensor_name(const struct decoder_maker *m, enum tensor_role role, const char *suffix,
                        char out[TENSOR_NAME_BYTES]);
 

@@ -45,6 +45,8 @@ static const struct decoder_names llama_names = {
            [ROLE_KV_B] = "self_attn.kv_b_proj"},
     .gguf = {[ROLE_EMBED] = "token_embd",
              [ROLE_POSITIONS] = "position_embd",
+             [ROLE_TYPES] = "token_types",
+             [ROLE_EMBED_NORM] = "token_embd_norm",
              [ROLE_HEAD] = "output",
              [ROLE_FINAL_NORM] = "output_norm",
              [ROLE_ATTEND_NORM] = "attn_norm",

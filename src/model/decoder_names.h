@@ -9,6 +9,8 @@ enum { TENSOR_NAME_BYTES = 160 };
 enum tensor_role {
   ROLE_EMBED,
   ROLE_POSITIONS,
+  ROLE_TYPES, /* of tokens */
+  ROLE_EMBED_NORM,
   ROLE_HEAD,
   ROLE_FINAL_NORM,
   ROLE_ATTEND_NORM,
@@ -34,7 +36,7 @@ enum tensor_role {
   ROLE_SHARED_GATE, /* of the feed-forward beside them */
   ROLE_SHARED_UP,
   ROLE_SHARED_DOWN,
-  ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */
+  ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention (or of the sum), before and after the feed-forward */
   ROLE_SANDWICH_MLP_NORM,
   ROLE_SANDWICH_MLP_POST,
   ROLE_Q_A, /* latent attention */

@@ -1,5 +1,6 @@
-/* A decoder's plan: EMBED (and the positions' table), the layers (decoder_layer.c), SELECT → LINEAR (norm, head) →
- * SAMPLE. The residual stream is one value that the ops add to in place. */
+/* A decoder's plan: EMBED (and tables of types and positions), the layers (decoder_layer.c), SELECT → LINEAR (norm,
+ * head) → SAMPLE; an encoder of texts has its own end (text_tail.c). The residual stream is one value that the ops add
+ * to in place. */
 #include "format/tensor.h"
 #include "model/decoder_maker.h"
 
@@ -79,30 +80,35 @@ void maker_linear_norm(struct op *op, const struct decoder_maker *m, int norm) {
 
 /* --- the network ------------------------------------------------------------------------------------------------- */
 
-static int embed_add(const struct decoder_maker *m) {
+/* A table: what it says of each token is added to what those before have said; the last one's op norms the sum. */
+static int table_add(const struct decoder_maker *m, const char *name, enum tensor_role role, int rows,
+                     struct embed_args args, bool last) {
   const struct decoder *d = m->d;
   struct op op = op_make(OP_EMBED, -1);
   op.out = m->x;
-  if (d->embed_scale > 0) op.args.embed.scale = d->embed_scale;
+  if (role != ROLE_EMBED) op.in[0] = m->x;
+  op.args.embed = args;
   maker_matrix_add(
-      m,
-      &(struct matrix_spec){.name = "embed", .n_part = 1, .part = {{ROLE_EMBED, .rows = d->vocab}}, .cols = d->hidden},
-      &op);
+      m, &(struct matrix_spec){.name = name, .n_part = 1, .part = {{role, .rows = rows}}, .cols = d->hidden}, &op);
+  if (last && d->embed_norm) {
+    op.args.embed.norm = d->layer_norm ? NORM_LAYER : NORM_RMS;
+    op.args.embed.eps = (float)d->eps;
+    op.weight[2] = maker_norm_add(m, ROLE_EMBED_NORM, d->hidden);
+  }
   plan_add_op(m->builder, &op);
   return op.weight[0];
 }
 
-static void positions_add(const struct decoder_maker *m) {
+/* Returns the weight of the tokens' table, which the head may be too. */
+static int embed_add(const struct decoder_maker *m) {
   const struct decoder *d = m->d;
-  struct op op = op_make(OP_EMBED, -1);
-  op.in[0] = op.out = m->x;
-  op.args.embed.source = EMBED_POSITIONS;
-  maker_matrix_add(
-      m,
-      &(struct matrix_spec){
-          .name = "positions", .n_part = 1, .part = {{ROLE_POSITIONS, .rows = d->max_position}}, .cols = d->hidden},
-      &op);
-  plan_add_op(m->builder, &op);
+  const struct embed_args tokens = {.scale = d->embed_scale > 0 ? d->embed_scale : 1},
+                          types = {.scale = 1, .source = EMBED_POSITIONS, .axis = 1},
+                          places = {.scale = 1, .source = EMBED_POSITIONS, .skip = (uint8_t)d->skip};
+  int embed = table_add(m, "embed", ROLE_EMBED, d->vocab, tokens, d->types == 0 && !d->positions);
+  if (d->types > 0) table_add(m, "types", ROLE_TYPES, d->types, types, !d->positions);
+  if (d->positions) table_add(m, "positions", ROLE_POSITIONS, d->skip + d->max_position, places, true);
+  return embed;
 }
 
 static void tail_add(const struct decoder_maker *m, int embed) {
@@ -124,6 +130,19 @@ static void tail_add(const struct decoder_maker *m, int embed) {
   maker_linear_norm(&head, m, maker_norm_add(m, ROLE_FINAL_NORM, d->hidden));
   plan_add_op(m->builder, &head);
   plan_add_op(m->builder, &sample);
+}
+
+/* An encoder's end. The rows are normed before they become one, unless each layer has done it. */
+static void pool_add(const struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  struct op select = op_make(OP_SELECT, -1);
+  select.in[0] = m->x;
+  if (d->block != BLOCK_SUM) {
+    select.args.select.norm = d->layer_norm ? NORM_LAYER : NORM_RMS;
+    select.args.select.eps = (float)d->eps;
+    select.weight[2] = maker_norm_add(m, ROLE_FINAL_NORM, d->hidden);
+  }
+  text_tail_build(&d->tail, select, d->hidden, (float)d->eps, d->norm_bias, m->builder);
 }
 
 /* Of the longest text. */
@@ -194,7 +213,7 @@ static bool kinds_add(struct decoder_maker *m, struct error *error) {
     if (d->latent.rank > 0)
       group.dim_v = d->latent.rank, group.dim_k = d->latent.rank + d->latent.rope, group.value_in_key = 1;
     group.window = kind == LAYER_LOCAL ? d->window : 0;
-    m->group[kind] = plan_add_group(m->builder, group);
+    if (!maker_encodes(m)) m->group[kind] = plan_add_group(m->builder, group);
     if (!rope_add(m, kind, error)) return false;
   }
   return true;
@@ -225,9 +244,11 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   if (!maker_experts_check(&m, error) || !kinds_add(&m, error)) return false;
   alibi_add(&m);
   int embed = embed_add(&m);
-  if (d->positions) positions_add(&m);
   for (m.layer = 0; m.layer < d->n_layer; m.layer++) maker_layer_add(&m);
   m.layer = -1;
-  tail_add(&m, embed);
+  if (maker_encodes(&m))
+    pool_add(&m);
+  else
+    tail_add(&m, embed);
   return true;
 }

@@ -4,6 +4,9 @@
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "model/model_config.h"
+
+#include <stdio.h>
 
 static bool post_refuse(const char *what, struct error *error) {
   return error_set(error, ERROR_FORMAT, "tokenizer.json: post_processor %s.", what);
@@ -70,7 +73,7 @@ static bool classic_read(const json_t *post, bool roberta, struct encoder_frame 
          (!roberta || named_add(post, "sep", two->middle, error)) && named_add(post, "sep", two->after, error);
 }
 
-/* --- both --------------------------------------------------------------------------------------------------------- */
+/* --- any ---------------------------------------------------------------------------------------------------------- */
 
 static bool post_read(const json_t *post, struct encoder_frame *one, struct encoder_frame *two, struct error *error) {
   const char *type = json_string_value(json_object_get(post, "type"));
@@ -85,9 +88,58 @@ static bool post_read(const json_t *post, struct encoder_frame *one, struct enco
   return error_set(error, ERROR_UNSUPPORTED, "tokenizer.json: a post_processor of type \"%.60s\" is not known.", type);
 }
 
+/* --- GGUF --------------------------------------------------------------------------------------------------------- */
+
+/* A token by its key's name, `usual` where the file does not say. */
+static int32_t gguf_id(const struct gguf *gguf, const char *key, int32_t usual) {
+  char whole[64];
+  uint32_t id;
+  snprintf(whole, sizeof whole, "tokenizer.ggml.%s_token_id", key);
+  bool said = gguf_find(gguf, whole) && gguf_get_u32(gguf, whole, GGUF_OPTIONAL, &id, NULL) && id < LIMIT_VOCAB;
+  return said ? (int32_t)id : usual;
+}
+
+static bool gguf_flag(const struct gguf *gguf, const char *key, bool usual) {
+  bool value = usual;
+  return gguf_find(gguf, key) && gguf_get_bool(gguf, key, GGUF_OPTIONAL, &value, NULL) ? value : usual;
+}
+
+static void id_put(int32_t list[ENCODER_FRAME_IDS], int32_t id) {
+  int i = 0;
+  while (i < ENCODER_FRAME_IDS && list[i] >= 0) i++;
+  if (i < ENCODER_FRAME_IDS) list[i] = id;
+}
+
+/* BERT's vocabularies have [CLS] and [SEP], 101 and 102 where files do not say, around texts, and a second text has a
+ * type of its own; others what their flags say. */
+static bool gguf_frame_read(const struct checkpoint *c, struct encoder_frame *one, struct encoder_frame *two,
+                            struct error *error) {
+  enum { CLS = 101, SEP = 102 };
+  const struct gguf *gguf = checkpoint_gguf(c);
+  const struct tensor *types = checkpoint_find(c, "token_types.weight");
+  struct slice model;
+  if (!gguf_get_string(gguf, "tokenizer.ggml.model", GGUF_REQUIRED, &model, error)) return false;
+  bool words = slice_is(model, "bert"), pieces = slice_is(model, "llama");
+  int32_t first = gguf_id(gguf, "bos", words ? gguf_id(gguf, "cls", CLS) : -1);
+  int32_t last = words ? gguf_id(gguf, "seperator", SEP) : gguf_id(gguf, "eos", -1);
+  bool begins = words || gguf_flag(gguf, "tokenizer.ggml.add_bos_token", pieces);
+  bool ends = words || gguf_flag(gguf, "tokenizer.ggml.add_eos_token", false);
+  bool parts = !words && gguf_flag(gguf, "tokenizer.ggml.add_sep_token", false);
+  if (begins) id_put(one->before, first);
+  if (ends) id_put(one->after, last);
+  *two = *one;
+  if (ends) id_put(two->middle, last);
+  if (parts) id_put(two->middle, gguf_id(gguf, "seperator", last));
+  two->second_type = words && types && types->dim[0] > 1;
+  return true;
+}
+
+/* --- both --------------------------------------------------------------------------------------------------------- */
+
 bool encoder_frame_read(const struct checkpoint *checkpoint, struct encoder_frame *one, struct encoder_frame *two,
                         struct error *error) {
   *one = *two = frame_empty;
+  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) return gguf_frame_read(checkpoint, one, two, error);
   const char *name = NULL;
   struct slice text = checkpoint_vocabulary(checkpoint, &name);
   if (text.size == 0 || strcmp(name, "tokenizer.json") != 0)

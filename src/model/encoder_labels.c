@@ -1,13 +1,25 @@
 #include "model/encoder_labels.h"
 
+#include "base/limits.h"
 #include "model/model_config.h"
-#include "model/text_encoder.h"
 
 #include <stdio.h>
+
+enum { ENCODER_LABELS = 1 << 12 };
+
+/* A row of the last linear for each. */
+static bool gguf_count(const struct checkpoint *c, int *count, struct error *error) {
+  const struct tensor *scores = checkpoint_find(c, "cls.output.weight");
+  bool ok = scores && scores->n_dim == 2 && scores->dim[0] >= 1 && scores->dim[0] <= ENCODER_LABELS;
+  if (ok) *count = (int)scores->dim[0];
+  return ok || error_set(error, ERROR_FORMAT, "Tensor cls.output.weight is missing or no matrix of 1 to %d rows.",
+                         ENCODER_LABELS);
+}
 
 bool encoder_label_count(const struct checkpoint *c, int *count, struct error *error) {
   const json_t *names = json_object_get(checkpoint_config(c), "id2label");
   *count = 2;
+  if (checkpoint_kind(c) == CHECKPOINT_GGUF) return gguf_count(c, count, error);
   if (!names || json_is_null(names))
     return config_int(c, (struct config_key){"num_labels", NULL}, CONFIG_OPTIONAL, 1, ENCODER_LABELS, count, error);
   size_t size = json_object_size(names);
@@ -16,6 +28,16 @@ bool encoder_label_count(const struct checkpoint *c, int *count, struct error *e
                      ENCODER_LABELS);
   *count = (int)size;
   return true;
+}
+
+/* The label's name in a GGUF file; no data: it has none. */
+static struct slice gguf_label(const struct checkpoint *c, int index) {
+  char key[160];
+  if (checkpoint_kind(c) != CHECKPOINT_GGUF) return (struct slice){0};
+  config_key_name(c, (struct config_key){NULL, "classifier.output_labels"}, key);
+  const struct gguf_value *list = gguf_find(checkpoint_gguf(c), key);
+  bool there = list && list->is_array && list->type == GGUF_STRING && (size_t)index < list->count;
+  return there ? list->strings[index] : (struct slice){0};
 }
 
 bool encoder_label_names(const struct checkpoint *c, int count, struct buffer *names, struct error *error) {
@@ -27,8 +49,10 @@ bool encoder_label_names(const struct checkpoint *c, int count, struct buffer *n
     snprintf(plain, sizeof plain, "LABEL_%d", i);
     if (name && !json_is_string(name))
       return error_set(error, ERROR_INVALID, "config.json: id2label.%d is no text.", i);
-    const char *text = name ? json_string_value(name) : plain;
-    buffer_append(names, text, strlen(text) + 1);
+    struct slice text = name ? json_slice(name) : gguf_label(c, i);
+    if (!text.data || memchr(text.data, 0, text.size)) text = slice_text(plain);
+    buffer_append(names, text.data, text.size);
+    buffer_append(names, "", 1);
   }
   return !names->failed || error_set(error, ERROR_LIMIT, "config.json: the names of %d labels are too long.", count);
 }

@@ -7,10 +7,11 @@
 #include <stdlib.h>
 
 static const struct family *const families[] = {
-    &llama_family,    &gemma_family, &gemma3_family,   &phi3_family,     &granite_family,  &olmo2_family,
-    &smollm3_family,  &glm4_family,  &cohere_family,   &gpt2_family,     &gpt_neox_family, &starcoder2_family,
-    &falcon_family,   &mpt_family,   &mixtral_family,  &gpt_oss_family,  &deepseek_family, &gemma3_vision_family,
-    &idefics3_family, &llava_family, &mistral3_family, &qwen2_vl_family, &bert_family};
+    &llama_family,    &gemma_family,      &gemma3_family,        &phi3_family,       &granite_family,
+    &olmo2_family,    &smollm3_family,    &glm4_family,          &cohere_family,     &gpt2_family,
+    &gpt_neox_family, &starcoder2_family, &falcon_family,        &mpt_family,        &mixtral_family,
+    &gpt_oss_family,  &deepseek_family,   &gemma3_vision_family, &idefics3_family,   &llava_family,
+    &mistral3_family, &qwen2_vl_family,   &bert_family,          &modernbert_family, &nomic_bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -36,6 +37,11 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
   error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; it loads those of %s.",
             wanted, known);
   return NULL;
+}
+
+bool family_always_encodes(const struct checkpoint *checkpoint) {
+  (void)checkpoint;
+  return true;
 }
 
 const struct family *family_at(int index) { return index < FAMILY_COUNT ? families[index] : NULL; }
@@ -238,7 +244,7 @@ static bool vision_outline(const struct family *family, const struct checkpoint 
 bool family_outline(const struct family *family, const struct checkpoint *checkpoint, int length, struct buffer *block,
                     struct error *error) {
   struct plan_builder builder;
-  plan_builder_init(&builder, family->role);
+  plan_builder_init(&builder, family->encodes && family->encodes(checkpoint) ? PLAN_ENCODER : PLAN_DECODER);
   builder.length = length;
   bool ok = family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
   plan_builder_release(&builder);

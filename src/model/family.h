@@ -17,7 +17,8 @@ struct family {
   const char *title;                        /* for people: docs/models.md */
   const char *tried;                        /* sizes that have answered as they should; NULL: tiny checkpoints alone */
   const struct architecture *architectures; /* a NULL name at the end */
-  enum plan_role role;                      /* of its plan: a decoder's, or PLAN_ENCODER */
+  /* Whether the checkpoint is an encoder of texts, and its plan a PLAN_ENCODER; NULL: a decoder's always. */
+  bool (*encodes)(const struct checkpoint *checkpoint);
   /* Adds values, groups, weights and ops, and fills the builder's head. */
   bool (*build)(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error);
   /* The same for the plan of the encoder that makes images into rows of the decoder's embeddings; without an op: the
@@ -32,7 +33,10 @@ struct family {
 extern const struct family llama_family, gemma_family, gemma3_family, phi3_family, granite_family, olmo2_family,
     smollm3_family, glm4_family, cohere_family, gpt2_family, gpt_neox_family, starcoder2_family, falcon_family,
     mpt_family, mixtral_family, gpt_oss_family, deepseek_family, gemma3_vision_family, idefics3_family, llava_family,
-    mistral3_family, qwen2_vl_family, bert_family;
+    mistral3_family, qwen2_vl_family, bert_family, modernbert_family, nomic_bert_family;
+
+/* Of families that are nothing else. */
+bool family_always_encodes(const struct checkpoint *checkpoint);
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);

@@ -7,16 +7,19 @@
 
 #include <math.h>
 
-static const struct architecture architectures[] = {
-    {"Gemma3ForCausalLM", "gemma3"}, {"gemma3_text", "gemma3"}, {"gemma3", "gemma3"}, {0}};
+static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
+                                                    {"Gemma3TextModel", "gemma3"},
+                                                    {"gemma3_text", "gemma3"},
+                                                    {"gemma3", "gemma3"},
+                                                    {0}};
 
 /* What configs of the larger models leave out. */
 static const struct decoder hf_defaults = {
     .n_head = 8, .n_kv_head = 4, .head_dim = 256, .vocab = 262208, .max_position = 131072, .eps = 1e-6};
 
 static const char *tensor_prefix(const struct checkpoint *c) {
-  static const char *const prefixes[] = {"language_model.model.", "model.language_model."};
-  for (int i = 0; i < 2; i++) {
+  static const char *const prefixes[] = {"language_model.model.", "model.language_model.", ""};
+  for (int i = 0; i < 3; i++) {
     char name[80] = "";
     strcat(strcat(name, prefixes[i]), "embed_tokens.weight");
     if (checkpoint_find(c, name)) return prefixes[i];
@@ -85,6 +88,13 @@ static bool softcap_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
+/* Of an encoder of texts the window is of both sides together. */
+static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  if (!config_bool(c, (struct config_key){"use_bidirectional_attention", NULL}, &d->both_ways, error)) return false;
+  if (d->both_ways) d->window /= 2;
+  return text_tail_read(&d->tail, c, d->both_ways ? POOL_MEAN : POOL_TOKEN, d->hidden, error);
+}
+
 bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   struct decoder d = gguf ? (struct decoder){0} : hf_defaults;
@@ -102,8 +112,11 @@ bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder 
   else if (!hf_read(&d, checkpoint, &scalar, error))
     return false;
   d.attend_scale = (float)(1 / sqrt(scalar));
-  return layers_read(&d, checkpoint, error) && ropes_read(&d, checkpoint, error) &&
-         softcap_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
+  if (!layers_read(&d, checkpoint, error)) return false;
+  if (builder->head.role == PLAN_ENCODER && !encoder_read(&d, checkpoint, error)) return false;
+  return ropes_read(&d, checkpoint, error) && softcap_read(&d, checkpoint, error) &&
+         decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family gemma3_family = {.title = "Gemma 3", .architectures = architectures, .build = gemma3_text_build};
+const struct family gemma3_family = {
+    .title = "Gemma 3", .architectures = architectures, .encodes = text_encodes, .build = gemma3_text_build};

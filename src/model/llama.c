@@ -1,7 +1,9 @@
 /* The Llama family: pre-norm, rotary attention with grouped heads, a gated SiLU feed-forward. Its members differ in a
  * few settings: Mistral and some Qwen 2 see a sliding window, Qwen 2 has biases on q, k and v, Qwen 3 norms q and k. */
+#include "model/encoder_labels.h"
 #include "model/family.h"
 #include "model/llama_text.h"
+#include "model/vision_tower.h"
 
 #include <stdio.h>
 
@@ -13,6 +15,14 @@ struct llama_member {
 };
 
 static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"},
+                                                    {"LlamaModel", "llama"},
+                                                    {"LlamaForSequenceClassification", "llama"},
+                                                    {"MistralModel", "llama"},
+                                                    {"MistralForSequenceClassification", "llama"},
+                                                    {"Qwen2Model", "qwen2"},
+                                                    {"Qwen2ForSequenceClassification", "qwen2"},
+                                                    {"Qwen3Model", "qwen3"},
+                                                    {"Qwen3ForSequenceClassification", "qwen3"},
                                                     {"MistralForCausalLM", "llama"},
                                                     {"MinistralForCausalLM", "llama"},
                                                     {"Qwen2ForCausalLM", "qwen2"},
@@ -24,7 +34,7 @@ static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"
                                                     {0}};
 
 static struct llama_member member_of(const struct checkpoint *c, const char *architecture) {
-  bool llama = strcmp(architecture, "LlamaForCausalLM") == 0 || strcmp(architecture, "llama") == 0;
+  bool llama = strncmp(architecture, "Llama", 5) == 0 || strcmp(architecture, "llama") == 0;
   bool qwen2 = strstr(architecture, "wen2") != NULL, qwen3 = strstr(architecture, "wen3") != NULL;
   return (struct llama_member){.qkv_bias = qwen2,
                                .qk_norm = qwen3,
@@ -94,6 +104,24 @@ static bool axes_check(const struct decoder *d, struct error *error) {
                    d->rope_axis[0], d->rope_axis[1], d->rope_axis[2], d->rope_dim / 2);
 }
 
+/* Of those that make vectors, or scores of labels, of texts: tokens see those behind them where the config says so. */
+static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  bool causal = true;
+  int n_label;
+  if (!config_bool(c, (struct config_key){"is_causal", "attention.causal"}, &causal, error) ||
+      !text_tail_read(&d->tail, c, POOL_TOKEN, d->hidden, error))
+    return false;
+  d->both_ways = !causal;
+  if (d->both_ways && d->window > 0) d->window--; /* itself */
+  if (!text_classifies(c)) return true;
+  bool gguf = checkpoint_kind(c) == CHECKPOINT_GGUF;
+  if (!encoder_label_count(c, &n_label, error)) return false;
+  d->tail = (struct text_tail){.pool = POOL_TOKEN};
+  text_tail_add(&d->tail, gguf ? "cls.output" : "score", d->hidden, n_label)->bias =
+      gguf && decoder_has(c, "cls.output.bias");
+  return true;
+}
+
 /* GGUF has Mixtral so too. */
 static bool gguf_experts(struct decoder *d, const struct checkpoint *c, struct error *error) {
   int count = 0;
@@ -122,12 +150,15 @@ static bool member_build(const struct llama_member *of, struct decoder d, double
                  d.max_position, error))
     return false;
   d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
+  if (builder->head.role == PLAN_ENCODER && !encoder_read(&d, checkpoint, error)) return false;
   return axes_check(&d, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
 static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   const struct llama_member member = member_of(checkpoint, checkpoint_architecture(checkpoint));
-  return member_build(&member, (struct decoder){.prefix = "model."}, 10000, checkpoint, builder, error);
+  static const char *const prefixes[] = {"model.", "", NULL}; /* none where the network alone was stored */
+  const char *prefix = tensor_prefix_find(checkpoint, prefixes, "embed_tokens.weight");
+  return member_build(&member, (struct decoder){.prefix = prefix}, 10000, checkpoint, builder, error);
 }
 
 bool llama_text_build(const struct llama_text *text, const struct checkpoint *checkpoint, struct plan_builder *builder,
@@ -151,7 +182,14 @@ bool llama_text_build(const struct llama_text *text, const struct checkpoint *ch
   return member_build(&member, d, text->rope_base > 0 ? text->rope_base : 10000, checkpoint, builder, error);
 }
 
+/* Encoders may keep the head that they do not need. */
+static bool llama_unused(const struct checkpoint *c, const char *tensor) {
+  return text_encodes(c) && (strcmp(tensor, "lm_head.weight") == 0 || strcmp(tensor, "output.weight") == 0);
+}
+
 const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Qwen 2, 2.5 and 3, SmolLM 2",
                                     .tried = "SmolLM2-135M",
                                     .architectures = architectures,
-                                    .build = llama_build};
+                                    .encodes = text_encodes,
+                                    .build = llama_build,
+                                    .unused = llama_unused};

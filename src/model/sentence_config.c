@@ -2,8 +2,8 @@
 #include "model/sentence_config.h"
 
 #include "base/limits.h"
+#include "model/model_config.h"
 
-#include <limits.h>
 #include <stdio.h>
 
 /* --- pooling ------------------------------------------------------------------------------------------------------ */
@@ -41,17 +41,68 @@ static bool pool_choose(struct sentence_config *config, const char *path, const 
                    chosen ? ", among them " : "", chosen ? chosen : "");
 }
 
-static bool pooling_read(struct sentence_config *config, const struct checkpoint *c, const char *folder,
-                         struct error *error) {
-  char path[NAME_MAX + 16];
-  json_t *object;
-  snprintf(path, sizeof path, "%s%sconfig.json", folder, *folder ? "/" : "");
-  if (!checkpoint_json(c, path, &object, error)) return false;
-  bool ok = json_is_object(object)
-                ? pool_choose(config, path, object, error)
-                : error_set(error, ERROR_FORMAT, "modules.json names %s, which holds no JSON object.", path);
-  json_decref(object);
-  return ok;
+static bool pooling_take(struct sentence_config *config, const char *path, const json_t *object, struct error *error) {
+  config->without_prompt = json_is_false(json_object_get(object, "include_prompt"));
+  return pool_choose(config, path, object, error);
+}
+
+/* --- dense -------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+  const char *class;
+  enum act_kind act;
+} dense_acts[] = {{"torch.nn.modules.linear.Identity", ACT_NONE},
+                  {"torch.nn.modules.activation.Tanh", ACT_TANH},
+                  {"torch.nn.modules.activation.GELU", ACT_GELU},
+                  {"torch.nn.modules.activation.SiLU", ACT_SILU}};
+
+static bool dense_act_read(struct dense_stage *stage, const char *path, const json_t *object, struct error *error) {
+  const json_t *given = json_object_get(object, "activation_function");
+  const char *name = given ? json_string_value(given) : "torch.nn.modules.activation.Tanh";
+  for (size_t i = 0; name && i < sizeof dense_acts / sizeof *dense_acts; i++) {
+    if (strcmp(dense_acts[i].class, name) != 0) continue;
+    stage->act = dense_acts[i].act;
+    return true;
+  }
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "%s: activation_function is \"%.80s\", expected torch's Identity, Tanh, GELU or SiLU.", path,
+                   name ? name : "");
+}
+
+static bool dense_size(const json_t *object, const char *key, const char *path, int *size, struct error *error) {
+  const json_t *value = json_object_get(object, key);
+  json_int_t number = json_integer_value(value);
+  bool ok = json_is_integer(value) && number >= 1 && number <= LIMIT_MODEL_WIDTH;
+  if (ok) *size = (int)number;
+  return ok || error_set(error, ERROR_FORMAT, "%s: %s is expected to be a number from 1 to %d.", path, key,
+                         LIMIT_MODEL_WIDTH);
+}
+
+/* Newer ones may take or leave other values than a text's vector. */
+static bool dense_names_check(const char *path, const json_t *object, struct error *error) {
+  static const char *const keys[] = {"module_input_name", "module_output_name"};
+  for (int i = 0; i < 2; i++) {
+    const char *name = json_string_value(json_object_get(object, keys[i]));
+    if (name && strcmp(name, "sentence_embedding") != 0)
+      return error_set(error, ERROR_UNSUPPORTED, "%s: %s is \"%.60s\", expected \"sentence_embedding\".", path, keys[i],
+                       name);
+  }
+  return true;
+}
+
+static bool dense_take(struct sentence_config *config, const char *folder, const char *path, const json_t *object,
+                       struct error *error) {
+  if (config->n_dense == DENSE_STAGES || config->normalize)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "modules.json: %.60s is a Dense stage %s; Spate does up to %d, before Normalize.", folder,
+                     config->normalize ? "behind Normalize" : "too many", DENSE_STAGES);
+  struct dense_stage *stage = &config->dense[config->n_dense++];
+  snprintf(stage->folder, sizeof stage->folder, "%s", folder);
+  const json_t *bias = json_object_get(object, "bias");
+  stage->bias = !json_is_false(bias);
+  return dense_size(object, "in_features", path, &stage->cols, error) &&
+         dense_size(object, "out_features", path, &stage->rows, error) && dense_names_check(path, object, error) &&
+         dense_act_read(stage, path, object, error);
 }
 
 /* --- stages ------------------------------------------------------------------------------------------------------- */
@@ -66,6 +117,21 @@ static bool folder_valid(const char *folder) {
   return strlen(folder) < NAME_MAX && !strchr(folder, '/') && strcmp(folder, "..") != 0;
 }
 
+/* By the config.json of its folder. */
+static bool stage_take(struct sentence_config *config, const struct checkpoint *c, const char *class,
+                       const char *folder, struct error *error) {
+  char path[NAME_MAX + 16];
+  json_t *object;
+  snprintf(path, sizeof path, "%s%sconfig.json", folder, *folder ? "/" : "");
+  if (!checkpoint_json(c, path, &object, error)) return false;
+  bool ok = json_is_object(object) ||
+            error_set(error, ERROR_FORMAT, "modules.json names %s, which holds no JSON object.", path);
+  if (ok && *class == 'P') ok = pooling_take(config, path, object, error);
+  if (ok && *class == 'D') ok = dense_take(config, folder, path, object, error);
+  json_decref(object);
+  return ok;
+}
+
 static bool stage_read(struct sentence_config *config, const struct checkpoint *c, const json_t *stage, size_t index,
                        struct error *error) {
   const char *type = json_string_value(json_object_get(stage, "type"));
@@ -75,11 +141,11 @@ static bool stage_read(struct sentence_config *config, const struct checkpoint *
                      "modules.json: entry %zu has no \"type\", or no \"path\" that is a folder of the model.", index);
   const char *class = class_of(type);
   if (strcmp(class, "Transformer") == 0 && *folder == '\0') return true;
-  if (strcmp(class, "Pooling") == 0) return pooling_read(config, c, folder, error);
   if (strcmp(class, "Normalize") == 0) return config->normalize = true;
+  if (strcmp(class, "Pooling") == 0 || strcmp(class, "Dense") == 0) return stage_take(config, c, class, folder, error);
   return error_set(error, ERROR_UNSUPPORTED,
-                   "modules.json: entry %zu is a %.60s in \"%.60s\"; Spate does a Transformer in \"\", Pooling and "
-                   "Normalize.",
+                   "modules.json: entry %zu is a %.60s in \"%.60s\"; Spate does a Transformer in \"\", Pooling, Dense "
+                   "and Normalize.",
                    index, class, folder);
 }
 
@@ -107,9 +173,32 @@ static bool length_read(struct sentence_config *config, const struct checkpoint 
                          LIMIT_MODEL_POSITIONS);
 }
 
+/* --- GGUF --------------------------------------------------------------------------------------------------------- */
+
+/* As llama.cpp numbers them. */
+static bool gguf_pool_read(struct sentence_config *config, const struct checkpoint *c, struct error *error) {
+  enum { POOLS = 4 };
+  static const enum select_pool pools[POOLS] = {[1] = POOL_MEAN, [2] = POOL_FIRST, [3] = POOL_TOKEN};
+  const struct config_key key = {NULL, "pooling_type"};
+  int type = POOLS;
+  if (!config_int(c, key, CONFIG_OPTIONAL, 1, POOLS, &type, error)) return false;
+  config->found = type < POOLS; /* of a ranking's the head knows */
+  if (config->found) config->pool = pools[type];
+  return true;
+}
+
+/* --- both --------------------------------------------------------------------------------------------------------- */
+
+bool sentence_config_there(const struct checkpoint *c) {
+  json_t *list;
+  bool there = checkpoint_kind(c) == CHECKPOINT_HF && (!checkpoint_json(c, "modules.json", &list, NULL) || list);
+  if (there) json_decref(list);
+  return there;
+}
+
 bool sentence_config_read(struct sentence_config *config, const struct checkpoint *c, struct error *error) {
   *config = (struct sentence_config){.pool = POOL_MEAN, .normalize = true};
-  if (checkpoint_kind(c) != CHECKPOINT_HF) return true;
+  if (checkpoint_kind(c) != CHECKPOINT_HF) return gguf_pool_read(config, c, error);
   json_t *list;
   if (!checkpoint_json(c, "modules.json", &list, error)) return false;
   bool ok = !list || stages_read(config, c, list, error);

@@ -142,7 +142,7 @@ struct route_args {
  * 0, length + batch.position[token][axis] (of an encoder, whose length is 0, the same): the first rope_axis[0]
  * frequencies turn by axis 0, the next rope_axis[1] by axis 1, the last by axis 2. Without batch.position all three are
  * the index. Without a group nothing is kept: each token sees all tokens of its row of the batch, which are all that
- * there are, or, if `local`, those of batch.span alone. */
+ * there are, or, if `local`, those of batch.span alone, or, if `causal`, none behind itself. */
 struct attend_args {
   int32_t n_head, n_kv_head, dim_k, dim_v;
   int32_t group, layer; /* KV group, and layer within it; −1 and 0: none */
@@ -156,6 +156,7 @@ struct attend_args {
   int32_t rope_axis[3]; /* frequencies of each axis, rope_dim / 2 together; all 0: there is one axis */
   int32_t local;        /* 1: a token of an encoder sees only its span */
   int32_t near;         /* a token of an encoder of texts sees so many before it and behind it; 0: all */
+  int32_t causal;       /* 1: a token of an encoder of texts sees none behind it */
   int32_t head_norms;   /* 1: weight[0] and [1] are such norms */
   int32_t alibi;        /* 1: there are slopes, n_head of them in the plan's floats, */
   uint32_t alibi_slope; /* the first at this index */

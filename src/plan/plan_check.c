@@ -193,6 +193,7 @@ static bool attend_shape_valid(const struct attend_args *a) {
 static bool attend_group_fits(const struct plan *p, const struct attend_args *a) {
   if (a->local != 0 && (a->local != 1 || p->role != PLAN_VISION)) return false;
   if (a->near < 0 || a->near > LIMIT_MODEL_POSITIONS || (a->near > 0 && p->role != PLAN_ENCODER)) return false;
+  if (a->causal != 0 && (a->causal != 1 || p->role != PLAN_ENCODER)) return false;
   if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0 && a->value_in_key == 0;
   if (a->group < 0 || a->group >= p->n_group) return false;
   const struct kv_group *g = plan_groups(p) + a->group;

@@ -89,10 +89,12 @@ static void scores_begin(struct request *r, int32_t token) {
 static bool params_copy(struct request *r, const struct request_params *params, int32_t max_score,
                         struct error *error) {
   struct stop_matcher stop;
-  r->prompt_size = params->prompt.size;
-  r->prompt = malloc(params->prompt.size + 1);
+  size_t lead = params->lead.size;
+  r->prompt_size = lead + params->prompt.size;
+  r->prompt = malloc(r->prompt_size + 1);
   if (!r->prompt) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %zu bytes.", r->prompt_size);
-  if (params->prompt.size) memcpy(r->prompt, params->prompt.data, params->prompt.size);
+  if (lead) memcpy(r->prompt, params->lead.data, lead);
+  if (params->prompt.size) memcpy(r->prompt + lead, params->prompt.data, params->prompt.size);
   if (params->vector && !(r->numbers = calloc((size_t)params->dimensions, sizeof *r->numbers)))
     return error_set(error, ERROR_MEMORY, "Out of memory for a vector of %d numbers.", params->dimensions);
   if (params->pair.data && !(r->pair = malloc(params->pair.size + 1)))
@@ -179,7 +181,7 @@ size_t request_charge(const struct request_params *params, int32_t max_score, in
                               .n_top = params->sampling.want_logprob ? params->sampling.n_top : -1};
   size_t images = 0;
   for (int i = 0; i < params->n_image; i++) images += params->image[i].data.size;
-  if (params->vector) images += params->pair.size + (size_t)params->dimensions * sizeof(float);
+  if (params->vector) images += params->lead.size + params->pair.size + (size_t)params->dimensions * sizeof(float);
   return sizeof(struct request) + images + n * (sizeof(struct generation) + tokens) + params->prompt.size +
          scores_bytes(params, max_score) + (params->n_beam > 0 ? beam_search_bytes(&beams) : 0);
 }

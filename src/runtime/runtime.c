@@ -167,7 +167,7 @@ static int32_t scores_most(const struct runtime *rt) {
 
 /* Of a text no more is known at first than that a token is a byte at least; the worker tells the number. */
 static int32_t prompt_tokens_most(const struct runtime *rt, const struct request_params *params) {
-  size_t tokens = params->n_token ? (size_t)params->n_token : params->prompt.size;
+  size_t tokens = params->n_token ? (size_t)params->n_token : params->lead.size + params->prompt.size;
   size_t room = (size_t)(rt->engine->limits.length - params->max_tokens);
   return (int32_t)(tokens < room ? tokens : room);
 }
@@ -221,7 +221,7 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct re
   if (shed) mailbox_wake(&rt->to_step);
   if (!entered) {
     request_free(r);
-    return request_refuse(rt, error);
+    return params->again && error->code == ERROR_BUSY ? 0 : request_refuse(rt, error);
   }
   uint64_t id = r->id; /* once put, the request is no longer ours */
   metric_add(&rt->metrics.requests, 1);

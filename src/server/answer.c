@@ -6,6 +6,7 @@
 #include "server/answer_logprobs.h"
 #include "server/chat_parts.h"
 #include "server/reply.h"
+#include "server/text_feed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ void answer_free(struct answer *answer) {
   json_decref(answer->facts.stop);
   json_decref(answer->facts.adapter);
   json_decref(answer->facts.documents);
+  text_feed_free(answer->feed);
   free(answer);
 }
 

@@ -68,11 +68,12 @@ struct answer_facts {
   bool prompt_logprobs; /* were asked for; with echo and logprobs they go with those of the text */
   int top_prompt_logprobs;
   bool echo, include_usage;
-  bool only_echo;    /* what is generated is not told */
-  int n;             /* choices for each prompt, which is counted once */
-  json_t *adapter;   /* that model is the name of; owned by the answer; NULL: none */
-  int n_query;       /* choices before those of documents, of a ranking by vectors: each pair's score is their cosine */
-  int top_n;         /* of a ranking's results; 0: all */
+  bool only_echo;  /* what is generated is not told */
+  int n;           /* choices for each prompt, which is counted once */
+  json_t *adapter; /* that model is the name of; owned by the answer; NULL: none */
+  int n_query;     /* choices before those of documents, of a ranking by vectors: each pair's score is their likeness */
+  int top_n;       /* of a ranking's results; 0: all */
+  int similarity;  /* by which vectors are compared: SPATE_COSINE, … */
   json_t *documents; /* that a ranking tells again; owned by the answer; NULL: none */
   json_t *stop;      /* as the client sent it: a string or a list of them; owned by the answer; NULL: none */
 };
@@ -80,6 +81,7 @@ struct answer_facts {
 struct loop_engine;
 
 struct answer {
+  struct text_feed *feed;    /* owned; texts on their way to the engine; NULL: it answers no texts */
   struct loop_engine *place; /* the engine whose answer it is, as its loop knows it (server_loop.c) */
   uint64_t http_id;          /* finds the request, while its client is there */
   const struct answer_form *form;

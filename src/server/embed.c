@@ -9,6 +9,7 @@
 #include "server/reply.h"
 #include "server/request_log.h"
 #include "server/server_loop.h"
+#include "server/text_feed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,15 +22,8 @@ struct embed_work {
   struct served_engine *served;
   struct embed_request wanted;
   bool pairs; /* texts of `first` and `second` go to the engine together; otherwise one after the other */
+  bool ranks; /* `first` is a query, `second` what may answer it */
 };
-
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
-/* Requests at the engine. */
-static size_t texts_count(const struct embed_work *w) {
-  const struct embed_request *r = &w->wanted;
-  return w->pairs ? larger(r->first.count, r->second.count) : r->first.count + r->second.count;
-}
 
 static struct answer_facts facts_make(const struct embed_work *w) {
   struct answer_facts facts = {.engine = w->served->engine,
@@ -37,6 +31,7 @@ static struct answer_facts facts_make(const struct embed_work *w) {
                                .created = (int64_t)time(NULL),
                                .n_query = w->pairs || !w->wanted.second.field ? 0 : (int)w->wanted.first.count,
                                .top_n = w->wanted.top_n,
+                               .similarity = w->served->info.similarity,
                                .n = 1};
   if (w->wanted.return_documents && w->wanted.second.field)
     facts.documents = json_incref((json_t *)(uintptr_t)w->wanted.second.field);
@@ -44,60 +39,40 @@ static struct answer_facts facts_make(const struct embed_work *w) {
   return facts;
 }
 
-/* --- texts -------------------------------------------------------------------------------------------------------- */
-
-/* A text's tokens, or its bytes. False: there is no memory. */
-static bool text_take(const json_t *text, spate_embed_request *one, int32_t **ids) {
-  size_t count = json_array_size(text);
-  *ids = NULL;
-  if (json_is_string(text)) {
-    one->text = json_string_value(text);
-    one->text_size = json_string_length(text);
-    return true;
-  }
-  *ids = calloc(count, sizeof **ids);
-  for (size_t i = 0; *ids && i < count; i++) (*ids)[i] = (int32_t)json_integer_value(json_array_get(text, i));
-  one->tokens = *ids;
-  one->n_token = (int)count;
-  return *ids != NULL;
+/* What stands before the texts of a ranking by vectors: the query's prompt and the documents', by the names that
+ * sentence-transformers has for them. */
+static void prompts_choose(const struct embed_work *w, struct text_feed *feed) {
+  static const char *const names[2][4] = {{"query", NULL}, {"document", "passage", "corpus", NULL}};
+  if (!w->ranks || feed->wanted.prompt_name) return;
+  for (int i = 0; i < 2; i++)
+    for (int k = 0; names[i][k] && !feed->prompt[i]; k++)
+      if (spate_prompt(w->served->engine, names[i][k])) feed->prompt[i] = names[i][k];
 }
 
-static bool text_submit(const struct embed_work *w, size_t index, spate_error *error) {
-  const struct embed_request *r = &w->wanted;
-  bool second = !w->pairs && index >= r->first.count;
-  spate_embed_request one;
-  int32_t *ids;
-  spate_embed_request_init(&one);
-  one.dimensions = r->dimensions;
-  one.truncate = r->truncate;
-  one.priority = r->priority;
-  one.timeout_s = r->timeout_s;
-  one.tenant = access_check(&w->server->access, http_request_header(w->request, "authorization"));
-  const json_t *text = second ? embed_text_at(&r->second, index - r->first.count) : embed_text_at(&r->first, index);
-  bool taken = text_take(text, &one, &ids); /* tokens without memory are refused below, and their answer ends */
-  if (w->pairs && r->second.field) {
-    const json_t *pair = embed_text_at(&r->second, index);
-    one.pair = json_string_value(pair);
-    one.pair_size = json_string_length(pair);
-  }
-  bool entered = server_loop_embed(w->request, (int)index, &one, error);
-  if (!taken) *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
-  free(ids);
-  return entered;
-}
-
-static bool texts_submit(const struct embed_work *w, const struct answer_form *form, spate_error *error) {
-  size_t count = texts_count(w);
-  struct answer *answer = answer_new(form, w->request->id, (int)count, &w->server->answer_bytes);
+static bool texts_submit(struct embed_work *w, const struct answer_form *form, spate_error *error) {
+  size_t held = w->request->body.size;
+  struct answer_facts facts = facts_make(w);
+  struct text_feed *feed = text_feed_new(&w->wanted, w->pairs);
+  w->wanted = (struct embed_request){0};
+  struct answer *answer =
+      feed ? answer_new(form, w->request->id, text_feed_count(feed), &w->server->answer_bytes) : NULL;
   if (!answer) {
+    text_feed_free(feed);
+    json_decref(facts.documents);
     *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
     return false;
   }
-  answer->facts = facts_make(w);
+  answer->facts = facts;
+  answer->feed = feed;
+  feed->tenant = access_check(&w->server->access, http_request_header(w->request, "authorization"));
+  prompts_choose(w, feed);
+  if (!answer_held_count(answer, 0, held)) {
+    answer_free(answer);
+    *error = (spate_error){SPATE_BUSY, "What waits for all clients leaves no room for these texts: try again later."};
+    return false;
+  }
   server_loop_begin(w->request, answer);
-  for (size_t i = 0; i < count; i++)
-    if (!text_submit(w, i, error)) return false;
-  return true;
+  return server_loop_texts(w->request, feed, error);
 }
 
 /* --- routes ------------------------------------------------------------------------------------------------------- */
@@ -122,6 +97,19 @@ static bool asker_allowed(const struct embed_work *w) {
   return false;
 }
 
+/* A prompt that the model does not have is the field's fault. */
+static bool prompt_known(const struct embed_work *w) {
+  char sentence[320];
+  const char *name = w->wanted.prompt_name;
+  if (!name || !*name || spate_prompt(w->served->engine, name)) return true;
+  snprintf(sentence, sizeof sentence,
+           "prompt_name is \"%.100s\", which is none of the prompts of the model %.100s (its "
+           "config_sentence_transformers.json).",
+           name, w->served->info.name);
+  reply_field_error(w->request, 400, "prompt_name", sentence);
+  return false;
+}
+
 typedef bool fields_read(struct embed_work *work, struct error *error);
 
 static void embed_handle(struct server *server, struct http_request *request, fields_read *read,
@@ -132,7 +120,8 @@ static void embed_handle(struct server *server, struct http_request *request, fi
   if (!w.served) return;
   if (!embed_request_read(&w.wanted, request->body, &error) || !read(&w, &error))
     reply_field_error(request, 400, w.wanted.param, error.text);
-  else if (asker_allowed(&w) && !texts_submit(&w, w.wanted.base64 ? &vectors_base64 : form, &refusal))
+  else if (asker_allowed(&w) && prompt_known(&w) &&
+           !texts_submit(&w, w.wanted.base64 ? &vectors_base64 : form, &refusal))
     reply_engine_error(request, refusal.code, refusal.text);
   embed_request_release(&w.wanted);
 }
@@ -171,6 +160,7 @@ static bool pairs_settle(struct embed_work *w, struct error *error) {
 
 static bool rerank_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
+  w->ranks = true;
   if (!pairs_settle(w, error) || !embed_texts_read(r, "query", false, &r->first, error) ||
       !embed_texts_read(r, "documents", false, &r->second, error))
     return false;

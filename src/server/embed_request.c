@@ -52,6 +52,12 @@ static bool timeout_read(struct embed_request *r, struct error *error) {
          field_refuse(r, "timeout_s", "a number of seconds that a request may take", error);
 }
 
+static bool prompt_read(struct embed_request *r, struct error *error) {
+  const json_t *field = field_find(r, "prompt_name");
+  r->prompt_name = json_string_value(field);
+  return !field || r->prompt_name || field_refuse(r, "prompt_name", "a string", error);
+}
+
 static bool model_read(struct embed_request *r, struct error *error) {
   const json_t *field = field_find(r, "model");
   r->model = json_string_value(field);
@@ -63,7 +69,7 @@ bool embed_request_read(struct embed_request *r, struct slice body, struct error
   *r = (struct embed_request){.json = json_parse(body, error), .return_documents = true};
   if (!r->json) return false;
   if (!json_is_object(r->json)) return error_set(error, ERROR_INVALID, "The body is not a JSON object.");
-  return model_read(r, error) && timeout_read(r, error) &&
+  return model_read(r, error) && prompt_read(r, error) && timeout_read(r, error) &&
          embed_int_read(r, "truncate_prompt_tokens", -1, LIMIT_MODEL_POSITIONS, &r->truncate, error) &&
          embed_int_read(r, "priority", INT_MIN + 1, INT_MAX, &r->priority, error);
 }

@@ -14,9 +14,10 @@ struct embed_texts {
 };
 
 struct embed_request {
-  json_t *json;      /* owned */
-  const char *model; /* as the client named it; NULL: it did not */
-  const char *param; /* the field that a sentence is about; NULL: none */
+  json_t *json;            /* owned */
+  const char *model;       /* as the client named it; NULL: it did not */
+  const char *prompt_name; /* of the prompt before each text; NULL: the model's usual one */
+  const char *param;       /* the field that a sentence is about; NULL: none */
   struct embed_texts first, second;
   bool base64, return_documents;
   int dimensions, top_n;

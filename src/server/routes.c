@@ -22,7 +22,8 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
   "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":"        \
   "\"string\"}}]}"
 #define EMBED_SCHEMA                                                                                                   \
-  ",\"model\":{\"type\":\"string\"},\"truncate_prompt_tokens\":{\"type\":\"integer\",\"minimum\":-1},\"priority\":{"   \
+  ",\"model\":{\"type\":\"string\"},\"prompt_name\":{\"type\":\"string\"},\"truncate_prompt_tokens\":{\"type\":"       \
+  "\"integer\",\"minimum\":-1},\"priority\":{"                                                                         \
   "\"type\":\"integer\"},\"timeout_s\":{\"type\":\"number\",\"minimum\":0}"
 #define NAME_SCHEMA "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}"
 

@@ -2,37 +2,20 @@
  * last event; request->user points to its answer until the response is complete or the client gone (then the answer is
  * detached). Whoever lets go last frees the answer. An engine that has left the slot is held until its last answer is
  * freed. */
-#include "server/server_loop.h"
+#include "server/loop_state.h"
 
 #include "server/admin.h"
 #include "server/answer.h"
 #include "server/reply.h"
 #include "server/request_log.h"
+#include "server/text_feed.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 enum {
-  N_BUCKET = 1024, /* a power of two; an id ends with the number of its slot, so that live ones differ */
   TAKE_AT_ONCE = 64,
   TAKE_ROUNDS = 16, /* then sockets get their turn; what is left keeps the descriptor readable */
-};
-
-/* An engine as this loop uses it. */
-struct loop_engine {
-  struct server_loop *own;
-  struct served_engine *served; /* held */
-  spate_inbox *inbox;
-  int n_answer;                    /* that are not freed */
-  struct choice *bucket[N_BUCKET]; /* first choices by engine id */
-  struct loop_engine *next;
-};
-
-struct server_loop {
-  struct server *server;
-  int index;                   /* in the slot */
-  struct loop_engine *current; /* NULL: asleep, or there was no memory to take it over */
-  struct loop_engine *engines; /* list: current, and others that have answers */
 };
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
@@ -64,9 +47,9 @@ static void choices_cancel(struct answer *answer) {
     if (answer->choice[i].n_open > 0) spate_cancel(answer->place->served->engine, answer->choice[i].engine_id);
 }
 
-/* The response is complete, or nobody waits for it. */
-static void answer_detach(struct answer *answer) {
+void loop_answer_detach(struct answer *answer) {
   answer->detached = true;
+  loop_texts_end(answer);
   choices_cancel(answer);
   answer_settle(answer);
 }
@@ -99,12 +82,14 @@ static void event_handle(struct http_loop *loop, struct loop_engine *engine, con
   struct http_request *request = http_find(loop, answer->http_id);
   if (!request) return; /* its connection is closing: server_loop_close comes */
   request_note_event(request, event);
+  if (event->finish == SPATE_FINISH_CANCELLED) loop_texts_end(answer); /* the server is stopping */
   enum answer_progress progress = answer_take(choice, request, event);
   if (progress == ANSWER_TOO_SLOW) choices_cancel(answer);
+  if (progress == ANSWER_GOES_ON) loop_texts_go_on(request);
   if (progress != ANSWER_OVER) return;
   request_note_end(request, answer, "failed");
   request->user = NULL;
-  answer_detach(answer);
+  loop_answer_detach(answer);
 }
 
 static void inbox_readable(struct http_loop *loop, void *argument) {
@@ -205,6 +190,7 @@ bool server_loop_start(struct http_loop *loop, struct server *server, struct err
   struct server_loop *own = calloc(1, sizeof *own);
   if (!own) return error_set(error, ERROR_MEMORY, "Out of memory for a network loop.");
   own->server = server;
+  own->timer = -1;
   int bell = engine_slot_enter(server->slot, &own->index, error);
   if (bell < 0) {
     free(own);
@@ -221,6 +207,7 @@ static void choices_end(struct choice *choice) {
     struct choice *next = choice->next;
     choice->answer->n_ended += choice->n_open;
     choice->answer->detached = true; /* every connection is closed */
+    loop_texts_end(choice->answer);
     answer_settle(choice->answer);
     choice = next;
   }
@@ -235,6 +222,7 @@ void server_loop_stop(struct http_loop *loop) {
     engine_drop(engine);
   }
   engine_slot_leave(own->server->slot, own->index);
+  loop_texts_stop(loop);
   free(own);
 }
 
@@ -249,32 +237,32 @@ void server_loop_begin(struct http_request *request, struct answer *answer) {
   request_note_begin(request, answer->facts.model);
 }
 
-/* A prompt's choices, under the id that the engine has given it; 0: it was refused. */
-static bool choices_enter(struct http_request *request, struct choice *first, uint64_t engine_id) {
-  struct answer *answer = request->user;
+void loop_choices_enter(struct choice *first, uint64_t engine_id) {
   first->engine_id = engine_id;
-  if (engine_id) {
-    first->n_open = answer->facts.n;
-    table_add(answer->place, first);
-    return true;
-  }
-  for (int i = first->index; i < answer->n_choice; i++) answer->choice[i].ended = true; /* they have never begun */
-  answer->n_ended += answer->n_choice - first->index;
-  request->user = NULL;
-  answer_detach(answer);
-  return false;
+  first->n_open = first->answer->facts.n;
+  table_add(first->answer->place, first);
 }
 
 bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {
   struct answer *answer = request->user;
-  return choices_enter(request, &answer->choice[index * answer->facts.n],
-                       spate_submit(answer->place->served->engine, answer->place->inbox, wanted, error));
+  struct choice *first = &answer->choice[index * answer->facts.n];
+  uint64_t id = spate_submit(answer->place->served->engine, answer->place->inbox, wanted, error);
+  if (id) loop_choices_enter(first, id);
+  if (id) return true;
+  for (int i = first->index; i < answer->n_choice; i++) answer->choice[i].ended = true; /* they have never begun */
+  answer->n_ended += answer->n_choice - first->index;
+  request->user = NULL;
+  loop_answer_detach(answer);
+  return false;
 }
 
-bool server_loop_embed(struct http_request *request, int index, const spate_embed_request *wanted, spate_error *error) {
+bool server_loop_texts(struct http_request *request, struct text_feed *feed, spate_error *error) {
   struct answer *answer = request->user;
-  return choices_enter(request, &answer->choice[index],
-                       spate_embed(answer->place->served->engine, answer->place->inbox, wanted, error));
+  int full = answer->place->served->info.max_batch_size;
+  feed->answer = answer;
+  feed->most = 2 * full; /* a step's, and the next one's */
+  answer->feed = feed;
+  return loop_texts_feed(request, error);
 }
 
 void server_loop_drain(struct http_request *request) {
@@ -282,7 +270,7 @@ void server_loop_drain(struct http_request *request) {
   if (!answer || answer_drain(answer, request) != ANSWER_OVER) return;
   request_note_end(request, answer, "failed");
   request->user = NULL;
-  answer_detach(answer);
+  loop_answer_detach(answer);
 }
 
 void server_loop_close(struct http_request *request) {
@@ -290,5 +278,5 @@ void server_loop_close(struct http_request *request) {
   request->user = NULL;
   if (!answer) return;
   request_note_end(request, answer, "cancelled");
-  answer_detach(answer);
+  loop_answer_detach(answer);
 }

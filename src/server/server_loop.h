@@ -30,8 +30,10 @@ void server_loop_begin(struct http_request *request, struct answer *answer);
  * False when the engine refuses it: nothing is answered, the answer is gone, and what it has submitted is cancelled. */
 bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error);
 
-/* The same of a text that becomes a vector. */
-bool server_loop_embed(struct http_request *request, int index, const spate_embed_request *wanted, spate_error *error);
+/* The same of texts that become vectors, which are the answer's from now on: those that find no room are submitted when
+ * there is some. False as above, of the first of them. */
+struct text_feed;
+bool server_loop_texts(struct http_request *request, struct text_feed *texts, spate_error *error);
 
 void server_loop_drain(struct http_request *request); /* its client has taken all output */
 void server_loop_close(struct http_request *request); /* its client is gone */

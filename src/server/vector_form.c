@@ -79,14 +79,20 @@ static int scores_count(const struct answer *answer) {
   return answer->facts.n_query ? answer->n_choice - answer->facts.n_query : answer->n_choice;
 }
 
-/* Both have a length of 1, unless the checkpoint's files say otherwise: then the lengths do not count either. */
-static double cosine(struct numbers a, struct numbers b) {
-  double product = 0, left = 0, right = 0;
+/* As the model's files say; of the distances the negative. */
+static double likeness(int similarity, struct numbers a, struct numbers b) {
+  double product = 0, left = 0, right = 0, squares = 0, sum = 0;
   for (int i = 0; i < a.count && i < b.count; i++) {
-    product += (double)a.at[i] * (double)b.at[i];
-    left += (double)a.at[i] * (double)a.at[i];
-    right += (double)b.at[i] * (double)b.at[i];
+    double x = (double)a.at[i], y = (double)b.at[i];
+    product += x * y;
+    left += x * x;
+    right += y * y;
+    squares += (x - y) * (x - y);
+    sum += fabs(x - y);
   }
+  if (similarity == SPATE_DOT) return product;
+  if (similarity == SPATE_EUCLIDEAN) return -sqrt(squares);
+  if (similarity == SPATE_MANHATTAN) return -sum;
   return left > 0 && right > 0 ? product / sqrt(left * right) : 0;
 }
 
@@ -94,7 +100,8 @@ static double score_of(const struct answer *answer, int index) {
   int n_query = answer->facts.n_query;
   if (n_query == 0)
     return numbers_of(&answer->choice[index]).count ? (double)numbers_of(&answer->choice[index]).at[0] : 0;
-  return cosine(numbers_of(&answer->choice[n_query == 1 ? 0 : index]), numbers_of(&answer->choice[n_query + index]));
+  return likeness(answer->facts.similarity, numbers_of(&answer->choice[n_query == 1 ? 0 : index]),
+                  numbers_of(&answer->choice[n_query + index]));
 }
 
 static void scores_write(struct buffer *out, const struct answer *answer) {

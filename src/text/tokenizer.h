@@ -35,11 +35,13 @@ struct vocab_source {
   const int32_t *types;       /* [n_token] 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte; or NULL */
   const float *scores;        /* [n_token] "llama" and "t5" */
   size_t n_merge;
-  const struct slice *merges;                /* [n_merge] "left right"; "gpt2" only */
-  int32_t bos, eos, unk, pad, eot, eom, sep; /* token ids; -1 when absent */
-  struct slice charsmap;                     /* SentencePiece's precompiled rules, "t5" only */
-  bool remove_extra_spaces;                  /* "t5" */
+  const struct slice *merges;                     /* [n_merge] "left right"; "gpt2" only */
+  int32_t bos, eos, unk, pad, eot, eom, sep, cls; /* token ids; -1 when absent */
+  struct slice charsmap;                          /* SentencePiece's precompiled rules, "t5" only */
+  bool remove_extra_spaces;                       /* "t5" */
   enum vocab_choice add_bos, add_eos, add_space_prefix;
+  enum vocab_choice lower,
+      drop_marks; /* "bert": small letters (by default), and accents dropped (as letters are small) */
 };
 
 bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *blob, struct error *error);

@@ -191,16 +191,22 @@ static bool read_word_tokens(struct tokenizer_spec *spec, const struct vocab_sou
   return spec_index(spec, error);
 }
 
-/* As llama.cpp has it: small letters, accents kept apart from them dropped. */
-static bool read_wordpiece(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+/* Small letters and accents dropped, unless the file says otherwise; a text begins with [CLS], whichever of its
+ * two names the file has for it, and ends with [SEP]: BERT's own ids where it has none. */
+static bool read_wordpiece(struct tokenizer_spec *spec, const struct vocab_source *given, struct error *error) {
+  enum { CLS = 101, SEP = 102 };
+  struct vocab_source own = *given, *source = &own;
+  if (own.bos < 0) own.bos = own.cls >= 0 ? own.cls : CLS;
+  if (own.sep < 0) own.sep = own.eos >= 0 ? own.eos : SEP;
   snprintf(spec->name, sizeof spec->name, "WordPiece");
   spec->model = MODEL_WORDPIECE;
   spec->flags = MODEL_STRIP_SPACE;
   spec->word_chars = LIMIT_WORD_CHARS;
-  struct bert_steps steps = {.clean = true, .space_cjk = true, .drop_marks = true, .lower = true};
+  struct bert_steps steps = {.clean = true, .space_cjk = true, .lower = own.lower != VOCAB_NO};
+  steps.drop_marks = own.drop_marks == VOCAB_DEFAULT ? steps.lower : own.drop_marks == VOCAB_YES;
   if (!read_word_tokens(spec, source, error) || !spec_bert_normalizer(spec, steps, error)) return false;
   vocab_read_special_ids(spec, source, true);
-  int32_t sep = known_id(source, source->sep >= 0 ? source->sep : source->eos);
+  int32_t sep = known_id(source, source->sep);
   if (sep >= 0 && spec->n_suffix == 0 && source->add_eos != VOCAB_NO) spec->suffix[spec->n_suffix++] = sep;
   return spec_bert_splits(spec, error);
 }

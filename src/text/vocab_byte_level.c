@@ -91,6 +91,7 @@ static const struct {
     {"olmo", RULE_GPT2},
     {"jais", RULE_GPT2},
     {"roberta-bpe", RULE_GPT2},
+    {"modern-bert", RULE_GPT2},
     {"smollm", RULE_DIGITS_GPT2},
     {"starcoder", RULE_DIGITS_GPT2},
     {"refact", RULE_DIGITS_GPT2},

@@ -70,6 +70,7 @@ static bool read_ids(const struct gguf *gguf, struct vocab_source *source, struc
       {"tokenizer.ggml.unknown_token_id", &source->unk},   {"tokenizer.ggml.padding_token_id", &source->pad},
       {"tokenizer.ggml.eot_token_id", &source->eot},       {"tokenizer.ggml.eom_token_id", &source->eom},
       {"tokenizer.ggml.seperator_token_id", &source->sep}, /* the key is spelled so */
+      {"tokenizer.ggml.cls_token_id", &source->cls},
   };
   for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
     uint32_t id = UINT32_MAX;
@@ -116,6 +117,8 @@ bool tokenizer_compile_gguf(const struct gguf *gguf, struct buffer *blob, struct
               read_choice(gguf, "tokenizer.ggml.add_bos_token", &source.add_bos, error) &&
               read_choice(gguf, "tokenizer.ggml.add_eos_token", &source.add_eos, error) &&
               read_choice(gguf, "tokenizer.ggml.add_space_prefix", &source.add_space_prefix, error) &&
+              read_choice(gguf, "tokenizer.ggml.normalizer.lowercase", &source.lower, error) &&
+              read_choice(gguf, "tokenizer.ggml.normalizer.strip_accents", &source.drop_marks, error) &&
               tokenizer_compile_vocab(&source, blob, error);
   arena_release(&arena);
   return done;

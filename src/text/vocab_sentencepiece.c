@@ -219,7 +219,7 @@ static bool read_whole(struct tokenizer_spec *spec, struct slice file, const jso
   struct sentencepiece model = {
       .kind = KIND_UNIGRAM, .prefix_space = true, .remove_spaces = true, .escape_spaces = true};
   struct vocab_source *source = &model.source;
-  *source = (struct vocab_source){.unk = 0, .bos = 1, .eos = 2, .pad = -1, .eot = -1, .eom = -1, .sep = -1};
+  *source = (struct vocab_source){.unk = 0, .bos = 1, .eos = 2, .pad = -1, .eot = -1, .eom = -1, .sep = -1, .cls = -1};
   size_t added = 0;
   if (!count_pieces(file, &model.n_piece, error) || !vocab_count_added(config, &added, error) ||
       !reserve(&model, spec, added > model.n_piece ? added : model.n_piece, error) || !read_file(&model, file, error) ||

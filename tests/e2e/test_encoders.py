@@ -59,6 +59,14 @@ def vectors(server, texts, **fields):
     return [item["embedding"] for item in body["data"]]
 
 
+def models():
+    """Of all fixtures: the name, and the checkpoint, or its twin in GGUF."""
+    for path in sorted(FIXTURES.glob("*/expected.json")):
+        yield path.parent.name, path.parent
+        if (path.parent / "model.gguf").exists():
+            yield path.parent.name, path.parent / "model.gguf"
+
+
 def expected(name):
     return json.loads((FIXTURES / name / "expected.json").read_text())
 
@@ -108,8 +116,8 @@ def switched_off(name, change):
 
 class Networks(unittest.TestCase):
     def test_numbers_are_those_of_transformers(self):
-        for name in sorted(path.parent.name for path in FIXTURES.glob("*/expected.json")):
-            with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32") as server:
+        for name, model in models():
+            with self.subTest(str(model)), served(model, "--quant-mode", "FP32") as server:
                 for got, want in numbers(server, name):
                     self.assertLess(off(got, want), CLOSE)
 
@@ -125,7 +133,7 @@ class Networks(unittest.TestCase):
                     shutil.rmtree(folder)
 
     def test_the_reference_says_the_same(self):
-        for name in ("bert", "bert-pairs", "roberta"):
+        for name in ("bert", "bert-pairs", "roberta", "modernbert", "qwen3", "mistral", "nomic", "bert-dense"):
             with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32", "--target", "reference", backend="reference") as server:
                 for got, want in numbers(server, name):
                     self.assertLess(off(got, want), CLOSE)
@@ -153,7 +161,9 @@ class Networks(unittest.TestCase):
             shutil.rmtree(folder)
 
     def test_stages_that_are_not_done_have_a_sentence(self):
-        for stage, said in (({"type": "sentence_transformers.models.Dense", "path": "2_Dense"}, "is a Dense"),
+        for stage, said in (({"type": "sentence_transformers.models.Dense", "path": "2_Dense"}, "2_Dense/model.safetensors cannot be opened"),
+                            ({"type": "sentence_transformers.models.Dense", "path": "../bert"}, "\"path\" that is a folder"),
+                            ({"type": "sentence_transformers.models.LSTM", "path": "2_LSTM"}, "is a LSTM"),
                             ({"type": "x.Pooling", "path": "../bert"}, "\"path\" that is a folder"),
                             ({"type": "x.Pooling", "path": "nowhere"}, "holds no JSON object"), ({}, "has no \"type\"")):
             folder, model = switched_off("bert", {})
@@ -162,6 +172,106 @@ class Networks(unittest.TestCase):
             with self.subTest(str(stage)):
                 self.assertIn(said, engine.sentence or "it was built")
             engine.remove()
+            shutil.rmtree(folder)
+
+
+    def test_dense_stages_that_cannot_be_have_a_sentence(self):
+        for change, said in (
+                ({"2_Dense/config.json": {"activation_function": "torch.nn.modules.activation.ReLU"}}, "activation_function is \"torch"),
+                ({"2_Dense/config.json": {"out_features": 0}}, "out_features is expected to be a number from 1"),
+                ({"2_Dense/config.json": {"in_features": 12}}, "the stage 2_Dense takes 12 numbers, and 36 come to it"),
+                ({"2_Dense/config.json": {"out_features": 45}}, "the stage 3_Dense takes 44 numbers, and 45 come to it"),
+                ({"3_Dense/config.json": {"out_features": 21}}, "Tensor 3_Dense/linear.weight has shape [20, 44], expected [21, 44]"),
+                ({"3_Dense/config.json": {"bias": True}}, "Tensor 3_Dense/linear.bias is missing"),
+                ({"2_Dense/config.json": {"bias": False}}, "2_Dense/linear.bias"),
+                ({"2_Dense/config.json": {"module_input_name": "token_embeddings"}}, "module_input_name is \"token_embeddings\""),
+                ({"config_sentence_transformers.json": {"similarity_fn_name": "hamming"}}, "similarity_fn_name is \"hamming\""),
+                ({"config_sentence_transformers.json": {"default_prompt_name": "q"}}, "which is none of the prompts"),
+                ({"config_sentence_transformers.json": {"prompts": {"a": 7}, "default_prompt_name": None}}, "the prompt \"a\" is no text"),
+                ({"config_sentence_transformers.json": {"prompts": {"passage": "x" * 5000}}}, "take more than 4096 bytes")):
+            folder, model = switched_off("bert-dense", change)
+            engine = Engine(model)
+            with self.subTest(str(change)[:80]):
+                self.assertIn(said, engine.sentence or "it was built")
+            engine.remove()
+            shutil.rmtree(folder)
+
+    def test_settings_of_newer_networks_that_cannot_be_have_a_sentence(self):
+        for name, change, said in (
+                ("modernbert", {"layer_types": ["full_attention"]}, "layer_types has length 1, expected 4"),
+                ("modernbert", {"local_attention": 1}, "local_attention is 1"),
+                ("modernbert", {"hidden_activation": "relu"}, "hidden_activation is \"relu\""),
+                ("modernbert", {"global_attn_every_n_layers": 0}, "global_attn_every_n_layers is 0"),
+                ("modernbert-labels", {"classifier_pooling": "max"}, "classifier_pooling is \"max\""),
+                ("modernbert-labels", {"id2label": {}}, "id2label has 0 labels"),
+                ("qwen3", {"is_causal": "no"}, "is_causal is a text"),
+                ("nomic", {"prenorm": True}, "prenorm is true"),
+                ("nomic", {"activation_function": "geglu"}, "activation_function is \"geglu\""),
+                ("nomic", {"mlp_fc1_bias": True}, "mlp_fc1_bias and mlp_fc2_bias differ"),
+                ("nomic", {"n_head": 5}, "must be a multiple")):
+            folder, model = switched_off(name, {"config.json": change})
+            engine = Engine(model)
+            with self.subTest(f"{name} {change}"):
+                self.assertIn(said, engine.sentence or "it was built")
+            engine.remove()
+            shutil.rmtree(folder)
+
+
+    def test_gguf_settings_that_cannot_be_have_a_sentence(self):
+        whole = (FIXTURES / "bert/model.gguf").read_bytes()
+        for key, value, said in (("pooling_type", 7, "bert.pooling_type is 7, expected 1 to 4"),
+                                 ("pooling_type", 0, "bert.pooling_type is 0, expected 1 to 4"),
+                                 ("context_length", 1, "bert.context_length is 1, expected 2 or more"),
+                                 ("context_length", 65, "Tensor position_embd.weight has shape [64, 36], expected [65, 36]"),
+                                 ("attention.head_count", 5, "must be a multiple"), ("block_count", 2, "have no place in a network")):
+            place = whole.index(f"bert.{key}".encode()) + len(f"bert.{key}") + 4  # behind the type
+            with self.subTest(f"{key} {value}"), tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+                file.write(whole[:place] + struct.pack("<I", value) + whole[place + 4:])
+                file.flush()
+                engine = Engine(file.name)
+                self.assertIn(said, engine.sentence or "it was built")
+                engine.remove()
+
+
+class Prompts(unittest.TestCase):
+    def test_prompts_stand_before_texts(self):
+        for name, usual in (("bert-dense", "passage"), ("qwen3", "document")):
+            want = expected(name)
+            with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32") as server:
+                text = want["texts"][0]["text"]
+                for prompt, numbers_of_it in want["prompts"].items():
+                    self.assertLess(off(vectors(server, text, prompt_name=prompt)[0], numbers_of_it), CLOSE)
+                self.assertEqual(vectors(server, text), vectors(server, text, prompt_name=usual))
+                self.assertLess(off(vectors(server, text, prompt_name="")[0], want["prompts"]["document"]), CLOSE)
+                for fields, said in (({"prompt_name": "q"}, "prompt_name is \"q\", which is none of"), ({"prompt_name": 7}, "must be a string")):
+                    status, body = ask(server, "/v1/embeddings", {"input": text, **fields})
+                    self.assertEqual((status, body["error"]["param"]), (400, "prompt_name"), body)
+                    self.assertIn(said, body["error"]["message"])
+                status, body = ask(server, "/v1/embeddings", {"input": [3, 4], "prompt_name": "query"})
+                self.assertEqual((status, "goes with a text alone" in body["error"]["message"]), (400, True), body)
+
+    def test_rankings_have_the_prompts_of_queries_and_documents(self):
+        with served(FIXTURES / "bert-dense", "--quant-mode", "FP32") as server:
+            query, documents = "what is a fox?", ["the quick brown fox", "hello", "a number"]
+            left = vectors(server, query, prompt_name="query")[0]
+            right = vectors(server, documents, prompt_name="document")
+            want = {i: sum(x * y for x, y in zip(left, vector)) for i, vector in enumerate(right)}  # "dot", as its file says
+            _, body = ask(server, "/v1/rerank", {"query": query, "documents": documents})
+            self.assertLess(off([item["relevance_score"] for item in body["results"]],
+                                [want[item["index"]] for item in body["results"]]), 1e-5)
+            left, right = vectors(server, query)[0], vectors(server, documents)
+            _, body = ask(server, "/v1/score", {"text_1": query, "text_2": documents})
+            self.assertLess(off([item["score"] for item in body["data"]],
+                                [sum(x * y for x, y in zip(left, vector)) for vector in right]), 1e-5)
+
+    def test_vectors_are_compared_as_the_files_say(self):
+        for name, of in (("euclidean", lambda a, b: -math.dist(a, b)), ("manhattan", lambda a, b: -sum(abs(x - y) for x, y in zip(a, b))),
+                         ("cosine", cosine), (None, cosine)):
+            folder, model = switched_off("bert-dense", {"config_sentence_transformers.json": {"similarity_fn_name": name}})
+            with self.subTest(str(name)), served(model, "--quant-mode", "FP32") as server:
+                a, b = vectors(server, ["hello", "a number"])
+                _, body = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a number"})
+                self.assertLess(off([body["data"][0]["score"]], [of(a, b)]), 1e-5)
             shutil.rmtree(folder)
 
 
@@ -266,11 +376,68 @@ class Requests(unittest.TestCase):
 
 
 class Queue(unittest.TestCase):
-    def test_more_than_the_queue_holds_is_busy(self):
-        with served(FIXTURES / "bert", serve=["--max-queue", "4"]) as server:
-            status, body = ask(server, "/v1/embeddings", {"input": ["a"] * 1000})
-            self.assertEqual(status, 429, body)
-            wait_for(lambda: ask(server, "/v1/embeddings", {"input": ["a"] * 8})[0] == 200, "room in the queue")
+    TINY = ["--max-queue", "1", "--max-batch-size", "1"]
+
+    def test_a_request_of_many_texts_has_its_answer_however_short_the_queue_is(self):
+        texts = [f"{i} hello world" for i in range(1024)]
+        with served(FIXTURES / "bert", "--quant-mode", "FP32") as server:
+            want = vectors(server, texts)
+        with served(FIXTURES / "bert", "--quant-mode", "FP32", serve=self.TINY) as server:
+            self.assertTrue(vectors(server, texts) == want)
+            _, scores = ask(server, "/v1/score", {"text_1": texts[0], "text_2": texts[1:]})
+            self.assertEqual(len(scores["data"]), 1023)
+            self.assertEqual(server.metric('llm_requests_refused_total{reason="queue"}'), 0)
+
+    def test_many_such_requests_share_the_queue(self):
+        """Some of them find all room taken, and none of their own texts there whose end would tell."""
+        texts = [f"{i} hello world" for i in range(200)]
+        with served(FIXTURES / "bert", "--quant-mode", "FP32", serve=self.TINY) as server:
+            want = vectors(server, texts)
+
+            def again(_):
+                while True:
+                    status, body = ask(server, "/v1/embeddings", {"input": texts})
+                    if status != 429:  # no room for the first of them: then it is refused as a whole, and at once
+                        return status, [item["embedding"] for item in body.get("data", [])]
+
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                for status, got in pool.map(again, range(16)):
+                    self.assertEqual(status, 200)
+                    self.assertTrue(got == want)
+
+    def test_whoever_waits_may_leave_and_has_its_time(self):
+        with served(FIXTURES / "bert", serve=self.TINY) as server:
+            body = json.dumps({"input": ["hello world " * 20] * 1024}).encode()
+            for _ in range(3):
+                with server.socket() as client:
+                    client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                                   % len(body) + body)
+            wait_for(lambda: ask(server, "/v1/embeddings", {"input": "a"})[0] == 200, "room in the queue")
+            status, body = ask(server, "/v1/embeddings", {"input": ["hello world " * 20] * 1024, "timeout_s": 0.001})
+            self.assertEqual(status, 504, body)
+            self.assertIn("timeout_s", body["error"]["message"])
+
+    def test_a_server_that_ends_ends_them(self):
+        with served(FIXTURES / "bert", serve=self.TINY) as server:
+            body = json.dumps({"input": ["hello world " * 20] * 1024}).encode()
+            with server.socket() as client:
+                client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                               % len(body) + body)
+                wait_for(lambda: server.metric("llm_requests_total") > 1, "texts at the engine")
+                server.stop()
+                server.stop()  # does not wait for those that run
+                said = client.makefile("rb").readline()
+                self.assertEqual(server.exit_code(), 0)
+                self.assertIn(said.split(b" ")[1:2], ([b"503"], [b"200"], []))
+
+    def test_a_bad_text_among_many_ends_them_all(self):
+        with served(FIXTURES / "bert", serve=self.TINY) as server:
+            for place in (0, 700, 1023):
+                texts = ["a"] * 1024
+                texts[place] = "hello " * 100
+                status, body = ask(server, "/v1/embeddings", {"input": texts})
+                self.assertEqual((status, "has 102 tokens" in body["error"]["message"]), (400, True), str(body)[:300])
+            self.assertEqual(len(vectors(server, "a")), 1)
 
     def test_generators_make_no_vectors(self):
         with served(ROOT / "tests/fixtures/model/smollm2") as server:
@@ -311,6 +478,82 @@ def ranks(values):
 def spearman(a, b):
     a, b = ranks(a), ranks(b)
     return cosine([x - sum(a) / len(a) for x in a], [x - sum(b) / len(b) for x in b])
+
+
+class Command(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine(FIXTURES / "bert", "--quant-mode", "FP32")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+
+    def run_embed(self, *arguments, model=None, given=""):
+        return subprocess.run([SPATE, "embed", model or self.engine.path, "--threads", "1", *arguments], capture_output=True, text=True,
+                              input=given)
+
+    def test_texts_of_the_command_line_and_of_lines_have_their_vectors(self):
+        cases = expected("bert")["texts"]
+        texts = [case["text"] for case in cases]
+        done = self.run_embed("--", *texts)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["index"] for line in lines], list(range(len(texts))))
+        for line, case in zip(lines, cases, strict=True):
+            self.assertLess(off(line["embedding"], case["numbers"]), CLOSE)
+            self.assertEqual(line["tokens"], case["tokens"])
+        self.assertEqual(self.run_embed(given="\n".join(texts) + "\n").stdout, done.stdout)
+        self.assertEqual(self.run_embed(given="\n".join(texts)).stdout, done.stdout)
+        plain = self.run_embed("--format", "plain", *texts).stdout.splitlines()
+        self.assertEqual([[float(x) for x in line.split(" ")] for line in plain], [line["embedding"] for line in lines])
+        self.assertEqual(self.run_embed(given="").stdout, "")
+
+    def test_more_lines_than_are_at_the_engine_at_once(self):
+        texts = [f"{i} hello" for i in range(3000)]
+        done = self.run_embed("--max-batch-size", "1", given="\n".join(texts))
+        self.assertEqual(done.stderr, "")
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["index"] for line in lines], list(range(3000)))
+        alone = json.loads(self.run_embed(texts[2345]).stdout)
+        self.assertEqual(lines[2345]["embedding"], alone["embedding"])
+
+    def test_options_are_those_of_requests(self):
+        whole = json.loads(self.run_embed("hello world").stdout)["embedding"]
+        part = json.loads(self.run_embed("hello world", "--dimensions", "5").stdout)["embedding"]
+        length = math.sqrt(sum(x * x for x in whole[:5]))
+        self.assertLess(off(part, [x / length for x in whole[:5]]), 1e-6)
+        self.assertEqual(json.loads(self.run_embed("hello world " * 40, "--truncate", "4").stdout)["embedding"], whole)
+        self.assertEqual(json.loads(self.run_embed("hello world " * 40, "--truncate", "-1").stdout)["tokens"], 48)
+        want = expected("bert-dense")
+        with Engine(FIXTURES / "bert-dense", "--quant-mode", "FP32") as engine:
+            for prompt, numbers_of_it in want["prompts"].items():
+                got = json.loads(self.run_embed("--prompt-name", prompt, want["texts"][0]["text"], model=engine.path).stdout)
+                self.assertLess(off(got["embedding"], numbers_of_it), CLOSE)
+        with Engine(FIXTURES / "bert-labels", "--quant-mode", "FP32") as engine:
+            got = json.loads(self.run_embed(expected("bert-labels")["texts"][0]["text"], model=engine.path).stdout)
+            self.assertLess(off(got["probs"], expected("bert-labels")["texts"][0]["numbers"]), CLOSE)
+            self.assertIn(got["label"], ("bad", "so so", "good"))
+
+    def test_mistakes_have_their_sentences(self):
+        for arguments, said in ((["a", "hello " * 100], "Text 2: The text has 102 tokens, more than max_seq_len 48"),
+                                (["--prompt-name", "query", "a"], "prompt_name is \"query\"; the model bert has 0 prompts"),
+                                (["--dimensions", "99", "a"], "dimensions is 99, expected 1 to 36"),
+                                (["--format", "csv", "a"], "json or plain"), (["--truncate", "-2", "a"], "--truncate")):
+            done = self.run_embed(*arguments)
+            with self.subTest(said):
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(said, done.stderr)
+        with Engine(ROOT / "tests/fixtures/model/smollm2") as engine:
+            self.assertIn("generates text; it makes no vectors: see spate generate", self.run_embed("a", model=engine.path).stderr)
+
+    def test_serve_welcomes_with_a_request_that_it_answers(self):
+        for name, path in (("bert", "/v1/embeddings"), ("bert-pairs", "/v1/rerank"), ("bert-labels", "/v1/classify")):
+            with self.subTest(name), served(FIXTURES / name) as server:
+                welcome = "".join(server.process.stdout.readline() for _ in range(3))
+                self.assertIn(path, welcome)
+                body = welcome.split("-d '")[1].split("'\n")[0]
+                self.assertEqual(ask(server, path, json.loads(body))[0], 200)
 
 
 class Description(unittest.TestCase):

@@ -22,10 +22,12 @@ static const struct text_shape {
   uint8_t pool, norm, act;
   int near;
   bool placed; /* the batch says places and types */
+  bool causal; /* a token sees none behind it */
 } shapes[] = {
-    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false},  {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true},
-    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true}, {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false},
-    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false},  {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true, false},
+    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true, false}, {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false, false},
+    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true, false}, {POOL_TOKEN, NORM_RMS, ACT_SILU, 0, false, true},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, true, true},    {POOL_MEAN, NORM_LAYER, ACT_GELU, 7, false, true},
 };
 
 static const struct scheme f32 = {.kind = SCHEME_F32};
@@ -82,7 +84,8 @@ static void text_make(struct op_model *m, const struct text_shape *s, const stru
                                             .group = -1,
                                             .rope_scale = 1,
                                             .scale = 0.25f,
-                                            .near = s->near};
+                                            .near = s->near,
+                                            .causal = s->causal};
   plan_add_op(&m->builder, &attend);
   linear_make(m, w->scheme, attend.out, cols, cols, x, ACT_NONE, ROWS_TOKENS);
   int up = linear_make(m, w->scheme, x, cols, w->ff, -1, s->act, ROWS_TOKENS);
@@ -166,8 +169,8 @@ static void text_case(struct table *table, const struct text_shape *s, const str
   for (int i = 0; i < table->n_subject; i++) {
     char what[80];
     const struct subject *subject = &table->subject[i];
-    snprintf(what, sizeof what, "texts, %d wide, pool %d, norm %d, near %d, %s", w->cols, s->pool, s->norm, s->near,
-             subject->name);
+    snprintf(what, sizeof what, "texts, %d wide, pool %d, norm %d, near %d%s, %s", w->cols, s->pool, s->norm, s->near,
+             s->causal ? ", causal" : "", subject->name);
     texts_step(&m, w->kv, table->tested, subject->device[1], b.batch, got);
     family_compare(family, what, expected, tolerance, got, ROWS * LABELS);
     texts_step(&m, w->kv, table->tested, subject->device[0], b.batch, other);

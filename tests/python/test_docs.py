@@ -50,6 +50,7 @@ class Programs(spate_python.LlmCase):
         seeing = test_images.SeeingEngine("llava")
         self.addCleanup(seeing.remove)
         code = code.replace('"seeing"', repr(str(seeing.path)))
+        code = code.replace('LLM("encoder")', f"LLM({str(spate_python.ROOT / 'tests/fixtures/encoder/bert')!r})")
         code = code.replace('"cat.png"', repr(str(test_images.FIXTURES / "image/decode/colour.png")))
         names = {}
         with contextlib.redirect_stdout(printed):

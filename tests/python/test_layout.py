@@ -44,6 +44,7 @@ class Layout(unittest.TestCase):
         pairs = {f"SPATE_{code.name}": code for code in errors.Code}
         pairs |= {f"SPATE_{kind}": getattr(_library, kind) for kind in ("TEXT", "DONE", "FAILED", "PROMPT")}
         pairs |= {f"SPATE_FINISH_{kind}": getattr(_library, kind) for kind in ("STOP", "LENGTH", "CANCELLED")}
+        pairs |= {f"SPATE_{kind}": getattr(_library, kind) for kind in ("TASK_GENERATE", "TASK_EMBED", "TASK_CLASSIFY", "COSINE", "DOT", "EUCLIDEAN", "MANHATTAN")}
         lines = [f'_Static_assert({name} == {int(value)}, "{name}");' for name, value in pairs.items()]
         answer = compiles("\n".join(['#include "spate.h"', *lines]))
         self.assertEqual(answer.returncode, 0, answer.stderr)

@@ -2,8 +2,8 @@
 import asyncio
 from typing import assert_type
 
-from spate import (LLM, BuildConfig, CompletionOutput, GenerationResult, KvCacheConfig, MultimodalParams, RequestOutput,
-                   SamplingParams)
+from spate import (LLM, BuildConfig, CompletionOutput, EmbeddingRequestOutput, GenerationResult, KvCacheConfig,
+                   MultimodalParams, PoolingParams, RequestOutput, SamplingParams)
 from spate.quantization import QuantAlgo, QuantMode
 
 
@@ -31,6 +31,10 @@ def main() -> None:
         assert_type(llm.generate(["a", "b"]), list[RequestOutput])
         assert_type(llm.generate("a", multimodal_params=MultimodalParams({"image": b""})), RequestOutput)
         assert_type(llm.generate(["a"], multimodal_params=[MultimodalParams({}), None]), list[RequestOutput])
+        assert_type(llm.embed("a")[0].outputs.embedding, list[float])
+        assert_type(llm.embed(["a", "b"], pooling_params=PoolingParams(dimensions=4)), list[EmbeddingRequestOutput])
+        assert_type(llm.classify([[1, 2]])[0].outputs.label, str)
+        assert_type(llm.score("a", ["b", "c"])[0].outputs.score, float)
         assert_type(llm.model_name, str)
         asyncio.run(stream(llm))
         SamplingParams(max_tokens="x")  # type: ignore[arg-type]

@@ -7,11 +7,14 @@ from spate.inputs.multimodal import MultimodalParams
 from spate.llm import LLM, KvCacheConfig
 from spate.lora_manager import LoraManager
 from spate.outputs import CompletionOutput, RequestOutput, TokenLogprob
+from spate.pooling import (ClassificationOutput, ClassificationRequestOutput, EmbeddingOutput, EmbeddingRequestOutput,
+                           PoolingParams, ScoringOutput, ScoringRequestOutput)
 from spate.quantization import QuantAlgo, QuantMode
 from spate.sampling_params import LoRARequest, SamplingParams
 
 __version__ = "0.1.0"
-__all__ = ["LLM", "BuildConfig", "BusyError", "CancelledError", "Code", "CompletionOutput", "GenerationResult",
-           "InvalidError", "KvCacheConfig", "LoRARequest", "LoraManager", "MultimodalParams", "PluginConfig", "QuantAlgo",
-           "QuantMode", "RequestOutput", "RequestTimeoutError", "SamplingParams", "SpateError", "TokenLogprob",
-           "UnsupportedError", "build"]
+__all__ = ["LLM", "BuildConfig", "BusyError", "CancelledError", "ClassificationOutput", "ClassificationRequestOutput", "Code",
+           "CompletionOutput", "EmbeddingOutput", "EmbeddingRequestOutput", "GenerationResult", "InvalidError",
+           "KvCacheConfig", "LoRARequest", "LoraManager", "MultimodalParams", "PluginConfig", "PoolingParams", "QuantAlgo",
+           "QuantMode", "RequestOutput", "RequestTimeoutError", "SamplingParams", "ScoringOutput", "ScoringRequestOutput",
+           "SpateError", "TokenLogprob", "UnsupportedError", "build"]

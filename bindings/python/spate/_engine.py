@@ -113,6 +113,10 @@ class Engine:
             if not self._library.spate_healthy(engine, ctypes.byref(error)):
                 raise error_taken(error)
 
+    def label(self, index: int) -> str:
+        with self.use() as engine:
+            return (self._library.spate_label(engine, index) or b"").decode(errors="replace")
+
     def encode(self, text: str) -> list[int]:
         return self._tokens("spate_encode", text_bytes("The prompt", text), True)
 

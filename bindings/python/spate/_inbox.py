@@ -11,14 +11,25 @@ import os
 import select
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from spate import _library
 from spate.errors import SHUT, Code, error_taken
 
 if TYPE_CHECKING:
     from spate._engine import Engine
-    from spate.generation import GenerationResult
+
+
+
+class Waiter(Protocol):
+    """Who a request's events are for."""
+
+    @property
+    def request_id(self) -> int: ...
+    def take(self, event: _library.Event) -> None: ...
+    def fail(self, code: int, sentence: str) -> None: ...
+    def wake(self) -> None: ...
+
 
 AT_ONCE = 64
 LOOK_AGAIN_S = 0.2
@@ -33,7 +44,7 @@ class Inbox:
         if not self._inbox:
             raise error_taken(error)
         self._events = (_library.Event * AT_ONCE)()
-        self._results: weakref.WeakValueDictionary[int, GenerationResult] = weakref.WeakValueDictionary()
+        self._results: weakref.WeakValueDictionary[int, Waiter] = weakref.WeakValueDictionary()
         self._lock = threading.RLock()
         # The loop's own descriptor: it stays what it is until the loop lets go of it, whoever closes the inbox.
         self._descriptor = os.dup(self._library.spate_inbox_descriptor(self._inbox))
@@ -46,7 +57,14 @@ class Inbox:
             raise error_taken(error)
         return request_id
 
-    def add(self, result: GenerationResult) -> None:
+    def embed(self, engine: int, request: _library.EmbedRequest) -> int:
+        error = _library.Error()
+        request_id: int = self._library.spate_embed(engine, self._inbox, ctypes.byref(request), ctypes.byref(error))
+        if request_id == 0:
+            raise error_taken(error)
+        return request_id
+
+    def add(self, result: Waiter) -> None:
         """In the thread that takes, before it takes again: the first event finds who it is for."""
         self._results[result.request_id] = result
 
@@ -57,14 +75,14 @@ class Inbox:
     def drain(self) -> None:
         """Takes all events that are there."""
         owner = self._owner()  # not to be collected, and this inbox closed with it, in the middle of this
-        woken: dict[int, GenerationResult] = {}
+        woken: dict[int, Waiter] = {}
         with self._lock:
             while owner and self._inbox and self._take(woken) == AT_ONCE:
                 pass
         for result in woken.values():
             result.wake()
 
-    def _take(self, woken: dict[int, GenerationResult]) -> int:
+    def _take(self, woken: dict[int, Waiter]) -> int:
         size = ctypes.sizeof(_library.Event)
         count: int = self._library.spate_inbox_take_sized(self._inbox, self._events, size, AT_ONCE, 0)
         for event in self._events[:count]:

@@ -132,6 +132,7 @@ class EngineInfo(ctypes.Structure):
     program_seconds: Double
     task: Int
     vector_size: Int
+    similarity: Int
 
 
 @structure
@@ -209,6 +210,8 @@ class Request(ctypes.Structure):
 
 TEXT, DONE, FAILED, PROMPT = range(4)  # spate_event_kind
 STOP, LENGTH, CANCELLED = range(1, 4)  # spate_finish
+TASK_GENERATE, TASK_EMBED, TASK_CLASSIFY = range(3)  # spate_engine_info.task
+COSINE, DOT, EUCLIDEAN, MANHATTAN = range(4)  # spate_engine_info.similarity
 
 
 @structure
@@ -255,6 +258,8 @@ class EmbedRequest(ctypes.Structure):
     priority: Int
     tenant: Int
     timeout_s: Float
+    prompt_name: Text
+    again: Bool
 
 
 @structure
@@ -284,6 +289,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "spate_lora_list": (None, [V, ctypes.c_size_t, Visit, V]),
     "spate_submit": (ctypes.c_uint64, [V, V, P(Request), P(Error)]),
     "spate_embed": (ctypes.c_uint64, [V, V, P(EmbedRequest), P(Error)]),
+    "spate_prompt": (ctypes.c_char_p, [V, ctypes.c_char_p]),
     "spate_label": (ctypes.c_char_p, [V, ctypes.c_int]),
     "spate_cancel": (None, [V, ctypes.c_uint64]),
     "spate_inbox_new": (V, [V, P(Error)]),

@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
 from typing import Any, overload
 
@@ -19,6 +19,8 @@ from spate.generation import GenerationResult
 from spate.inputs.multimodal import MultimodalParams, multimodal_of_each
 from spate.lora_manager import LoraManager
 from spate.outputs import Prompt, RequestOutput
+from spate.pooling import (ClassificationOutput, ClassificationRequestOutput, EmbeddingOutput, EmbeddingRequestOutput,
+                           PoolingParams, ScoringOutput, ScoringRequestOutput, likeness, pool_all, texts_of)
 from spate.sampling_params import INT_MAX, SamplingParams, check_number, check_whole
 
 
@@ -198,6 +200,62 @@ class LLM:
             return self._engine.submit_alone(Prompt(self._engine, prompt, multimodal_params), params, streaming)
         return self._engine.submit(self._engine.inbox_of(loop), Prompt(self._engine, prompt, multimodal_params), params,
                                    streaming)
+
+    # ---- numbers
+
+    def embed(self, prompts: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]], *,
+              pooling_params: PoolingParams | None = None, truncate_prompt_tokens: int | None = None,
+              prompt_name: str | None = None) -> list[EmbeddingRequestOutput]:
+        """The vector of a text (or of its token ids, taken as they are), or of each of a list of them, which are computed
+        together. Any number of texts: as many wait at the engine as have room there. Of a model that makes vectors."""
+        self._expects(_library.TASK_EMBED, "embed")
+        texts = texts_of(prompts)
+        params = self._pooling(pooling_params, truncate_prompt_tokens, prompt_name)
+        return [EmbeddingRequestOutput(r.request_id, EmbeddingOutput(r.numbers), r.tokens)
+                for r in pool_all(self._engine, texts, None, params)]
+
+    def classify(self, prompts: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]], *,
+                 pooling_params: PoolingParams | None = None,
+                 truncate_prompt_tokens: int | None = None) -> list[ClassificationRequestOutput]:
+        """The labels' numbers of each text. Of a model that tells labels."""
+        self._expects(_library.TASK_CLASSIFY, "classify")
+        texts = texts_of(prompts)
+        pooled = pool_all(self._engine, texts, None, self._pooling(pooling_params, truncate_prompt_tokens, None))
+        labels = [self._engine.label(i) for i in range(self._info.vector_size)]
+        return [ClassificationRequestOutput(r.request_id, ClassificationOutput(
+            r.numbers, labels[max(range(len(r.numbers)), key=r.numbers.__getitem__)]), r.tokens) for r in pooled]
+
+    def score(self, data_1: str | Sequence[str], data_2: str | Sequence[str], *, pooling_params: PoolingParams | None = None,
+              truncate_prompt_tokens: int | None = None) -> list[ScoringRequestOutput]:
+        """How well each of data_2 fits the one text of data_1, or its own: by a classifier of pairs with one label, else by
+        their vectors, as the model's files say to compare them."""
+        left, right = texts_of(data_1), texts_of(data_2)
+        if len(left) not in (1, len(right)):
+            raise InvalidError(f"There are {len(left)} and {len(right)} texts; expected as many, or one first text for all.")
+        params = self._pooling(pooling_params, truncate_prompt_tokens, None)
+        if self._info.task == _library.TASK_CLASSIFY:
+            if self._info.vector_size != 1:
+                raise InvalidError(f"The model {self.model_name} tells {self._info.vector_size} labels, where one score is "
+                                   "wanted: see classify.")
+            firsts = left * len(right) if len(left) == 1 else left
+            return [ScoringRequestOutput(ScoringOutput(r.numbers[0]), r.tokens)
+                    for r in pool_all(self._engine, firsts, right, params)]
+        self._expects(_library.TASK_EMBED, "score")
+        pooled = pool_all(self._engine, left + right, None, params)
+        firsts, seconds = pooled[:len(left)], pooled[len(left):]
+        return [ScoringRequestOutput(ScoringOutput(likeness(self._info.similarity, a.numbers, b.numbers)), a.tokens + b.tokens)
+                for a, b in zip(firsts * len(right) if len(left) == 1 else firsts, seconds)]
+
+    def _pooling(self, params: PoolingParams | None, truncate: int | None, prompt_name: str | None) -> PoolingParams:
+        given = params or PoolingParams()
+        return replace(given, truncate_prompt_tokens=given.truncate_prompt_tokens if truncate is None else truncate,
+                       prompt_name=given.prompt_name if prompt_name is None else prompt_name)
+
+    def _expects(self, task: int, method: str) -> None:
+        does = {_library.TASK_GENERATE: "generates text", _library.TASK_EMBED: "makes vectors of texts",
+                _library.TASK_CLASSIFY: "tells labels of texts"}
+        if self._info.task != task:
+            raise InvalidError(f"The model {self.model_name} {does[self._info.task]}; {method} is of one that {does[task]}.")
 
     # ---- the end
 

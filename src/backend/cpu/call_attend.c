@@ -116,7 +116,7 @@ static void views_fill(const struct program *program, const struct call *call, c
     int token = program->query_token[block->first + i];
     const struct row *row = batch->row + program->token_row[token];
     int position = row->length + token - row->first, last = batch->see ? row->length + batch->see[token] : position;
-    if (last >= row->length + row->count || args->group < 0) last = row->length + row->count - 1;
+    if (last >= row->length + row->count || (args->group < 0 && !args->causal)) last = row->length + row->count - 1;
     views->last[i] = args->local ? batch->span[token][1] : last;
     views->first[i] = args->local ? batch->span[token][0] : window && position >= window ? position - window + 1 : 0;
     if (args->near > 0 && position - args->near > views->first[i]) views->first[i] = position - args->near;

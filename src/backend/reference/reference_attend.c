@@ -167,7 +167,9 @@ static void token_attend(const struct attend *a, const struct row *row, int toke
   const struct attend_args *args = a->args;
   const struct batch *batch = a->program->batch;
   int position = row->length + token - row->first;
-  int last = !a->group ? row->count - 1 : batch->see ? row->length + batch->see[token] : position;
+  int last = !a->group    ? (args->causal ? position : row->count - 1)
+             : batch->see ? row->length + batch->see[token]
+                          : position;
   int window = a->group ? a->group->window : 0, first = window && position >= window ? position - window + 1 : 0;
   if (args->near > 0 && position > args->near) first = position - args->near;
   if (args->near > 0 && position + args->near < last) last = position + args->near;

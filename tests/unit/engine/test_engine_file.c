@@ -173,19 +173,19 @@ static const struct damage {
     {target, "FILE is packed for the target \"abacus\", which this Spate does not have" AGAIN},
     {target_unterminated, "FILE is packed for the target \"xxxxxxxxxxxxxxxx\", which this Spate does not have" AGAIN},
     {layout, "FILE is packed in layout 77 of cpu and this Spate reads layout 1" AGAIN},
-    {section_misaligned, "FILE is malformed: its section tokenizer at 16392, of 6 bytes, is misaligned or outside its "
+    {section_misaligned, "FILE is malformed: its section tokenizer at 20488, of 6 bytes, is misaligned or outside its "
                          "2113538 bytes" AGAIN},
     {section_outside,
-     "FILE is malformed: its section tokenizer at 16384, of 18446744073709551615 bytes, is misaligned or "
+     "FILE is malformed: its section tokenizer at 20480, of 18446744073709551615 bytes, is misaligned or "
      "outside its 2113538 bytes" AGAIN},
     {section_overlap,
-     "FILE is malformed: its section chat template at 16384, of 12 bytes, is misaligned or outside its "
+     "FILE is malformed: its section chat template at 20480, of 12 bytes, is misaligned or outside its "
      "2113538 bytes" AGAIN},
     {plan_flip, "FILE is damaged: its section plan does not match its checksum" AGAIN},
     {tokenizer_flip, "FILE is damaged: its section tokenizer does not match its checksum" AGAIN},
     {template_flip, "FILE is damaged: its section chat template does not match its checksum" AGAIN},
     {plan_wrong, "FILE is malformed: The plan has vocabulary 0, width 32, positions 100: out of range" AGAIN},
-    {facts_short, "FILE is malformed: its section facts has 2540 bytes, expected 2544" AGAIN},
+    {facts_short, "FILE is malformed: its section facts has 6644 bytes, expected 6648" AGAIN},
     {facts_name, "FILE is malformed: its section facts has a field out of range" AGAIN},
     {facts_config, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},
     {facts_default, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},

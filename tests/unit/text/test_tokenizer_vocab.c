@@ -167,6 +167,7 @@ static void as_gguf_fill(struct as_gguf *gguf, const char *fixture, const char *
                                        .eot = -1,
                                        .eom = -1,
                                        .sep = -1,
+                                       .cls = -1,
                                        .add_bos = VOCAB_NO};
   for (void *entry = json_object_iter(vocab); entry; entry = json_object_iter_next(vocab, entry))
     gguf->tokens[json_integer_value(json_object_iter_value(entry))] =

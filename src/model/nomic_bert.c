@@ -1,0 +1,94 @@
+/* NomicBERT: BERT's norms of sums and types of tokens, with rotations in place of a table of positions, a gated
+ * feed-forward and few biases. Its config.json has GPT-2's names. */
+#include "model/decoder.h"
+#include "model/family.h"
+
+static const struct decoder_names names = {
+    .layers = "encoder.layers",
+    .hf = {[ROLE_EMBED] = "embeddings.word_embeddings",
+           [ROLE_TYPES] = "embeddings.token_type_embeddings",
+           [ROLE_EMBED_NORM] = "emb_ln",
+           [ROLE_QKV] = "attn.Wqkv",
+           [ROLE_OUT] = "attn.out_proj",
+           [ROLE_SANDWICH_ATTEND_POST] = "norm1",
+           [ROLE_GATE] = "mlp.fc12",
+           [ROLE_UP] = "mlp.fc11",
+           [ROLE_DOWN] = "mlp.fc2",
+           [ROLE_SANDWICH_MLP_POST] = "norm2"},
+    .gguf = {[ROLE_SANDWICH_ATTEND_POST] = "attn_output_norm", [ROLE_SANDWICH_MLP_POST] = "layer_output_norm"}};
+
+/* The settings of other networks that the same code made. */
+static bool kind_check(const struct checkpoint *c, struct error *error) {
+  static const char *const off[] = {"prenorm", "rotary_emb_interleaved", "parallel_block", "use_rms_norm", "causal"};
+  static const char *const swiglu[] = {"swiglu", NULL};
+  for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
+    bool on = false;
+    if (!config_bool(c, (struct config_key){off[i], NULL}, &on, error)) return false;
+    if (on) return error_set(error, ERROR_UNSUPPORTED, "config.json: %s is true, expected false.", off[i]);
+  }
+  return decoder_expect_act(c, (struct config_key){"activation_function", NULL}, swiglu, error);
+}
+
+static bool biases_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  bool up = false, down = false;
+  if (checkpoint_kind(c) == CHECKPOINT_GGUF) {
+    d->qkv_bias = decoder_has(c, "blk.0.attn_qkv.bias");
+    d->out_bias = decoder_has(c, "blk.0.attn_output.bias");
+    d->mlp_bias = decoder_has(c, "blk.0.ffn_up.bias");
+    return true;
+  }
+  if (!config_bool(c, (struct config_key){"qkv_proj_bias", NULL}, &d->qkv_bias, error) ||
+      !config_bool(c, (struct config_key){"mlp_fc1_bias", NULL}, &up, error) ||
+      !config_bool(c, (struct config_key){"mlp_fc2_bias", NULL}, &down, error))
+    return false;
+  d->out_bias = d->qkv_bias;
+  d->mlp_bias = up;
+  return up == down || error_set(error, ERROR_UNSUPPORTED,
+                                 "config.json: mlp_fc1_bias and mlp_fc2_bias differ; expected both or neither.");
+}
+
+static bool sizes_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  enum { TYPES_MAX = 1 << 8 };
+  const struct decoder_size sizes[] = {{"n_layer", LIMIT_MODEL_LAYERS, &d->n_layer},
+                                       {"n_embd", LIMIT_MODEL_WIDTH, &d->hidden},
+                                       {"n_head", HEADS_MAX, &d->n_head},
+                                       {"n_inner", LIMIT_MODEL_WIDTH, &d->feed_forward},
+                                       {"n_positions", LIMIT_MODEL_POSITIONS, &d->max_position},
+                                       {0}};
+  const struct tensor *types = checkpoint_find(c, "token_types.weight");
+  double base = 1000, part = 1;
+  if (types && types->n_dim == 2 && types->dim[0] <= TYPES_MAX) d->types = (int)types->dim[0];
+  if (!decoder_read_sizes(c, sizes, error) ||
+      !config_float(c, (struct config_key){"layer_norm_epsilon", "attention.layer_norm_epsilon"}, CONFIG_OPTIONAL, 0, 1,
+                    &d->eps, error) ||
+      !config_int(c, (struct config_key){"type_vocab_size", NULL}, CONFIG_OPTIONAL, 0, TYPES_MAX, &d->types, error) ||
+      !config_float(c, (struct config_key){"rotary_emb_base", "rope.freq_base"}, CONFIG_OPTIONAL, 1.5, 1e12, &base,
+                    error) ||
+      !config_float(c, (struct config_key){"rotary_emb_fraction", NULL}, CONFIG_OPTIONAL, 1e-3, 1, &part, error))
+    return false;
+  d->rope[LAYER_GLOBAL] = rope_plain(base);
+  d->rope_part = (float)part;
+  return decoder_read(d, c, error);
+}
+
+static bool nomic_build(const struct checkpoint *c, struct plan_builder *builder, struct error *error) {
+  struct decoder d = {.prefix = "",
+                      .names = &names,
+                      .eps = 1e-12,
+                      .act = ACT_SILU,
+                      .block = BLOCK_SUM,
+                      .qkv_layout = QKV_JOINED,
+                      .rope_style = ROPE_HALF,
+                      .layer_norm = true,
+                      .norm_bias = true,
+                      .embed_norm = true,
+                      .both_ways = true};
+  return kind_check(c, error) && sizes_read(&d, c, error) && biases_read(&d, c, error) &&
+         text_tail_read(&d.tail, c, POOL_MEAN, d.hidden, error) && decoder_build(&d, c, builder, error);
+}
+
+static const struct architecture architectures[] = {
+    {"NomicBertModel", "nomic-bert"}, {"nomic-bert", "nomic-bert"}, {NULL, NULL}};
+
+const struct family nomic_bert_family = {
+    .title = "NomicBERT", .architectures = architectures, .encodes = family_always_encodes, .build = nomic_build};

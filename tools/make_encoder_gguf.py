@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Encoders of texts as GGUF files too, by llama.cpp's own converter.
+
+    make_encoder_gguf.py LLAMA.CPP --out tests/fixtures/encoder      needs torch, transformers, and what the converter needs
+
+LLAMA.CPP: its source (that of the package llama-cpp-python on PyPI has it in vendor/llama.cpp). Each checkpoint that make_encoder_fixtures.py
+has made and TWINS names gets a model.gguf beside it, matrices in BF16. The converter knows published tokenizers by a digest;
+here their kind is said.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# Settings that the converter wants beside what the fixture has.
+BERT = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
+BYTES = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+QWEN = {"eos_token": "</s>", "pad_token": "<pad>"}
+TWINS = {
+    "bert": {"tokens": BERT, "pre": "jina-v2-en"},
+    "roberta": {"tokens": BYTES, "pre": "roberta-bpe"},
+    # The converter takes XLM-R with a Unigram vocabulary alone; the network is RoBERTa's. Of BERT it drops the pooler.
+    "xlm-roberta-pairs": {"tokens": BYTES, "pre": "roberta-bpe", "config": {"architectures": ["RobertaForSequenceClassification"]}},
+    "nomic": {"tokens": BERT, "pre": "jina-v2-en", "config": {"n_positions": 8192, "max_trained_positions": 2048, "causal": False,
+                                                             "rotary_emb_interleaved": False, "rotary_emb_scale_base": None,
+                                                             "hidden_size": 36, "num_hidden_layers": 3, "num_attention_heads": 3,
+                                                             "intermediate_size": 52, "layer_norm_eps": 1e-5}},
+    "modernbert": {"tokens": BYTES, "pre": "modern-bert"},
+    "qwen3": {"tokens": QWEN, "pre": "qwen2"},
+}
+CONVERT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.path.insert(0, sys.argv[1] + "/gguf-py")
+from pathlib import Path
+from conversion.base import ModelBase, TextModel
+kind = sys.argv[4]
+TextModel.get_vocab_base_pre = lambda self, tokenizer: kind
+sys.argv[1:] = [sys.argv[2], "--outfile", sys.argv[3], "--outtype", "bf16", "--model-name", "encoder"]
+import convert_hf_to_gguf
+convert_hf_to_gguf.main()
+"""
+
+
+def twin(converter, out, name, spec):
+    with tempfile.TemporaryDirectory() as folder:
+        model = f"{folder}/{name}"
+        shutil.copytree(f"{out}/{name}", model, ignore=shutil.ignore_patterns("*.gguf"))
+        for file, extra in (("config.json", spec.get("config", {})), ("tokenizer_config.json", {
+                "tokenizer_class": "PreTrainedTokenizerFast", **spec["tokens"]})):
+            path = f"{model}/{file}"
+            known = json.load(open(path)) if os.path.exists(path) else {}
+            with open(path, "w") as to:
+                json.dump({**known, **extra}, to)
+        path = f"{out}/{name}/model.gguf"
+        subprocess.run([sys.executable, "-c", CONVERT, converter, model, path, spec["pre"]], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("converter")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--only", nargs="*")
+    options = parser.parse_args()
+    for name, spec in TWINS.items():
+        if not options.only or name in options.only:
+            twin(os.path.abspath(options.converter), options.out, name, spec)
+
+
+if __name__ == "__main__":
+    main()
