@@ -20,7 +20,7 @@ enum { DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4) };
 struct detokenizer {
   const struct tokenizer *tokenizer; /* borrowed */
   unsigned flags;
-  uint8_t held[4]; /* beginning of a character */
+  uint8_t held[4]; /* beginning of a character, or a space that may end the text */
   size_t n_held;
 };
 

@@ -88,7 +88,7 @@ static bool compile(struct split_pattern *split, struct slice pattern, struct sl
   PCRE2_SIZE offset;
   /* Oniguruma's ^ and $ are those of lines. \C could cut a character. */
   uint32_t options = PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  options |= split->bytes ? PCRE2_NEVER_UTF : PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK;
+  options |= split->view == VIEW_BYTES ? PCRE2_NEVER_UTF : PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK;
   split->code = pcre2_compile(rewritten.data, rewritten.size, options, &code, &offset, NULL);
   if (!split->code) {
     PCRE2_UCHAR text[128];
@@ -100,8 +100,8 @@ static bool compile(struct split_pattern *split, struct slice pattern, struct sl
   return true;
 }
 
-bool split_pattern_open(struct split_pattern *split, struct slice pattern, bool bytes, struct error *error) {
-  *split = (struct split_pattern){.bytes = bytes};
+bool split_pattern_open(struct split_pattern *split, struct slice pattern, enum split_view view, struct error *error) {
+  *split = (struct split_pattern){.view = view};
   if (pattern.size > LIMIT_PATTERN_BYTES || !utf8_valid(pattern))
     return error_set(error, ERROR_FORMAT, "A split regex of %zu bytes is too long (at most %d) or not valid UTF-8.",
                      pattern.size, LIMIT_PATTERN_BYTES);
@@ -151,7 +151,7 @@ bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *mat
     *end = pair[1];
     if (*end > *start) return true;
     do from = *start = *start + 1;
-    while (!split->bytes && from < text.size && (text.data[from] & 0xC0) == 0x80);
+    while (split->view != VIEW_BYTES && from < text.size && (text.data[from] & 0xC0) == 0x80);
     if (from > text.size) return false;
   }
 }

@@ -90,6 +90,7 @@ struct tokenizer_facts {
   int n_end;
   bool add_bos, add_eos;    /* what ENCODE_ADD_SPECIAL puts around the text */
   bool strip_leading_space; /* a text that starts with a space token is shown without that space */
+  bool drop_trailing_space; /* one that ends with a space is shown without it */
 };
 
 const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer);
