@@ -35,7 +35,7 @@ bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *mat
 /* The regexes of well-known families. */
 extern const char split_gpt2[], split_llama3[], split_qwen2[], split_digit[];
 
-/* White space; punctuation, with ASCII's symbols. */
-extern const char split_space[], split_punctuation[];
+/* White space; punctuation, with ASCII's symbols; of bytes the letters of which are numbers: digits and ² ³ ¹ ¼ ½ ¾. */
+extern const char split_space[], split_punctuation[], split_byte_number[], split_byte_numbers[];
 
 #endif

@@ -197,14 +197,11 @@ static bool read_fixed_length(struct tokenizer_spec *spec, const json_t *compone
   return copy.data ? spec_split(spec, copy, SPLIT_ISOLATED, false, error) : spec_out_of_memory(error);
 }
 
-/* Among the letters of bytes the digits are numbers, and ² ³ ¹ ¼ ½ ¾. */
-#define BYTE_NUMBERS "[0-9\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]"
-
 static bool read_digits(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   bool each = json_take_bool(component, "individual_digits", false);
   if (!spec->splits_letters)
     return spec_split(spec, slice_text(each ? split_digit : "\\p{N}+"), SPLIT_ISOLATED, false, error);
-  struct slice pattern = slice_text(each ? BYTE_NUMBERS : BYTE_NUMBERS "+");
+  struct slice pattern = slice_text(each ? split_byte_number : split_byte_numbers);
   return spec_step(spec, (struct step_spec){.kind = STEP_SPLIT_BYTES, .a = pattern}, error);
 }
 

@@ -218,8 +218,12 @@ static void test_refused(void **state) {
       {"{" MODEL "," BYTES ",\"added_tokens\":[{\"content\":\"x\"}]}",
        "The id of added token 0 is not a number from 0 to 1048575."},
       {SPLIT("("), "The split regex '(' does not compile: missing closing parenthesis."},
-      {SPLIT("[a&&b]"), "The split regex '[a&&b]' uses an intersection of classes at byte 2, which is not supported."},
-      {SPLIT("[a[b]]"), "The split regex '[a[b]]' uses a class inside a class at byte 2, which is not supported."},
+      {SPLIT("[^a&&b]"),
+       "The split regex '[^a&&b]' uses an intersection in a negated class at byte 3, which is not supported."},
+      {SPLIT("[a[^b]]"),
+       "The split regex '[a[^b]]' uses a negated or named class inside a class at byte 2, which is not supported."},
+      {SPLIT("[a[b&&c]]"),
+       "The split regex '[a[b&&c]]' uses an intersection within a class of a class at byte 4, which is not supported."},
       {SPLIT("\\\\ua\xC3\xA9\xE2\x82\xAC"), /* four bytes that end within a character */
        "The split regex '\\ua\xC3\xA9\xE2\x82\xAC' uses \\u without four hexadecimal digits at byte 0, which is not "
        "supported."},
