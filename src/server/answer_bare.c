@@ -1,7 +1,6 @@
 /* The first words of a call. */
 #include "server/answer_bare.h"
 
-#include "base/json.h"
 #include "base/limits.h"
 
 enum { SPACES_MAX = 64 }; /* more of them behind a bracket are text, whatever follows */
@@ -24,6 +23,20 @@ enum bare_begin bare_begins(struct slice text) {
     size_t size = strlen(first[i]), same = rest.size < size ? rest.size : size;
     if (memcmp(rest.data, first[i], same) == 0)
       begins = same == size ? BARE_CALL : begins == BARE_CALL ? BARE_CALL : BARE_PERHAPS;
+  }
+  return begins;
+}
+
+enum bare_begin bare_line_begins(struct slice text, const json_t *tools) {
+  enum bare_begin begins = BARE_TEXT;
+  for (size_t i = 0; i < json_array_size(tools); i++) {
+    struct slice name = json_slice(json_object_get(json_object_get(json_array_get(tools, i), "function"), "name"));
+    size_t same = text.size < name.size ? text.size : name.size, at = name.size;
+    if (memcmp(text.data, name.data, same) != 0) continue;
+    while (at < text.size && json_is_space(text.data[at])) at++;
+    bool line = at > name.size && memchr(text.data + name.size, '\n', at - name.size);
+    if (at < text.size && line && text.data[at] == '{') return BARE_CALL;
+    if (at >= text.size && at - name.size <= SPACES_MAX) begins = BARE_PERHAPS;
   }
   return begins;
 }

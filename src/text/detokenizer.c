@@ -34,7 +34,7 @@ static size_t write_valid(struct slice text, uint8_t *out) {
 static bool is_skipped(const struct detokenizer *detokenizer, int32_t id) {
   const struct tokenizer *tokenizer = detokenizer->tokenizer;
   if (detokenizer->flags & DETOKENIZE_SPECIAL || !tokenizer_is_special(tokenizer, id)) return false;
-  return !(detokenizer->flags & DETOKENIZE_MARKS) || tokenizer_is_end(tokenizer, id);
+  return !(detokenizer->flags & DETOKENIZE_MARKS) || tokenizer_is_end(tokenizer, id) || tokenizer_opens(tokenizer, id);
 }
 
 /* The bytes of a token; without its first space where it starts a text. */

@@ -313,6 +313,10 @@ bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
   return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_SPECIAL;
 }
 
+bool tokenizer_opens(const struct tokenizer *tokenizer, int32_t id) {
+  return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_OPENS;
+}
+
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id) {
   for (int i = 0; i < tokenizer->facts.n_end; i++)
     if (tokenizer->facts.end[i] == id) return true;

@@ -79,6 +79,7 @@ int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text);
 
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id); /* a marker, not text */
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id);     /* generation ends with it: eos, eot... */
+bool tokenizer_opens(const struct tokenizer *tokenizer, int32_t id);      /* a marker that begins a text or a turn */
 
 enum { TOKENIZER_END_MAX = 16, TOKENIZER_NAME_MAX = 48 };
 

@@ -184,6 +184,7 @@ static bool mark_atomic(struct buffer *blob, struct error *error) {
 }
 
 bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error) {
+  spec_mark_opening(spec);
   struct token_trie trie = {0};
   bool walks = spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
   if (walks && !token_trie_build(spec, &trie, error)) return false;

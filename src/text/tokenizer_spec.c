@@ -98,6 +98,33 @@ void spec_end_by_name(struct tokenizer_spec *spec) {
   }
 }
 
+static bool name_opens(struct slice text) {
+  static const char *const names[] = {"<|im_start|>",      "<|start_header_id|>",
+                                      "<|end_header_id|>", "<start_of_turn>",
+                                      "<|turn>",           "<|start_of_role|>",
+                                      "<|end_of_role|>",   "[INST]",
+                                      "[/INST]",           "<|user|>",
+                                      "<|system|>",        "<|header_start|>",
+                                      "<|header_end|>",    "<｜User｜>",
+                                      "<｜Assistant｜>",   "<|im_user|>",
+                                      "<|im_assistant|>",  "<|im_system|>",
+                                      "<|im_middle|>",     "<|role_sep|>",
+                                      "[SYSTEM_PROMPT]",   "[/SYSTEM_PROMPT]"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (slice_is(text, names[i])) return true;
+  return false;
+}
+
+void spec_mark_opening(struct tokenizer_spec *spec) {
+  const int32_t named[] = {spec->bos, spec->pad, spec->unk};
+  for (size_t id = 0; id < spec->n_token; id++) {
+    struct token_spec *token = &spec->tokens[id];
+    bool opens = token->flags & TOKEN_SPECIAL && name_opens(token->bytes);
+    for (int i = 0; i < 3; i++) opens = opens || (token->flags & TOKEN_SPECIAL && named[i] == (int32_t)id);
+    if (opens) token->flags |= TOKEN_OPENS;
+  }
+}
+
 struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const char *from, const char *to) {
   size_t from_size = strlen(from), to_size = strlen(to), size = 0;
   size_t most = to_size > from_size ? text.size * to_size : text.size;

@@ -22,6 +22,7 @@ enum token_flag {
   TOKEN_BYTE = 4,    /* stands for one byte that no character token covers */
   TOKEN_ATOMIC = 8,  /* its bytes as a piece of their own encode to just this token (found by the blob's writer) */
   TOKEN_JOINS = 16,  /* shown without the space that its bytes begin with */
+  TOKEN_OPENS = 32,  /* a marker that begins a text or a turn: no part of an answer */
 };
 
 /* How a piece becomes tokens. Of WordPiece and WordLevel the bytes of a token that begins a word begin with a space,
@@ -192,6 +193,9 @@ void spec_end(struct tokenizer_spec *spec, int32_t id);
 /* Adds every special token with a name that is known to end generation or a turn. */
 void spec_end_by_name(struct tokenizer_spec *spec);
 bool spec_name_ends(struct slice text);
+
+/* Finds the markers that begin a text or a turn. */
+void spec_mark_opening(struct tokenizer_spec *spec);
 
 /* text with every `from` replaced by `to`, in the arena; data NULL when out of memory. */
 struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const char *from, const char *to);
