@@ -198,7 +198,7 @@ void split_pattern_close(struct split_pattern *split) {
 }
 
 /* The interpreter, with its memory on the heap and both bounded: where there is no machine code, or where it ran out of
- * stack. */
+ * any stack. */
 static int match_slowly(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
   pcre2_match_context *context = pcre2_match_context_create(NULL);
   if (!context) return PCRE2_ERROR_NOMEMORY;
@@ -209,9 +209,25 @@ static int match_slowly(const struct split_pattern *split, pcre2_match_data *mat
   return found;
 }
 
+/* Machine code with a large stack: a long run of a repeated group takes some bytes a round. */
+static int match_deeply(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
+  pcre2_match_context *context = pcre2_match_context_create(NULL);
+  pcre2_jit_stack *stack = pcre2_jit_stack_create(1 << 20, (size_t)MATCH_HEAP_KIB << 10, NULL);
+  int found = PCRE2_ERROR_JIT_STACKLIMIT;
+  if (context && stack) {
+    pcre2_set_match_limit(context, MATCH_LIMIT);
+    pcre2_jit_stack_assign(context, NULL, stack);
+    found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match, context);
+  }
+  pcre2_jit_stack_free(stack);
+  pcre2_match_context_free(context);
+  return found;
+}
+
 static int match_once(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
   if (!split->compiled) return match_slowly(split, match, text, from);
   int found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match, NULL);
+  if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_deeply(split, match, text, from);
   return found == PCRE2_ERROR_JIT_STACKLIMIT ? match_slowly(split, match, text, from) : found;
 }
 

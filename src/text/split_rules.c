@@ -86,7 +86,7 @@ static const char split_jais2[] = CONTRACTION
     "|" BEFORE_WORD "\\p{L}+|\\p{N}{1,3}" SIGNS LINES
     "|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|"
     "\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}";
-static const char split_exaone_moe[] = CONTRACTION "|" BEFORE_WORD "(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}|"
+static const char split_exaone_moe[] = CONTRACTION "|" BEFORE_WORD "(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}|"
                                                    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]" SPACES_LAST;
 static const char split_bailing[] =
     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
