@@ -221,10 +221,8 @@ static bool bare_review(struct answer_parts *p) {
   while (at < text.size && json_is_space(text.data[at])) at++;
   if (at == text.size || at + p->spaces > SPACES_MAX) return true;
   enum bare_begin begins = bare_begins(brackets, slice_make(text.data + at, text.size - at), p->tools);
-  if (begins == BARE_CALL) {
-    calls_enter(p, 0, at);
-    p->bare = true;
-  }
+  if (begins == BARE_CALL) calls_enter(p, 0, at);
+  p->bare = begins == BARE_CALL;
   return begins != BARE_PERHAPS;
 }
 
