@@ -336,9 +336,110 @@ def unigram_bytes():
     return tokenizer
 
 
+def affixed(normalizer, pre_tokenizer, alphabet=(), specials=("<|endoftext|>",), **affixes):
+    """BPE whose tokens at the end of a word, or those within it, have names of their own."""
+    tokenizer = Tokenizer(models.BPE(unk_token=specials[-1], **affixes))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    trainer = trainers.BpeTrainer(vocab_size=2500, initial_alphabet=list(alphabet), special_tokens=list(specials),
+                                  show_progress=False, limit_alphabet=400, **affixes)
+    tokenizer.train_from_iterator(corpus(), trainer)
+    state = json.loads(tokenizer.to_str())
+    whole = {letter + affixes.get("end_of_word_suffix", "") for letter in alphabet}
+    within = {affixes.get("continuing_subword_prefix", "") + letter for letter in alphabet}
+    both = {affixes.get("continuing_subword_prefix", "") + letter for letter in whole}
+    vocab = state["model"]["vocab"]
+    for token in sorted(whole | within | both):
+        vocab.setdefault(token, len(vocab))
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def clip():
+    split = pre_tokenizers.Split(Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), "removed", invert=True)
+    normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "),
+                                       normalizers.Lowercase()])
+    tokenizer = affixed(normalizer, pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)]),
+                        pre_tokenizers.ByteLevel.alphabet(), ("<|startoftext|>", "<|endoftext|>"),
+                        end_of_word_suffix="</w>")
+    tokenizer.decoder = decoders.ByteLevel()
+    pair = [(t, tokenizer.token_to_id(t)) for t in ("<|endoftext|>", "<|startoftext|>")]
+    tokenizer.post_processor = processors.RobertaProcessing(*pair, trim_offsets=False, add_prefix_space=False)
+    return tokenizer
+
+
+def openai_gpt():
+    """Words end with a suffix that decoding makes a space."""
+    tokenizer = affixed(normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer(), (), ("<unk>",),
+                        end_of_word_suffix="</w>")
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    return tokenizer
+
+
+def both_affixes():
+    tokenizer = affixed(None, pre_tokenizers.ByteLevel(add_prefix_space=False), pre_tokenizers.ByteLevel.alphabet(),
+                        continuing_subword_prefix="##", end_of_word_suffix="@@")
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def scripts():
+    return byte_level(pre_tokenizers.Sequence([pre_tokenizers.UnicodeScripts(),
+                                               pre_tokenizers.ByteLevel(add_prefix_space=False)]), size=1000)
+
+
+def letters():
+    """Splits after ByteLevel see the letters in which it writes bytes, those that no byte is among them."""
+    split = pre_tokenizers.Split
+    return byte_level(pre_tokenizers.Sequence([
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False), split(Regex(r"\p{Lu}"), "merged_with_next"),
+        split("\u0120", "merged_with_next"), split(Regex(r"[^\p{L}]+"), "isolated"), pre_tokenizers.Punctuation(),
+        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.FixedLength(5)]), size=1000)
+
+
+def byte_normalizer():
+    """Bytes are written as letters before anything is split."""
+    return byte_level(pre_tokenizers.Split(Regex("\u0120?[^\u0120\u010a]+|\u010a+"), "isolated"),
+                      normalizer=normalizers.Sequence([normalizers.NFKC(), normalizers.ByteLevel()]), size=1000)
+
+
+def twice():
+    """Two ByteLevel: letters of letters, of which decoding takes back one."""
+    return byte_level(pre_tokenizers.Sequence([
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True), pre_tokenizers.Punctuation(),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]), size=1000)
+
+
+def gemma4():
+    """As Gemma, split at line ends alone; a regex that sees the mark of a space."""
+    pre = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"[^\n]+|[\n]+"), "isolated"),
+                                   pre_tokenizers.Split(Regex(r"\p{S}{3,}"), "merged_with_previous")])
+    return sentencepiece(normalizers.Replace(" ", MARK), pre, False)
+
+
+def neox():
+    tokenizer = byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), normalizer=normalizers.NFC(), size=1000)
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|padding|>"])
+    tokenizer.add_tokens([AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)])
+    return tokenizer
+
+
+def deepseek_llm():
+    patterns = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+")
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    last = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False, use_regex=False)]
+    return byte_level(pre_tokenizers.Sequence(splits + last), size=1000)
+
+
+def wordpiece_apart():
+    tokenizer = wordpiece(True, None)
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    return tokenizer
+
+
 FAMILIES = {f.__name__: f for f in (gpt2, llama3, qwen2, smollm, llama2, metaspace, phi3, gemma, added, roberta, bert,
                                     bert_cased, wordlevel, xlmr, t5, unigram_bytes, tekken, gpt4o,
-                                    deepseek3, falcon)}
+                                    deepseek3, falcon, clip, openai_gpt, both_affixes, scripts, letters,
+                                    byte_normalizer, twice, gemma4, neox, deepseek_llm, wordpiece_apart)}
 
 
 def main():
@@ -354,6 +455,10 @@ def main():
         texts = ["", " ", "\n"] + SCRIPTS + [adversarial(rng, content) for _ in range(150)]
         if name == "unigram_bytes":  # the package takes the name of a byte in a text for that byte
             texts = [text.replace("<0x41>", "") for text in texts]
+        if name == "scripts":  # whose package knows no script of it
+            texts = [text.replace("\U0001f999", "") for text in texts]
+        if name == "byte_normalizer":  # a syllable that what follows is no part of
+            texts.append("\ud440\u11a7\u0301")
         cases = []
         for case in texts:
             ids = tokenizer.encode(case).ids

@@ -129,8 +129,8 @@ static bool generation_open(struct checkpoint *c, struct error *error) {
 
 /* The first of them that is there. */
 static bool vocabulary_open(struct checkpoint *c, struct error *error) {
-  static const char *const names[] = {"tokenizer.json", "tekken.json", "tokenizer.model", "tiktoken.model",
-                                      "qwen.tiktoken"};
+  static const char *const names[] = {"tokenizer.json", "tekken.json",   "tokenizer.model",
+                                      "tiktoken.model", "qwen.tiktoken", "hy.tiktoken"};
   for (size_t i = 0; i < sizeof names / sizeof *names && !c->vocabulary.data; i++) {
     if (!optional_open(c, names[i], LIMIT_TOKENIZER_BYTES, &c->vocabulary, error)) return false;
     if (c->vocabulary.data) c->vocabulary_name = names[i];

@@ -25,7 +25,8 @@ struct call_form {
 struct call_marks {
   const char *name, *sign;
   struct call_form forms[CALL_FORMS]; /* what the template teaches, and what models write in its place */
-  const char *bare; /* an answer that begins with one of these may be calls without a mark; NULL: none is */
+  const char *bare; /* an answer that begins with one of these may be calls without a mark; NULL: none is;
+                       a line end: that begins with a tool's name, a line end and an object */
 };
 
 struct answer_dialect {

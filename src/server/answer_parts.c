@@ -55,6 +55,7 @@ static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
   }
   if (thoughts && p->part == PART_THOUGHT) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT};
   if (thoughts && !p->begun) out[n++] = (struct mark){.text = thoughts->begin, .to = PART_THOUGHT, .first = true};
+  if (thoughts && !p->begun) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT, .first = true};
   for (int i = 0; thoughts && i < ANSWER_MARKS && thoughts->dropped[i]; i++)
     if (thoughts->special || (p->part == PART_CONTENT && (i == 0 ? !p->said : p->framed))) /* else they may be meant */
       out[n++] = (struct mark){.text = thoughts->dropped[i], .to = p->part, .first = !thoughts->special && i == 0};
@@ -218,12 +219,10 @@ static bool bare_review(struct answer_parts *p) {
   size_t at = 0;
   if (!brackets || p->said || p->part != PART_CONTENT) return true;
   while (at < text.size && json_is_space(text.data[at])) at++;
-  if (at == text.size || !text.data[at] || !strchr(brackets, text.data[at]) || at + p->spaces > SPACES_MAX) return true;
-  enum bare_begin begins = bare_begins(slice_make(text.data + at, text.size - at));
-  if (begins == BARE_CALL) {
-    calls_enter(p, 0, at);
-    p->bare = true;
-  }
+  if (at == text.size || at + p->spaces > SPACES_MAX) return true;
+  enum bare_begin begins = bare_begins(brackets, slice_make(text.data + at, text.size - at), p->tools);
+  if (begins == BARE_CALL) calls_enter(p, 0, at);
+  p->bare = begins == BARE_CALL;
   return begins != BARE_PERHAPS;
 }
 

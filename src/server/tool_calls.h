@@ -7,13 +7,16 @@
  *   <function=N><parameter=P>…</parameter></function>: Qwen3-Coder
  *   N<arg_key>P</arg_key><arg_value>…</arg_value>: GLM
  *   <｜tool▁call▁begin｜>N<｜tool▁sep｜>{…}<｜tool▁call▁end｜>, and DeepSeek's older form
+ *   {N: {…}}, in a list: Apertus
+ *   what call_tags.h names: Kimi, MiniMax, DeepSeek from 3.2 on, MiniCPM, Gemma 4, GLM-4
  *   [N(P=…, …)]: Python's (python_literal.h) */
 #ifndef SPATE_SERVER_TOOL_CALLS_H
 #define SPATE_SERVER_TOOL_CALLS_H
 
 #include "base/json.h"
 
-/* As a list of {"name": …, "arguments": {…}}, at least one, the caller's to json_decref. Arguments that are written
+/* As a list of {"name": …, "arguments": {…}}, the caller's to json_decref; without any where the model says that it
+ * calls none (Command). Arguments that are written
  * without a type (Qwen3-Coder, GLM) have the one that the tool's parameters say: tools are OpenAI's list of them. NULL
  * when any part of the text is no call. */
 json_t *tool_calls_read(struct slice text, const json_t *tools);

@@ -56,27 +56,44 @@ static bool add_bytes(const struct tokenizer_tables *tables, struct slice bytes,
   return true;
 }
 
+static bool add_known(const struct tokenizer_tables *tables, struct slice bytes, struct symbols *symbols) {
+  uint32_t id = tables_find(tables, bytes);
+  if (id == TOKEN_NONE) return false;
+  symbols->ids[symbols->count++] = id;
+  symbols->unknown_last = false;
+  return true;
+}
+
 static void add_character(const struct tokenizer_tables *tables, struct slice character, struct symbols *symbols) {
-  uint32_t id = tables_find(tables, character);
-  if (id != TOKEN_NONE) {
-    symbols->ids[symbols->count++] = id;
-    symbols->unknown_last = false;
-  } else if (!(tables->header->flags & MODEL_BYTE_FALLBACK) || !add_bytes(tables, character, symbols)) {
+  if (add_known(tables, character, symbols)) return;
+  if (!(tables->header->flags & MODEL_BYTE_FALLBACK) || !add_bytes(tables, character, symbols))
     add_unknown(tables, symbols);
-  }
+}
+
+/* A symbol that is looked up with what stands before one that begins no piece, and behind one that ends one. */
+static void add_affixed(const struct tokenizer_tables *tables, struct slice character, bool first, bool last,
+                        struct symbols *symbols) {
+  uint8_t bytes[2 * LIMIT_AFFIX_BYTES + 4];
+  size_t before = first ? 0 : tables->prefix.size, behind = last ? tables->suffix.size : 0;
+  memcpy(bytes, tables->prefix.data, before);
+  memcpy(bytes + before, character.data, character.size);
+  memcpy(bytes + before + character.size, tables->suffix.data, behind);
+  if (!add_known(tables, slice_make(bytes, before + character.size + behind), symbols)) add_unknown(tables, symbols);
 }
 
 /* The symbols that merging starts from; ids has room for one a byte. */
 static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice piece, uint32_t *ids) {
   struct symbols symbols = {.ids = ids};
-  bool byte_level = tables->header->flags & MODEL_BYTE_LEVEL;
+  bool byte_level = tables->header->flags & MODEL_BYTE_LEVEL, affixes = tables->prefix.size + tables->suffix.size > 0;
   for (size_t at = 0, size; at < piece.size; at += size) {
     uint32_t code;
     struct slice rest = slice_make(piece.data + at, piece.size - at);
     size = byte_level ? 1 : utf8_read(rest, &code);
     if (size == 0) size = 1; /* only in a vocabulary that is not UTF-8 */
     rest.size = size;
-    if (!byte_level)
+    if (affixes)
+      add_affixed(tables, rest, at == 0, at + size == piece.size, &symbols);
+    else if (!byte_level)
       add_character(tables, rest, &symbols);
     else if (!add_bytes(tables, rest, &symbols))
       add_unknown(tables, &symbols);

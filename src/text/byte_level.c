@@ -25,3 +25,16 @@ bool byte_level_decode(struct slice letters, uint8_t *out, size_t *out_size) {
   }
   return true;
 }
+
+/* How many hidden bytes come before a hidden one: 0x00 to 0x20, 0x7F to 0xA0 and 0xAD are. */
+static uint32_t hidden_index(uint32_t byte) { return byte <= 0x20 ? byte : byte <= 0xA0 ? byte - 0x7F + 0x21 : 0x43; }
+
+size_t byte_level_encode(struct slice bytes, uint8_t *out) {
+  size_t size = 0;
+  for (size_t i = 0; i < bytes.size; i++) {
+    uint32_t byte = bytes.data[i], code = byte_is_visible(byte) ? byte : 0x100 + hidden_index(byte);
+    if (code >= 0x80) out[size++] = (uint8_t)(0xC0 | code >> 6);
+    out[size++] = (uint8_t)(code >= 0x80 ? 0x80 | (code & 0x3F) : code);
+  }
+  return size;
+}

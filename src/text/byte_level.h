@@ -9,4 +9,7 @@
  * stands for none. */
 bool byte_level_decode(struct slice letters, uint8_t *out, size_t *out_size);
 
+/* The letters of the bytes, in UTF-8: out has room for twice as many bytes. Returns their size. */
+size_t byte_level_encode(struct slice bytes, uint8_t *out);
+
 #endif

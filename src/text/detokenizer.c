@@ -34,7 +34,7 @@ static size_t write_valid(struct slice text, uint8_t *out) {
 static bool is_skipped(const struct detokenizer *detokenizer, int32_t id) {
   const struct tokenizer *tokenizer = detokenizer->tokenizer;
   if (detokenizer->flags & DETOKENIZE_SPECIAL || !tokenizer_is_special(tokenizer, id)) return false;
-  return !(detokenizer->flags & DETOKENIZE_MARKS) || tokenizer_is_end(tokenizer, id);
+  return !(detokenizer->flags & DETOKENIZE_MARKS) || tokenizer_is_end(tokenizer, id) || tokenizer_opens(tokenizer, id);
 }
 
 /* The bytes of a token; without its first space where it starts a text. */
@@ -54,13 +54,15 @@ size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *ou
   memcpy(bytes, detokenizer->held, detokenizer->n_held);
   memcpy(bytes + detokenizer->n_held, piece.data, piece.size);
   size_t complete = utf8_complete(text);
+  bool waits = tokenizer_facts(detokenizer->tokenizer)->drop_trailing_space && bytes[text.size - 1] == ' ';
+  if (waits) complete--;
   detokenizer->n_held = text.size - complete; /* at most 3 */
   memcpy(detokenizer->held, bytes + complete, detokenizer->n_held);
   return write_valid(slice_make(bytes, complete), out);
 }
 
 size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out) {
-  bool unfinished = detokenizer->n_held > 0;
+  bool unfinished = detokenizer->n_held > 0 && detokenizer->held[0] != ' '; /* a space that ends the text */
   detokenizer->n_held = 0;
   if (unfinished) memcpy(out, replacement, sizeof replacement);
   return unfinished ? sizeof replacement : 0;

@@ -11,7 +11,8 @@ enum detokenizer_flag {
   DETOKENIZE_SPECIAL = 1, /* write special tokens out; by default they are skipped */
   DETOKENIZE_START = 2,   /* these ids start a text (not a continuation of a prompt): the SentencePiece rule that drops
                              its first space applies */
-  DETOKENIZE_MARKS = 4,   /* write special tokens that end no text: what models mark thoughts and calls with */
+  DETOKENIZE_MARKS =
+      4, /* write special tokens that begin and end no text or turn: what models mark thoughts and calls with */
 };
 
 /* What one token may produce at most: every byte may become a U+FFFD of three bytes. */
@@ -20,7 +21,7 @@ enum { DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4) };
 struct detokenizer {
   const struct tokenizer *tokenizer; /* borrowed */
   unsigned flags;
-  uint8_t held[4]; /* beginning of a character */
+  uint8_t held[4]; /* beginning of a character, or a space that may end the text */
   size_t n_held;
 };
 

@@ -26,11 +26,23 @@ bool piece_encode_anew(const struct tokenizer_tables *tables, struct slice piece
   }
 }
 
+/* The token that a whole piece may be: its bytes, and behind them the suffix of a word. */
+static uint32_t find_whole(const struct tokenizer_tables *tables, struct slice piece, uint64_t *hash) {
+  uint8_t word[LIMIT_TOKEN_BYTES + LIMIT_AFFIX_BYTES];
+  if (tables->suffix.size > 0 && !(tables->header->flags & MODEL_IGNORE_MERGES)) {
+    memcpy(word, piece.data, piece.size);
+    memcpy(word + piece.size, tables->suffix.data, tables->suffix.size);
+    piece = slice_make(word, piece.size + tables->suffix.size);
+  }
+  *hash = hash_bytes(piece, 0).low;
+  return tables_find_hashed(tables, piece, *hash);
+}
+
 bool piece_encode(const struct tokenizer_tables *tables, struct slice piece, struct piece_scratch *scratch,
                   struct token_list *out) {
   if (piece.size > LIMIT_TOKEN_BYTES) return piece_encode_anew(tables, piece, scratch, out);
-  uint64_t hash = hash_bytes(piece, 0).low;
-  uint32_t id = tables_find_hashed(tables, piece, hash);
+  uint64_t hash;
+  uint32_t id = find_whole(tables, piece, &hash);
   if (id != TOKEN_NONE && tables->token_flags[id] & TOKEN_ATOMIC) return token_list_append(out, (int32_t)id);
   if (!scratch->cache) return piece_encode_anew(tables, piece, scratch, out);
   struct cached_piece *slot = piece_cache_slot(scratch->cache, hash);

@@ -12,6 +12,8 @@ const char split_qwen2[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\
                            " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const char split_digit[] = "\\p{N}";
 const char split_space[] = "\\s";
+#define BYTE_NUMBER "[0-9\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]"
+const char split_byte_number[] = BYTE_NUMBER, split_byte_numbers[] = BYTE_NUMBER "+";
 const char split_punctuation[] = "[\\p{P}$+<=>^`|~]";
 
 /* White_Space, spelled out: PCRE2's own \s also matches U+180E, which Unicode 6.3 took out. */
@@ -51,7 +53,7 @@ static bool rewrite_escape(struct rewriter *r, struct error *error) {
     r->at += 2;
     return buffer_text(r->out, text);
   }
-  if (strchr("bBhHRXKCGyY", letter) && letter)
+  if (strchr("bBhHRXKCyY", letter) && letter) /* \\G is where the search began for both */
     return refuse(r, "an escape whose meaning differs between engines", error);
   if (letter == 'u') {
     for (size_t i = 2; i < 6; i++)
@@ -65,18 +67,93 @@ static bool rewrite_escape(struct rewriter *r, struct error *error) {
   return true;
 }
 
-static bool rewrite(struct rewriter *r, struct error *error) {
-  while (r->at < r->pattern.size) {
-    uint8_t byte = r->pattern.data[r->at];
+static uint8_t peek(const struct rewriter *r, size_t ahead) {
+  return r->at + ahead < r->pattern.size ? r->pattern.data[r->at + ahead] : 0;
+}
+
+static bool at_intersection(const struct rewriter *r) { return peek(r, 0) == '&' && peek(r, 1) == '&'; }
+
+/* What stands in a class, up to its end or an intersection, without brackets: classes in it are joined to it, as
+ * Oniguruma does. */
+static bool rewrite_members(struct rewriter *r, struct error *error) {
+  int depth = 0;
+  while (r->at < r->pattern.size && (depth > 0 || (peek(r, 0) != ']' && !at_intersection(r)))) {
+    uint8_t byte = peek(r, 0);
     if (byte == '\\') {
       if (!rewrite_escape(r, error)) return false;
       continue;
     }
-    if (r->in_class && byte == '[') return refuse(r, "a class inside a class", error);
-    if (r->in_class && byte == '&' && r->at + 1 < r->pattern.size && r->pattern.data[r->at + 1] == '&')
-      return refuse(r, "an intersection of classes", error);
-    if (byte == '[') r->in_class = true;
-    if (byte == ']') r->in_class = false;
+    if (at_intersection(r)) return refuse(r, "an intersection within a class of a class", error);
+    if (byte == '[' && (peek(r, 1) == '^' || peek(r, 1) == ':'))
+      return refuse(r, "a negated or named class inside a class", error);
+    depth += byte == '[';
+    depth -= byte == ']';
+    if (byte != '[' && byte != ']') buffer_append(r->out, &byte, 1);
+    r->at++;
+  }
+  return true;
+}
+
+/* One part of an intersection: members, or all but those of a negated class. */
+static bool rewrite_part(struct rewriter *r, struct error *error) {
+  bool negated = peek(r, 0) == '[' && peek(r, 1) == '^';
+  if (negated) r->at += 2;
+  buffer_text(r->out, negated ? "[^" : "[");
+  if (!rewrite_members(r, error)) return false;
+  if (negated && at_intersection(r)) return refuse(r, "an intersection within a class of a class", error);
+  if (negated && peek(r, 0) == ']') r->at++;
+  return buffer_text(r->out, "]");
+}
+
+/* PCRE2 has no intersections: all parts but the first become conditions before the first, which is written last. */
+static bool rewrite_intersection(struct rewriter *r, size_t first, struct error *error) {
+  struct buffer kept;
+  struct slice members = slice_make(r->out->data + first, r->out->size - first);
+  buffer_init(&kept, (size_t)LIMIT_PATTERN_BYTES * 64);
+  buffer_append(&kept, members.data, members.size);
+  r->out->size = first;
+  buffer_text(r->out, "(?:");
+  bool fine = true;
+  while (fine && at_intersection(r)) {
+    r->at += 2;
+    buffer_text(r->out, "(?=");
+    fine = rewrite_part(r, error);
+    buffer_text(r->out, ")");
+  }
+  buffer_append(r->out, kept.data, kept.size);
+  buffer_text(r->out, "])");
+  r->out->failed |= kept.failed;
+  buffer_release(&kept);
+  return fine;
+}
+
+static bool rewrite_class(struct rewriter *r, struct error *error) {
+  size_t first = r->out->size;
+  bool negated = peek(r, 1) == '^';
+  r->in_class = true;
+  r->at += negated ? 2 : 1;
+  buffer_text(r->out, negated ? "[^" : "[");
+  if (peek(r, 0) == ']') { /* a first one is a member */
+    buffer_text(r->out, "]");
+    r->at++;
+  }
+  if (!rewrite_members(r, error)) return false;
+  bool meets = at_intersection(r);
+  if (meets && negated) return refuse(r, "an intersection in a negated class", error);
+  if (meets && !rewrite_intersection(r, first, error)) return false;
+  r->in_class = false;
+  if (peek(r, 0) != ']') return true; /* which PCRE2 refuses */
+  r->at++;
+  return meets || buffer_text(r->out, "]");
+}
+
+static bool rewrite(struct rewriter *r, struct error *error) {
+  while (r->at < r->pattern.size) {
+    uint8_t byte = peek(r, 0);
+    if (byte == '\\' || byte == '[') {
+      if (byte == '[' ? !rewrite_class(r, error) : !rewrite_escape(r, error)) return false;
+      continue;
+    }
     buffer_append(r->out, &byte, 1);
     r->at++;
   }
@@ -88,7 +165,7 @@ static bool compile(struct split_pattern *split, struct slice pattern, struct sl
   PCRE2_SIZE offset;
   /* Oniguruma's ^ and $ are those of lines. \C could cut a character. */
   uint32_t options = PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  options |= split->bytes ? PCRE2_NEVER_UTF : PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK;
+  options |= split->view == VIEW_BYTES ? PCRE2_NEVER_UTF : PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK;
   split->code = pcre2_compile(rewritten.data, rewritten.size, options, &code, &offset, NULL);
   if (!split->code) {
     PCRE2_UCHAR text[128];
@@ -100,8 +177,8 @@ static bool compile(struct split_pattern *split, struct slice pattern, struct sl
   return true;
 }
 
-bool split_pattern_open(struct split_pattern *split, struct slice pattern, bool bytes, struct error *error) {
-  *split = (struct split_pattern){.bytes = bytes};
+bool split_pattern_open(struct split_pattern *split, struct slice pattern, enum split_view view, struct error *error) {
+  *split = (struct split_pattern){.view = view};
   if (pattern.size > LIMIT_PATTERN_BYTES || !utf8_valid(pattern))
     return error_set(error, ERROR_FORMAT, "A split regex of %zu bytes is too long (at most %d) or not valid UTF-8.",
                      pattern.size, LIMIT_PATTERN_BYTES);
@@ -121,7 +198,7 @@ void split_pattern_close(struct split_pattern *split) {
 }
 
 /* The interpreter, with its memory on the heap and both bounded: where there is no machine code, or where it ran out of
- * stack. */
+ * any stack. */
 static int match_slowly(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
   pcre2_match_context *context = pcre2_match_context_create(NULL);
   if (!context) return PCRE2_ERROR_NOMEMORY;
@@ -132,9 +209,25 @@ static int match_slowly(const struct split_pattern *split, pcre2_match_data *mat
   return found;
 }
 
+/* Machine code with a large stack: a long run of a repeated group takes some bytes a round. */
+static int match_deeply(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
+  pcre2_match_context *context = pcre2_match_context_create(NULL);
+  pcre2_jit_stack *stack = pcre2_jit_stack_create(1 << 20, (size_t)MATCH_HEAP_KIB << 10, NULL);
+  int found = PCRE2_ERROR_JIT_STACKLIMIT;
+  if (context && stack) {
+    pcre2_set_match_limit(context, MATCH_LIMIT);
+    pcre2_jit_stack_assign(context, NULL, stack);
+    found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match, context);
+  }
+  pcre2_jit_stack_free(stack);
+  pcre2_match_context_free(context);
+  return found;
+}
+
 static int match_once(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
   if (!split->compiled) return match_slowly(split, match, text, from);
   int found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match, NULL);
+  if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_deeply(split, match, text, from);
   return found == PCRE2_ERROR_JIT_STACKLIMIT ? match_slowly(split, match, text, from) : found;
 }
 
@@ -151,7 +244,7 @@ bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *mat
     *end = pair[1];
     if (*end > *start) return true;
     do from = *start = *start + 1;
-    while (!split->bytes && from < text.size && (text.data[from] & 0xC0) == 0x80);
+    while (split->view != VIEW_BYTES && from < text.size && (text.data[from] & 0xC0) == 0x80);
     if (from > text.size) return false;
   }
 }

@@ -7,28 +7,35 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+/* What a pattern sees of a piece. */
+enum split_view {
+  VIEW_TEXT,    /* its characters */
+  VIEW_BYTES,   /* each byte as a character */
+  VIEW_LETTERS, /* the letters of its bytes (byte_level.h) */
+  VIEW_MARKS,   /* U+2581 for each space */
+};
+
 struct split_pattern {
   pcre2_code *code; /* owned */
   enum split_mode mode;
   bool inverted;
-  bool bytes;    /* each byte is a character */
+  enum split_view view;
   bool compiled; /* to machine code */
 };
 
-/* Refuses a pattern that does not compile, or that would mean something else to PCRE2 than to its author. bytes: it is
- * for texts that need not be UTF-8. */
-bool split_pattern_open(struct split_pattern *split, struct slice pattern, bool bytes, struct error *error);
+/* Refuses a pattern that does not compile, or that would mean something else to PCRE2 than to its author. */
+bool split_pattern_open(struct split_pattern *split, struct slice pattern, enum split_view view, struct error *error);
 void split_pattern_close(struct split_pattern *split);
 
-/* The first non-empty match at or after `from`: false when there is none or when matching fails (then *error is set:
- * its code starts as ERROR_NONE). match is a block made for one pair. */
+/* The first non-empty match at or after `from` of a text as the pattern sees it: false when there is none or when
+ * matching fails (then *error is set: its code starts as ERROR_NONE). match is a block made for one pair. */
 bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from,
                         size_t *start, size_t *end, struct error *error);
 
 /* The regexes of well-known families. */
 extern const char split_gpt2[], split_llama3[], split_qwen2[], split_digit[];
 
-/* White space; punctuation, with ASCII's symbols. */
-extern const char split_space[], split_punctuation[];
+/* White space; punctuation, with ASCII's symbols; of bytes the letters of which are numbers: digits and ² ³ ¹ ¼ ½ ¾. */
+extern const char split_space[], split_punctuation[], split_byte_number[], split_byte_numbers[];
 
 #endif

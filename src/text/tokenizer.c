@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "text/added_tokens.h"
+#include "text/byte_level.h"
 #include "text/normalize.h"
 #include "text/piece_encode.h"
 #include "text/pretokenize.h"
@@ -21,6 +22,7 @@ struct tokenizer {
   enum prefix_mode prefix_mode;
   int n_split;
   struct split_pattern splits[LIMIT_TOKENIZER_STEPS];
+  bool letters; /* the model has pieces in the letters of their bytes */
 };
 
 /* --- opening -------------------------------------------------------------------------------------------------- */
@@ -38,6 +40,7 @@ static void facts_init(struct tokenizer_facts *facts, const struct blob_header *
       .add_bos = header->n_prefix > 0,
       .add_eos = header->n_suffix > 0,
       .strip_leading_space = header->flags & MODEL_STRIP_SPACE,
+      .drop_trailing_space = header->flags & MODEL_SPACE_ENDS,
   };
   memcpy(facts->name, header->name, sizeof facts->name);
   memcpy(facts->end, header->end, sizeof facts->end);
@@ -48,26 +51,48 @@ static bool out_of_order(struct error *error) {
                    "The compiled tokenizer is corrupt: its steps are out of order; build the engine again.");
 }
 
-/* A split between bytes may leave parts of characters, which only another such one and a byte-level model take. */
-static bool split_fits(const struct tokenizer *tokenizer, bool bytes) {
-  if (bytes) return tokenizer->tables.header->flags & MODEL_BYTE_LEVEL;
-  return tokenizer->n_split == 0 || !tokenizer->splits[tokenizer->n_split - 1].bytes;
+static enum split_view step_view(uint32_t kind) {
+  switch (kind) {
+  case STEP_SPLIT_BYTES: return VIEW_BYTES;
+  case STEP_SPLIT_LETTERS: return VIEW_LETTERS;
+  case STEP_SPLIT_MARKED: return VIEW_MARKS;
+  default: return VIEW_TEXT;
+  }
 }
 
-/* Steps come in the order normalize, prefix, split; anything else is no table of ours. */
+/* A split between bytes may leave parts of characters, which only another such one and a byte-level model take. */
+static bool split_fits(const struct tokenizer *tokenizer, enum split_view view) {
+  if (view == VIEW_BYTES || view == VIEW_LETTERS) return tokenizer->tables.header->flags & MODEL_BYTE_LEVEL;
+  enum split_view before = tokenizer->n_split > 0 ? tokenizer->splits[tokenizer->n_split - 1].view : VIEW_TEXT;
+  return before != VIEW_BYTES && before != VIEW_LETTERS;
+}
+
+static bool split_open(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
+  struct split_pattern *split = &tokenizer->splits[tokenizer->n_split];
+  enum split_view view = step_view(step->kind);
+  if (!split_fits(tokenizer, view)) return out_of_order(error);
+  if (!split_pattern_open(split, tables_text(&tokenizer->tables, step->a), view, error)) return false;
+  split->mode = step->mode;
+  split->inverted = step->inverted;
+  tokenizer->n_split++;
+  return true;
+}
+
+static bool step_splits(uint32_t kind) { return kind >= STEP_SPLIT && kind <= STEP_SPLIT_MARKED; }
+
+/* Steps come in the order normalize, prefix, split, letters, affixes; anything else is no table of ours. */
 static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
   for (uint32_t i = 0; i < tables->header->n_step; i++) {
     const struct blob_step *step = &tables->steps[i];
-    bool later = tokenizer->prefixes || tokenizer->n_split > 0, bytes = step->kind == STEP_SPLIT_BYTES;
-    if (step->kind == STEP_SPLIT || bytes) {
-      struct split_pattern *split = &tokenizer->splits[tokenizer->n_split];
-      if (!split_fits(tokenizer, bytes)) return out_of_order(error);
-      if (!split_pattern_open(split, tables_text(tables, step->a), bytes, error)) return false;
-      split->mode = step->mode;
-      split->inverted = step->inverted;
-      tokenizer->n_split++;
-    } else if (later) {
+    bool later = tokenizer->prefixes || tokenizer->n_split > 0;
+    if (step->kind == STEP_AFFIXES && i + 1 == tables->header->n_step) break;
+    if (tokenizer->letters) return out_of_order(error);
+    if (step->kind == STEP_LETTERS) {
+      tokenizer->letters = true;
+    } else if (step_splits(step->kind)) {
+      if (!split_open(tokenizer, step, error)) return false;
+    } else if (later || step->kind == STEP_AFFIXES) {
       return out_of_order(error);
     } else if (step->kind == STEP_PREFIX_SPACE) {
       tokenizer->prefixes = true;
@@ -115,7 +140,7 @@ struct encoding {
   struct special_guard guard;
   struct token_list *out;
   struct piece_scratch pieces;
-  struct buffer normalized[2], prefixed;
+  struct buffer normalized[2], prefixed, letters;
   pcre2_match_data *match;
 };
 
@@ -131,6 +156,24 @@ static bool encode_piece(void *context, struct slice piece, struct error *error)
   return piece_encode(&e->tokenizer->tables, piece, &e->pieces, e->out) || list_full(e, error);
 }
 
+static bool encode_letters(void *context, struct slice piece, struct error *error) {
+  struct encoding *e = context;
+  buffer_clear(&e->letters);
+  uint8_t *room = buffer_reserve(&e->letters, 2 * piece.size);
+  if (!room) return list_full(e, error);
+  return encode_piece(context, slice_make(room, byte_level_encode(piece, room)), error);
+}
+
+static bool encode_words(void *context, struct slice piece, struct error *error) {
+  const struct piece_sink sink = {encode_piece, context};
+  return pretokenize_words(piece, &sink, error);
+}
+
+static struct piece_sink piece_sink_of(struct encoding *e) {
+  bool words = e->tokenizer->tables.header->flags & MODEL_SPACE_STARTS;
+  return (struct piece_sink){e->tokenizer->letters ? encode_letters : words ? encode_words : encode_piece, e};
+}
+
 /* Text without added tokens. `first`: it starts where the whole text starts. */
 static bool encode_plain(struct encoding *e, struct slice text, bool first, struct error *error) {
   const struct tokenizer *tokenizer = e->tokenizer;
@@ -141,9 +184,7 @@ static bool encode_plain(struct encoding *e, struct slice text, bool first, stru
     if (!buffer_append(&e->prefixed, text.data, text.size)) return list_full(e, error);
     text = buffer_slice(&e->prefixed);
   }
-  struct piece_sink sink = {encode_piece, e};
-  if (tokenizer->n_split == 0 && tokenizer->tables.header->flags & MODEL_SPACE_STARTS)
-    return pretokenize_words(text, &sink, error);
+  const struct piece_sink sink = piece_sink_of(e);
   return pretokenize(tokenizer->splits, tokenizer->n_split, e->match, text, &sink, error);
 }
 
@@ -212,6 +253,7 @@ static bool encoding_init(struct encoding *e, struct error *error) {
   buffer_init(&e->normalized[0], LIMIT_NORMALIZED_BYTES);
   buffer_init(&e->normalized[1], LIMIT_NORMALIZED_BYTES);
   buffer_init(&e->prefixed, LIMIT_NORMALIZED_BYTES);
+  buffer_init(&e->letters, 2 * (size_t)LIMIT_NORMALIZED_BYTES);
   e->match = pcre2_match_data_create(1, NULL);
   return e->match || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
 }
@@ -221,6 +263,7 @@ static void encoding_release(struct encoding *e) {
   buffer_release(&e->normalized[0]);
   buffer_release(&e->normalized[1]);
   buffer_release(&e->prefixed);
+  buffer_release(&e->letters);
   pcre2_match_data_free(e->match);
 }
 
@@ -268,6 +311,10 @@ int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text) {
 
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
   return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_SPECIAL;
+}
+
+bool tokenizer_opens(const struct tokenizer *tokenizer, int32_t id) {
+  return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_OPENS;
 }
 
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id) {

@@ -81,6 +81,7 @@ int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text);
 
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id); /* a marker, not text */
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id);     /* generation ends with it: eos, eot... */
+bool tokenizer_opens(const struct tokenizer *tokenizer, int32_t id);      /* a marker that begins a text or a turn */
 
 enum { TOKENIZER_END_MAX = 16, TOKENIZER_NAME_MAX = 48 };
 
@@ -92,6 +93,7 @@ struct tokenizer_facts {
   int n_end;
   bool add_bos, add_eos;    /* what ENCODE_ADD_SPECIAL puts around the text */
   bool strip_leading_space; /* a text that starts with a space token is shown without that space */
+  bool drop_trailing_space; /* one that ends with a space is shown without it */
 };
 
 const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer);

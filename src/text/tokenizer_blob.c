@@ -153,6 +153,13 @@ static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, 
   return text;
 }
 
+/* The piece that may be this token: its bytes without the suffix of a word; empty: none may. */
+static struct slice whole_piece(const struct tokenizer_tables *tables, uint32_t id) {
+  struct slice piece = tables_piece(tables, id), suffix = tables->suffix;
+  bool ends = piece.size > suffix.size && memcmp(piece.data + piece.size - suffix.size, suffix.data, suffix.size) == 0;
+  return slice_make(piece.data, ends ? piece.size - suffix.size : 0);
+}
+
 /* Marks the tokens that their own bytes encode to, so that encoding can take a piece that is one without asking the
  * model. The bytes of tokens of words are no pieces. */
 static bool mark_atomic(struct buffer *blob, struct error *error) {
@@ -168,7 +175,7 @@ static bool mark_atomic(struct buffer *blob, struct error *error) {
     if (!(flags[id] & TOKEN_TEXT)) continue;
     token_list_clear(&ids);
     bool whole = tables.header->flags & MODEL_IGNORE_MERGES;
-    if (!whole) fine = piece_encode_anew(&tables, tables_piece(&tables, id), &scratch, &ids);
+    if (!whole) fine = piece_encode_anew(&tables, whole_piece(&tables, id), &scratch, &ids);
     if (whole || (ids.count == 1 && ids.ids[0] == (int32_t)id)) flags[id] |= TOKEN_ATOMIC;
   }
   piece_scratch_release(&scratch);
@@ -177,6 +184,7 @@ static bool mark_atomic(struct buffer *blob, struct error *error) {
 }
 
 bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error) {
+  spec_mark_opening(spec);
   struct token_trie trie = {0};
   bool walks = spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
   if (walks && !token_trie_build(spec, &trie, error)) return false;

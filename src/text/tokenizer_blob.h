@@ -75,6 +75,7 @@ struct tokenizer_tables {
   const double *scores;
   const struct trie_node *trie;
   size_t vocab_mask, merge_mask; /* slots - 1 */
+  struct slice prefix, suffix;   /* of STEP_AFFIXES; empty where there is none */
 };
 
 bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct error *error);

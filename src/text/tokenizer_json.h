@@ -1,5 +1,6 @@
 /* What the files that read a tokenizer.json share: tokenizer_json.c (the whole, special tokens), tokenizer_json_model.c
- * (vocabulary, scores, merges), tokenizer_json_normalizer.c and tokenizer_json_steps.c (splits, decoder). */
+ * (vocabulary, scores, merges), tokenizer_json_normalizer.c, tokenizer_json_steps.c (splits), tokenizer_json_decoder.c.
+ */
 #ifndef SPATE_TEXT_TOKENIZER_JSON_H
 #define SPATE_TEXT_TOKENIZER_JSON_H
 
@@ -19,8 +20,9 @@ void json_name(struct tokenizer_spec *spec); /* what people call it */
 /* Reads normalizer, pre_tokenizer and decoder into the spec's flags and steps. */
 bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error);
 
-/* One component of the normalizer. */
+/* One component of the normalizer, and of the decoder. */
 bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error);
+bool json_read_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error);
 
 /* The sentences about a component: `where` is what it is one of, `what` its type. */
 bool json_unsupported(const char *where, struct slice what, struct error *error);

@@ -12,7 +12,32 @@ static bool malformed(const char *what, struct error *error) {
   return error_set(error, ERROR_FORMAT, "The tokenizer.json is malformed: %s.", what);
 }
 
+/* What a part of a token's name, or of a merge, stands for; data NULL when out of memory. */
+static struct slice token_bytes(struct tokenizer_spec *spec, struct slice written) {
+  if (spec->flags & MODEL_SPACE_MARKED) return spec_replaced(spec, written, SPACE_MARK, " ");
+  if (!(spec->flags & MODEL_BYTE_LEVEL)) return spec_copy(spec, written);
+  uint8_t *room = arena_alloc(&spec->arena, written.size + 1);
+  size_t size;
+  return room && byte_level_decode(written, room, &size) ? slice_make(room, size) : written;
+}
+
+/* With a space in place of the suffix of words, where decoding makes it one. */
+static struct slice suffix_spaced(struct tokenizer_spec *spec, struct slice written) {
+  size_t suffix = spec->word_suffix.size;
+  if (!(spec->flags & MODEL_SPACE_ENDS) || written.size < suffix ||
+      memcmp(written.data + written.size - suffix, spec->word_suffix.data, suffix) != 0)
+    return written;
+  struct slice spaced = spec_copy(spec, slice_make(written.data, written.size - suffix + 1));
+  if (spaced.data) ((uint8_t *)spaced.data)[spaced.size - 1] = ' ';
+  return spaced;
+}
+
 /* --- kind and flags --------------------------------------------------------------------------------------------- */
+
+static void read_suffix(struct tokenizer_spec *spec, const json_t *model) {
+  struct slice suffix = json_take_text(model, "end_of_word_suffix");
+  if (spec->model == MODEL_BPE && suffix.data) spec->word_suffix = suffix;
+}
 
 bool json_read_kind(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
   static const char *const kinds[MODEL_KINDS] = {[MODEL_BPE] = "BPE",
@@ -23,29 +48,46 @@ bool json_read_kind(struct tokenizer_spec *spec, const json_t *model, struct err
   if (!json_is_object(model)) return malformed("it has no model", error);
   for (int kind = 0; kind < MODEL_KINDS; kind++) {
     spec->model = (enum model_kind)kind;
-    if (slice_is(type, kinds[kind])) return true;
+    if (!slice_is(type, kinds[kind])) continue;
+    read_suffix(spec, model);
+    return true;
   }
   spec->model = MODEL_BPE; /* old files name no kind */
+  read_suffix(spec, model);
   if (type.size == 0 && json_object_get(model, "merges")) return true;
   return error_set(error, ERROR_UNSUPPORTED,
                    "The tokenizer's model '%.*s' is not supported; BPE, Unigram, WordPiece and WordLevel are.",
                    SLICE_ARGS(type));
 }
 
+/* What stands before a token that begins no word, and behind one that ends one: its letters' bytes, like a token's. */
+static bool read_affixes(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
+  struct slice prefix = json_take_text(model, "continuing_subword_prefix"), suffix = spec->word_suffix;
+  if (prefix.size + suffix.size == 0) return true;
+  if (spec->flags & (MODEL_SPACE_MARKED | MODEL_BYTE_FALLBACK) ||
+      (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_SPACE_ENDS))
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The tokenizer's BPE model has affixes beside marked spaces, byte fallback or a BPEDecoder for "
+                     "bytes, which is not supported.");
+  if (spec->flags & MODEL_SPACE_ENDS) suffix = slice_text(" ");
+  prefix = token_bytes(spec, prefix);
+  suffix = token_bytes(spec, suffix);
+  if (!prefix.data || !suffix.data) return spec_out_of_memory(error);
+  if (prefix.size > LIMIT_AFFIX_BYTES || suffix.size > LIMIT_AFFIX_BYTES)
+    return error_set(error, ERROR_LIMIT, "An affix of the tokenizer's BPE model has more than the %d bytes allowed.",
+                     LIMIT_AFFIX_BYTES);
+  spec->prefix_bytes = prefix.size;
+  return spec_step(spec, (struct step_spec){.kind = STEP_AFFIXES, .a = prefix, .b = suffix}, error);
+}
+
+/* A dropout is for training: without it a text has one encoding. */
 static bool read_bpe_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
-  static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-  for (int i = 0; i < 2; i++)
-    if (json_take_text(model, affixes[i]).size)
-      return error_set(error, ERROR_UNSUPPORTED,
-                       "The tokenizer's BPE model has a non-empty %s, which is not supported.", affixes[i]);
-  if (json_number_value(json_object_get(model, "dropout")) != 0)
-    return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's BPE model has a dropout, which is not supported.");
   if (json_take_bool(model, "fuse_unk", false)) spec->flags |= MODEL_FUSE_UNKNOWN;
   if (json_take_bool(model, "ignore_merges", false)) spec->flags |= MODEL_IGNORE_MERGES;
-  if (spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED)) return true;
+  if (spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED | MODEL_SPACE_ENDS)) return read_affixes(spec, model, error);
   return error_set(error, ERROR_UNSUPPORTED,
-                   "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only such "
-                   "ones of BPE are supported.");
+                   "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581, nor a "
+                   "BPEDecoder; only such ones of BPE are supported.");
 }
 
 static bool read_word_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
@@ -77,7 +119,9 @@ bool json_read_flags(struct tokenizer_spec *spec, const json_t *model, struct er
 void json_name(struct tokenizer_spec *spec) {
   static const char *const names[MODEL_KINDS] = {
       [MODEL_UNIGRAM] = "Unigram", [MODEL_WORDPIECE] = "WordPiece", [MODEL_WORDLEVEL] = "WordLevel"};
-  const char *bpe = spec->flags & MODEL_BYTE_LEVEL ? "byte-level BPE" : "SentencePiece BPE";
+  const char *bpe = spec->flags & MODEL_BYTE_LEVEL   ? "byte-level BPE"
+                    : spec->flags & MODEL_SPACE_ENDS ? "BPE"
+                                                     : "SentencePiece BPE";
   snprintf(spec->name, sizeof spec->name, "%s", spec->model == MODEL_BPE ? bpe : names[spec->model]);
 }
 
@@ -127,6 +171,10 @@ static bool read_token(struct tokenizer_spec *spec, const json_t *model, uint32_
   if (spec->tokens[id].bytes.data)
     return error_set(error, ERROR_FORMAT, "Two tokens have the id %u; '%.*s' is one of them.", id, SLICE_ARGS(text));
   bool words = spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
+  if (spec->flags & MODEL_SPACE_ENDS && memchr(text.data, ' ', text.size))
+    return error_set(error, ERROR_UNSUPPORTED, "Token %u has a space beside a BPEDecoder, which is not supported.", id);
+  text = suffix_spaced(spec, text);
+  if (!text.data) return spec_out_of_memory(error);
   return words ? read_word(spec, model, id, text, error) : spec_text_token(spec, id, text, error);
 }
 
@@ -183,14 +231,6 @@ bool json_read_vocab(struct tokenizer_spec *spec, const json_t *model, struct er
 
 /* --- merges ----------------------------------------------------------------------------------------------------- */
 
-/* A merge's half as the source writes it, in the tokens' form of bytes; data NULL when out of memory. */
-static struct slice merge_half(struct tokenizer_spec *spec, struct slice written) {
-  if (spec->flags & MODEL_SPACE_MARKED) return spec_replaced(spec, written, SPACE_MARK, " ");
-  uint8_t *room = arena_alloc(&spec->arena, written.size + 1);
-  size_t size;
-  return room && byte_level_decode(written, room, &size) ? slice_make(room, size) : written;
-}
-
 /* "left right" or ["left", "right"]. */
 static bool merge_halves(const json_t *merge, struct slice *left, struct slice *right) {
   if (json_is_array(merge)) {
@@ -220,8 +260,8 @@ bool json_read_merges(struct tokenizer_spec *spec, const json_t *model, struct e
     struct slice left, right;
     if (!merge_halves(merge, &left, &right))
       return error_set(error, ERROR_FORMAT, "Merge %zu of the tokenizer is not a pair of tokens.", rank);
-    left = merge_half(spec, left);
-    right = merge_half(spec, right);
+    left = token_bytes(spec, suffix_spaced(spec, left));
+    right = token_bytes(spec, suffix_spaced(spec, right));
     if (!left.data || !right.data) return spec_out_of_memory(error);
     if (!spec_merge(spec, left, right, (uint32_t)rank, error)) return false;
   }

@@ -78,6 +78,12 @@ static bool read_plain_normalizer(struct tokenizer_spec *spec, struct slice type
 bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice type = json_type_of(component);
   bool known = false;
+  if (spec->splits_letters) return json_malformed("normalizer", type, "it is not supported after ByteLevel", error);
+  if (slice_is(type, "ByteLevel")) { /* text stays the bytes that the letters stand for */
+    spec->flags |= MODEL_BYTE_LEVEL;
+    spec->splits_letters = true;
+    return true;
+  }
   if (!read_plain_normalizer(spec, type, &known, error) || known) return known;
   if (slice_is(type, "BertNormalizer")) return read_bert(spec, component, error);
   if (slice_is(type, "Strip")) return read_strip_space(spec, component, error);

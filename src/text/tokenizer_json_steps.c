@@ -1,5 +1,5 @@
-/* tokenizer.json: the components that split text before the model (pre_tokenizer) and join it after it (decoder), to
- * steps and flags. Whatever would change the result and is not supported is refused by its name. */
+/* tokenizer.json: the components that split text before the model (pre_tokenizer), to steps and flags. Whatever would
+ * change the result and is not supported is refused by its name. */
 #include "text/normalize.h"
 #include "text/split_pattern.h"
 #include "text/tokenizer_json.h"
@@ -45,12 +45,6 @@ static bool each_component(struct tokenizer_spec *spec, const json_t *component,
 
 /* --- pre_tokenizer -------------------------------------------------------------------------------------------- */
 
-static bool add_split(struct tokenizer_spec *spec, struct slice pattern, enum split_mode mode, bool inverted,
-                      struct error *error) {
-  return spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .mode = mode, .inverted = inverted, .a = pattern},
-                   error);
-}
-
 static bool splits_already(const struct tokenizer_spec *spec) {
   return spec->n_step > 0 && !step_normalizes(spec->steps[spec->n_step - 1].kind);
 }
@@ -61,13 +55,20 @@ static bool add_prefix(struct tokenizer_spec *spec, enum prefix_mode mode, struc
   return spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = mode}, error);
 }
 
+/* A second one writes the letters of the first one's bytes as letters again. */
 static bool read_byte_level(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice name = slice_text("ByteLevel");
+  bool prefix = json_take_bool(component, "add_prefix_space", true), second = spec->splits_letters;
+  if (second && spec->n_step > 0 && spec->steps[spec->n_step - 1].kind == STEP_LETTERS)
+    return json_malformed("pre-tokenizer", name, "a third one is not supported", error);
+  if (prefix && second)
+    return json_malformed("pre-tokenizer", name, "a prefix space after another one is not supported", error);
+  if (prefix && !add_prefix(spec, PREFIX_ALWAYS, name, error)) return false;
+  bool splits = json_take_bool(component, "use_regex", true);
+  if (splits && !spec_split(spec, slice_text(split_gpt2), SPLIT_ISOLATED, false, error)) return false;
   spec->flags |= MODEL_BYTE_LEVEL;
-  if (json_take_bool(component, "add_prefix_space", true) &&
-      !add_prefix(spec, PREFIX_ALWAYS, slice_text("ByteLevel"), error))
-    return false;
-  if (!json_take_bool(component, "use_regex", true)) return true;
-  return add_split(spec, slice_text(split_gpt2), SPLIT_ISOLATED, false, error);
+  spec->splits_letters = true;
+  return !second || spec_step(spec, (struct step_spec){.kind = STEP_LETTERS}, error);
 }
 
 static bool read_mode(const json_t *component, enum split_mode *mode) {
@@ -95,6 +96,26 @@ static struct slice literal_pattern(struct tokenizer_spec *spec, struct slice te
   return slice_make(out, size);
 }
 
+/* It names ASCII's letters, digits and visible signs alone, or line ends. */
+static bool names_letters(struct slice pattern) {
+  for (size_t i = 0; i < pattern.size; i++) {
+    uint8_t byte = pattern.data[i];
+    if ((byte <= ' ' && byte != '\n' && byte != '\r') || byte >= 0x7F || strchr("\\.^$", byte)) return false;
+  }
+  return pattern.size > 0;
+}
+
+/* Where the pattern is about ASCII alone, text and bytes show it what letters and marks would, without being written.
+ * Line ends have letters of their own. */
+static bool split_of(struct tokenizer_spec *spec, struct slice pattern, enum split_mode mode, bool inverted,
+                     struct error *error) {
+  bool lines = memchr(pattern.data, '\n', pattern.size) || memchr(pattern.data, '\r', pattern.size);
+  if (!names_letters(pattern) || (lines && spec->splits_letters))
+    return spec_split(spec, pattern, mode, inverted, error);
+  enum step_kind kind = spec->splits_letters ? STEP_SPLIT_BYTES : STEP_SPLIT;
+  return spec_step(spec, (struct step_spec){.kind = kind, .mode = mode, .inverted = inverted, .a = pattern}, error);
+}
+
 static bool read_split(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice name = slice_text("Split");
   const json_t *pattern = json_object_get(component, "pattern");
@@ -104,14 +125,11 @@ static bool read_split(struct tokenizer_spec *spec, const json_t *component, str
     return json_malformed("pre-tokenizer", name, "its behavior is not a known one", error);
   if (!regex.data && (!text.data || text.size == 0))
     return json_malformed("pre-tokenizer", name, "it has neither a Regex nor a String pattern", error);
-  if (spec->flags & MODEL_SPACE_MARKED) { /* no space is left in the text that the author's pattern sees */
-    if (!regex.data && slice_is(text, " ")) return true;
-    return json_malformed("pre-tokenizer", name, "after spaces were replaced only a split by spaces is supported",
-                          error);
-  }
+  bool spaces = !regex.data && spec->flags & MODEL_SPACE_MARKED && !spec->splits_letters;
+  if (spaces && slice_is(text, " ")) return true; /* none is left */
   if (!regex.data) regex = literal_pattern(spec, text);
   if (!regex.data) return spec_out_of_memory(error);
-  return add_split(spec, regex, mode, json_take_bool(component, "invert", false), error);
+  return split_of(spec, regex, mode, json_take_bool(component, "invert", false), error);
 }
 
 /* WhitespaceSplit is all the splitting so far. */
@@ -151,7 +169,8 @@ static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component,
   } else if (!slice_is(scheme, "never")) {
     return json_malformed("pre-tokenizer", name, "its prepend_scheme is not always, first or never", error);
   }
-  return !json_take_bool(component, "split", true) || add_split(spec, slice_text(" "), SPLIT_WITH_NEXT, false, error);
+  return !json_take_bool(component, "split", true) ||
+         spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .mode = SPLIT_WITH_NEXT, .a = slice_text(" ")}, error);
 }
 
 /* What Rust's regexes call \\w, in runs, or runs of what is neither that nor white space. */
@@ -165,7 +184,7 @@ static bool read_delimiter(struct tokenizer_spec *spec, const json_t *component,
   if (text.size == 0)
     return json_malformed("pre-tokenizer", slice_text("CharDelimiterSplit"), "it has no delimiter", error);
   struct slice pattern = literal_pattern(spec, text);
-  return pattern.data ? add_split(spec, pattern, SPLIT_REMOVED, false, error) : spec_out_of_memory(error);
+  return pattern.data ? spec_split(spec, pattern, SPLIT_REMOVED, false, error) : spec_out_of_memory(error);
 }
 
 static bool read_fixed_length(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
@@ -175,105 +194,44 @@ static bool read_fixed_length(struct tokenizer_spec *spec, const json_t *compone
     return json_malformed("pre-tokenizer", slice_text("FixedLength"), "its length is not from 1 to 1000", error);
   snprintf(pattern, sizeof pattern, "[\\x{0}-\\x{10ffff}]{1,%d}", (int)length);
   struct slice copy = spec_copy(spec, slice_text(pattern));
-  return copy.data ? add_split(spec, copy, SPLIT_ISOLATED, false, error) : spec_out_of_memory(error);
+  return copy.data ? spec_split(spec, copy, SPLIT_ISOLATED, false, error) : spec_out_of_memory(error);
 }
 
-#define BYTE_NUMBERS "[0-9\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]"
+static bool read_digits(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  bool each = json_take_bool(component, "individual_digits", false);
+  if (!spec->splits_letters)
+    return spec_split(spec, slice_text(each ? split_digit : "\\p{N}+"), SPLIT_ISOLATED, false, error);
+  struct slice pattern = slice_text(each ? split_byte_number : split_byte_numbers);
+  return spec_step(spec, (struct step_spec){.kind = STEP_SPLIT_BYTES, .a = pattern}, error);
+}
 
 /* Behind ByteLevel the package splits what it has written the bytes as: letters, one for each byte, of which those up
- * to U+00FF are the bytes' own. A split at letters of ASCII is the same split of the bytes. */
-static bool add_byte_split(struct tokenizer_spec *spec, struct slice pattern, enum split_mode mode, bool inverted,
-                           struct error *error) {
-  return spec_step(spec, (struct step_spec){.kind = STEP_SPLIT_BYTES, .mode = mode, .inverted = inverted, .a = pattern},
-                   error);
-}
-
-/* It names ASCII's letters, digits and visible signs alone. */
-static bool names_letters(struct slice pattern) {
-  for (size_t i = 0; i < pattern.size; i++) {
-    uint8_t byte = pattern.data[i];
-    if (byte <= ' ' || byte >= 0x7F || strchr("\\.^$", byte)) return false;
-  }
-  return pattern.size > 0;
-}
-
-static bool read_byte_split(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct slice type = json_type_of(component), regex = json_take_text(json_object_get(component, "pattern"), "Regex");
-  bool each = json_take_bool(component, "individual_digits", false);
-  enum split_mode mode = SPLIT_ISOLATED;
-  /* numbers among the letters of bytes: the digits, and ² ³ ¹ ¼ ½ ¾ */
-  if (slice_is(type, "Digits"))
-    return add_byte_split(spec, slice_text(each ? BYTE_NUMBERS : BYTE_NUMBERS "+"), mode, false, error);
-  if (slice_is(type, "Split") && names_letters(regex) && read_mode(component, &mode))
-    return add_byte_split(spec, regex, mode, json_take_bool(component, "invert", false), error);
-  return json_malformed("pre-tokenizer", type, "after ByteLevel only digits and letters of ASCII split", error);
-}
-
+ * to U+00FF are the bytes' own. */
 static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice type = json_type_of(component);
+  enum split_mode mode;
+  if (spec->n_step > 0 && spec->steps[spec->n_step - 1].kind == STEP_LETTERS && !slice_is(type, "ByteLevel"))
+    return json_malformed("pre-tokenizer", type, "it is not supported after a second ByteLevel", error);
   if (slice_is(type, "Metaspace")) return read_metaspace(spec, component, error);
-  if (spec->flags & MODEL_BYTE_LEVEL) return read_byte_split(spec, component, error);
   if (slice_is(type, "Split")) return read_split(spec, component, error);
+  if (slice_is(type, "Digits")) return read_digits(spec, component, error);
+  if (slice_is(type, "Punctuation") && read_mode(component, &mode))
+    return spec_split(spec, slice_text(split_punctuation), mode, false, error);
+  if (slice_is(type, "BertPreTokenizer")) return spec_bert_splits(spec, error);
+  if (slice_is(type, "WhitespaceSplit")) return spec_split(spec, slice_text(split_space), SPLIT_REMOVED, false, error);
+  if (slice_is(type, "Whitespace")) return spec_split(spec, slice_text(words_or_signs), SPLIT_REMOVED, true, error);
+  if (slice_is(type, "CharDelimiterSplit")) return read_delimiter(spec, component, error);
+  if (slice_is(type, "FixedLength")) return read_fixed_length(spec, component, error);
+  if (slice_is(type, "UnicodeScripts")) return spec_script_splits(spec, error);
   if (spec->flags & MODEL_SPACE_MARKED)
     return json_malformed("pre-tokenizer", type, "it is not supported after spaces were replaced", error);
   if (slice_is(type, "ByteLevel")) return read_byte_level(spec, component, error);
-  if (slice_is(type, "Digits"))
-    return add_split(spec, slice_text(json_take_bool(component, "individual_digits", false) ? split_digit : "\\p{N}+"),
-                     SPLIT_ISOLATED, false, error);
-  enum split_mode mode;
-  if (slice_is(type, "Punctuation") && read_mode(component, &mode))
-    return add_split(spec, slice_text(split_punctuation), mode, false, error);
-  if (slice_is(type, "BertPreTokenizer")) return spec_bert_splits(spec, error);
-  if (slice_is(type, "WhitespaceSplit")) return add_split(spec, slice_text(split_space), SPLIT_REMOVED, false, error);
-  if (slice_is(type, "Whitespace")) return add_split(spec, slice_text(words_or_signs), SPLIT_REMOVED, true, error);
-  if (slice_is(type, "CharDelimiterSplit")) return read_delimiter(spec, component, error);
-  if (slice_is(type, "FixedLength")) return read_fixed_length(spec, component, error);
   return json_unsupported("pre-tokenizer", type, error);
-}
-
-/* --- decoder -------------------------------------------------------------------------------------------------- */
-
-static bool read_strip(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  const json_t *start = json_object_get(component, "start"), *stop = json_object_get(component, "stop");
-  struct slice content = json_take_text(component, "content");
-  if (!content.data || !slice_is(content, " ") || json_integer_value(stop) != 0 || json_integer_value(start) > 1)
-    return json_malformed("decoder", slice_text("Strip"), "only stripping one space at the start is supported", error);
-  if (json_integer_value(start) == 1) spec->flags |= MODEL_STRIP_SPACE;
-  return true;
-}
-
-static bool read_word_decoder(const json_t *component, struct error *error) {
-  struct slice prefix = json_take_text(component, "prefix"), name = slice_text("WordPiece");
-  if (prefix.data && !slice_is(prefix, "##")) return json_malformed("decoder", name, "its prefix is not ##", error);
-  if (!json_take_bool(component, "cleanup", true))
-    return json_malformed("decoder", name, "one without cleanup is not supported", error);
-  return true;
-}
-
-static bool read_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct slice type = json_type_of(component);
-  bool marked = spec->flags & MODEL_SPACE_MARKED;
-  if (slice_is(type, "Fuse")) return true;
-  if (slice_is(type, "WordPiece") && spec->model == MODEL_WORDPIECE) return read_word_decoder(component, error);
-  if (slice_is(type, "ByteLevel") && spec->flags & MODEL_BYTE_LEVEL) return true;
-  if (slice_is(type, "ByteFallback") && marked) return true;
-  if (slice_is(type, "Strip") && marked) return read_strip(spec, component, error);
-  if (slice_is(type, "Metaspace") && marked) {
-    struct slice scheme = json_take_text(component, "prepend_scheme");
-    bool prefixed = scheme.data ? !slice_is(scheme, "never") : json_take_bool(component, "add_prefix_space", true);
-    if (prefixed) spec->flags |= MODEL_STRIP_SPACE;
-    return true;
-  }
-  struct slice from = json_take_text(json_object_get(component, "pattern"), "String");
-  struct slice to = json_take_text(component, "content");
-  if (slice_is(type, "Replace") && marked && from.data && slice_is(from, SPACE_MARK) && to.data && slice_is(to, " "))
-    return true;
-  return json_unsupported("decoder", type, error);
 }
 
 bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error) {
   if (!each_component(spec, json_object_get(root, "normalizer"), "normalizers", json_read_normalizer, error) ||
       !each_component(spec, json_object_get(root, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer, error))
     return false;
-  return each_component(spec, json_object_get(root, "decoder"), "decoders", read_decoder, error);
+  return each_component(spec, json_object_get(root, "decoder"), "decoders", json_read_decoder, error);
 }

@@ -65,6 +65,14 @@ bool spec_step(struct tokenizer_spec *spec, struct step_spec step, struct error 
   return true;
 }
 
+bool spec_split(struct tokenizer_spec *spec, struct slice pattern, enum split_mode mode, bool inverted,
+                struct error *error) {
+  enum step_kind kind = spec->splits_letters               ? STEP_SPLIT_LETTERS
+                        : spec->flags & MODEL_SPACE_MARKED ? STEP_SPLIT_MARKED
+                                                           : STEP_SPLIT;
+  return spec_step(spec, (struct step_spec){.kind = kind, .mode = mode, .inverted = inverted, .a = pattern}, error);
+}
+
 void spec_end(struct tokenizer_spec *spec, int32_t id) {
   if (id < 0 || (size_t)id >= spec->n_token || spec->n_end == TOKENIZER_END_MAX) return;
   for (int i = 0; i < spec->n_end; i++)
@@ -107,6 +115,33 @@ void spec_end_by_name(struct tokenizer_spec *spec) {
     if ((added->flags & ADDED_SPECIAL) && spec_name_ends(added->text)) spec_end(spec, (int32_t)added->id);
   }
   spec_end_of_messages(spec);
+}
+
+static bool name_opens(struct slice text) {
+  static const char *const names[] = {"<|im_start|>",      "<|start_header_id|>",
+                                      "<|end_header_id|>", "<start_of_turn>",
+                                      "<|turn>",           "<|start_of_role|>",
+                                      "<|end_of_role|>",   "[INST]",
+                                      "[/INST]",           "<|user|>",
+                                      "<|system|>",        "<|header_start|>",
+                                      "<|header_end|>",    "<｜User｜>",
+                                      "<｜Assistant｜>",   "<|im_user|>",
+                                      "<|im_assistant|>",  "<|im_system|>",
+                                      "<|im_middle|>",     "<|role_sep|>",
+                                      "[SYSTEM_PROMPT]",   "[/SYSTEM_PROMPT]"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (slice_is(text, names[i])) return true;
+  return false;
+}
+
+void spec_mark_opening(struct tokenizer_spec *spec) {
+  const int32_t named[] = {spec->bos, spec->pad, spec->unk};
+  for (size_t id = 0; id < spec->n_token; id++) {
+    struct token_spec *token = &spec->tokens[id];
+    bool opens = token->flags & TOKEN_SPECIAL && name_opens(token->bytes);
+    for (int i = 0; i < 3; i++) opens = opens || (token->flags & TOKEN_SPECIAL && named[i] == (int32_t)id);
+    if (opens) token->flags |= TOKEN_OPENS;
+  }
 }
 
 struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const char *from, const char *to) {
@@ -176,7 +211,8 @@ bool spec_text_token(struct tokenizer_spec *spec, uint32_t id, struct slice writ
 }
 
 bool spec_word_token(struct tokenizer_spec *spec, uint32_t id, struct slice text, bool begins, struct error *error) {
-  static const char *const joined[] = {".", "?", "!", ","}; /* what WordPiece's decoder puts no space before */
+  /* before what begins so WordPiece's decoder puts no space */
+  static const char *const joined[] = {".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"};
   uint8_t *bytes = arena_alloc(&spec->arena, text.size + 2);
   if (!bytes) return spec_out_of_memory(error);
   if (text.size >= LIMIT_TOKEN_BYTES)
@@ -186,7 +222,8 @@ bool spec_word_token(struct tokenizer_spec *spec, uint32_t id, struct slice text
   if (text.size) memcpy(bytes + begins, text.data, text.size);
   spec->tokens[id] = (struct token_spec){slice_make(bytes, text.size + begins), text.size ? TOKEN_TEXT : 0};
   for (size_t i = 0; i < sizeof joined / sizeof *joined; i++)
-    if (begins && spec->model == MODEL_WORDPIECE && slice_is(text, joined[i])) spec->tokens[id].flags |= TOKEN_JOINS;
+    if (begins && spec->model == MODEL_WORDPIECE && !spec->words_apart && slice_starts(text, joined[i]))
+      spec->tokens[id].flags |= TOKEN_JOINS;
   return true;
 }
 
@@ -205,9 +242,8 @@ bool spec_bert_normalizer(struct tokenizer_spec *spec, struct bert_steps steps, 
 }
 
 bool spec_bert_splits(struct tokenizer_spec *spec, struct error *error) {
-  struct step_spec space = {.kind = STEP_SPLIT, .mode = SPLIT_REMOVED, .a = slice_text(split_space)};
-  struct step_spec punctuation = {.kind = STEP_SPLIT, .mode = SPLIT_ISOLATED, .a = slice_text(split_punctuation)};
-  return spec_step(spec, space, error) && spec_step(spec, punctuation, error);
+  return spec_split(spec, slice_text(split_space), SPLIT_REMOVED, false, error) &&
+         spec_split(spec, slice_text(split_punctuation), SPLIT_ISOLATED, false, error);
 }
 
 void spec_byte_tokens(struct tokenizer_spec *spec) {
@@ -240,9 +276,10 @@ bool spec_merge(struct tokenizer_spec *spec, struct slice left, struct slice rig
   uint8_t both[2 * LIMIT_TOKEN_BYTES];
   if (left.size > LIMIT_TOKEN_BYTES || right.size > LIMIT_TOKEN_BYTES)
     return error_set(error, ERROR_LIMIT, "Merge %u has a token over %d bytes.", rank, LIMIT_TOKEN_BYTES);
+  size_t prefix = spec->prefix_bytes < right.size ? spec->prefix_bytes : right.size; /* which the whole is without */
   if (left.size) memcpy(both, left.data, left.size);
-  if (right.size) memcpy(both + left.size, right.data, right.size);
-  struct slice whole = slice_make(both, left.size + right.size), missing = {0};
+  if (right.size) memcpy(both + left.size, right.data + prefix, right.size - prefix);
+  struct slice whole = slice_make(both, left.size + right.size - prefix), missing = {0};
   struct merge_spec merge = {.rank = rank};
   if (!merge_token(spec, left, &merge.left))
     missing = left;

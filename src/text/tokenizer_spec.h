@@ -22,6 +22,7 @@ enum token_flag {
   TOKEN_BYTE = 4,    /* stands for one byte that no character token covers */
   TOKEN_ATOMIC = 8,  /* its bytes as a piece of their own encode to just this token (found by the blob's writer) */
   TOKEN_JOINS = 16,  /* shown without the space that its bytes begin with */
+  TOKEN_OPENS = 32,  /* a marker that begins a text or a turn: no part of an answer */
 };
 
 /* How a piece becomes tokens. Of WordPiece and WordLevel the bytes of a token that begins a word begin with a space,
@@ -36,6 +37,7 @@ enum model_flag {
   MODEL_STRIP_SPACE = 16,  /* decoding drops the first space of a text */
   MODEL_SPACE_MARKED = 32, /* the source writes U+2581 for a space */
   MODEL_SPACE_STARTS = 64, /* no token has a space after another character: no merge crosses the start of a word */
+  MODEL_SPACE_ENDS = 128,  /* tokens that end a word end with a space, which decoding drops at the end of a text */
 };
 
 enum added_flag {
@@ -64,7 +66,11 @@ enum step_kind {
   STEP_REPLACE_MATCHES, /* what the regex a matches by b */
   STEP_PREFIX_SPACE,    /* a space in front of a stretch that does not start with one; mode: enum prefix_mode */
   STEP_SPLIT,           /* by the regex a; mode: enum split_mode */
-  STEP_SPLIT_BYTES,     /* the same, where each byte is a character: of a byte-level model, after all other splits */
+  STEP_SPLIT_BYTES,     /* the same, where each byte is a character: of a byte-level model, after all STEP_SPLIT */
+  STEP_SPLIT_LETTERS,   /* the same, where the regex sees the letters in which bytes are written (byte_level.h) */
+  STEP_SPLIT_MARKED,    /* by a regex that sees U+2581 where the text has a space */
+  STEP_LETTERS,         /* pieces become the letters of their bytes: after all splits */
+  STEP_AFFIXES,         /* of BPE: a in front of symbols that begin no piece, b behind those that end one; last */
   STEP_KINDS,
 };
 
@@ -103,9 +109,13 @@ struct tokenizer_spec {
   struct arena arena;
   char name[TOKENIZER_NAME_MAX];
   enum model_kind model;
-  unsigned flags;      /* enum model_flag */
-  uint32_t word_chars; /* MODEL_WORDPIECE: a word of more characters is unknown */
-  double *scores;      /* [n_token] of MODEL_UNIGRAM, natural logarithms of probabilities; else NULL */
+  unsigned flags;           /* enum model_flag */
+  bool splits_letters;      /* a byte-level component was read: later ones see the letters of bytes */
+  bool words_apart;         /* WordPiece's decoder puts a space before signs, too */
+  struct slice word_suffix; /* of BPE's tokens that end a word, as its source writes it; empty: they have none */
+  size_t prefix_bytes;      /* that BPE's tokens begin with, where they begin no piece */
+  uint32_t word_chars;      /* MODEL_WORDPIECE: a word of more characters is unknown */
+  double *scores;           /* [n_token] of MODEL_UNIGRAM, natural logarithms of probabilities; else NULL */
   size_t n_token, n_merge, n_added;
   struct token_spec *tokens; /* [n_token], indexed by id; an id nobody uses has no bytes */
   struct merge_spec *merges;
@@ -148,6 +158,9 @@ struct bert_steps {
 bool spec_bert_normalizer(struct tokenizer_spec *spec, struct bert_steps steps, struct error *error);
 bool spec_bert_splits(struct tokenizer_spec *spec, struct error *error);
 
+/* The split where the script changes: UnicodeScripts. */
+bool spec_script_splits(struct tokenizer_spec *spec, struct error *error);
+
 /* "<0x41>" names the byte 0x41. */
 bool spec_byte_name(struct slice text, uint8_t *byte);
 
@@ -169,12 +182,20 @@ bool spec_unmark_spaces(struct tokenizer_spec *spec, struct error *error);
 
 bool spec_step(struct tokenizer_spec *spec, struct step_spec step, struct error *error);
 
+/* A split of the text as the author's regex sees it: with letters for bytes, or marks for spaces, where components
+ * before it have written them. */
+bool spec_split(struct tokenizer_spec *spec, struct slice pattern, enum split_mode mode, bool inverted,
+                struct error *error);
+
 /* Adds id to the ids that end generation; more than TOKENIZER_END_MAX are dropped. */
 void spec_end(struct tokenizer_spec *spec, int32_t id);
 
 /* Adds every special token with a name that is known to end generation or a turn; the last that is added. */
 void spec_end_by_name(struct tokenizer_spec *spec);
 bool spec_name_ends(struct slice text);
+
+/* Finds the markers that begin a text or a turn. */
+void spec_mark_opening(struct tokenizer_spec *spec);
 
 /* text with every `from` replaced by `to`, in the arena; data NULL when out of memory. */
 struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const char *from, const char *to);

@@ -152,7 +152,9 @@ static bool text_valid(const struct tokenizer_tables *tables, struct blob_range 
 static uint32_t step_modes(uint32_t kind) {
   switch (kind) {
   case STEP_SPLIT:
-  case STEP_SPLIT_BYTES: return SPLIT_MODES;
+  case STEP_SPLIT_BYTES:
+  case STEP_SPLIT_LETTERS:
+  case STEP_SPLIT_MARKED: return SPLIT_MODES;
   case STEP_PREFIX_SPACE: return PREFIX_MODES;
   case STEP_DROP_MARKS: return MARKS_MODES;
   case STEP_STRIP: return STRIP_MODES;
@@ -181,8 +183,19 @@ static bool texts_check(const struct tokenizer_tables *tables, struct error *err
     if (step->kind >= STEP_KINDS || step->mode >= step_modes(step->kind) || !step_texts_valid(tables, step))
       return corrupt(error, "a step is out of range");
     if (step->kind == STEP_REPLACE && step->a.size == 0) return corrupt(error, "a step replaces nothing");
+    if (step->kind == STEP_AFFIXES && (step->a.size > LIMIT_AFFIX_BYTES || step->b.size > LIMIT_AFFIX_BYTES))
+      return corrupt(error, "an affix is too long");
   }
   return true;
+}
+
+/* Of BPE alone: they are the last step. */
+static void affixes_find(struct tokenizer_tables *tables) {
+  uint32_t count = tables->header->n_step;
+  const struct blob_step *last = count > 0 ? &tables->steps[count - 1] : NULL;
+  bool there = last && last->kind == STEP_AFFIXES;
+  tables->prefix = there ? tables_text(tables, last->a) : slice_make("", 0);
+  tables->suffix = there ? tables_text(tables, last->b) : slice_make("", 0);
 }
 
 bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct error *error) {
@@ -205,6 +218,9 @@ bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct erro
       .vocab_mask = section_entries(header, SECTION_VOCAB) - 1,
       .merge_mask = section_entries(header, SECTION_MERGES) - 1,
   };
-  return named_ids_check(tables, error) && tokens_check(tables, error) && trie_check(tables, error) &&
-         indexes_check(tables, error) && texts_check(tables, error);
+  if (!named_ids_check(tables, error) || !tokens_check(tables, error) || !trie_check(tables, error) ||
+      !indexes_check(tables, error) || !texts_check(tables, error))
+    return false;
+  affixes_find(tables);
+  return true;
 }

@@ -215,8 +215,10 @@ bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *b
   struct tokenizer_spec spec;
   spec_init(&spec);
   bool done = false;
-  if (slice_is(source->model, "gpt2"))
-    done = vocab_read_byte_level(&spec, source, error);
+  if (slice_is(source->model, "gpt2") || slice_is(source->model, "whitespace"))
+    done = vocab_read_byte_level(&spec, source, source->pre, error);
+  else if (slice_is(source->model, "gemma4"))
+    done = vocab_read_byte_level(&spec, source, slice_text("gemma4"), error);
   else if (slice_is(source->model, "llama"))
     done = read_sentencepiece(&spec, source, error);
   else if (slice_is(source->model, "bert"))
@@ -224,10 +226,11 @@ bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *b
   else if (slice_is(source->model, "t5"))
     done = read_unigram(&spec, source, error);
   else
-    error_set(error, ERROR_UNSUPPORTED,
-              "The vocabulary's kind (tokenizer.ggml.model) is '%.*s', which is not supported; gpt2 (byte-level BPE), "
-              "llama (SentencePiece BPE), bert (WordPiece) and t5 (Unigram) are.",
-              SLICE_ARGS(source->model));
+    error_set(
+        error, ERROR_UNSUPPORTED,
+        "The vocabulary's kind (tokenizer.ggml.model) is '%.*s', which is not supported; gpt2 (byte-level BPE), "
+        "whitespace and gemma4 (BPE of characters), llama (SentencePiece BPE), bert (WordPiece) and t5 (Unigram) are.",
+        SLICE_ARGS(source->model));
   done = done && tokenizer_blob_write(&spec, blob, error);
   spec_release(&spec);
   return done;

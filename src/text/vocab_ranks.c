@@ -95,21 +95,38 @@ static bool take_line(struct slice *rest, struct rank_line *line, struct error *
   return true;
 }
 
-/* The split rules of the classes that read such files. */
-static bool class_rule(const json_t *config, struct slice *rule, struct error *error) {
-  static const char *const classes[][2] = {
-      {"TikTokenTokenizer", "kimi-k2"}, {"ChatGLM4Tokenizer", "chatglm-bpe"}, {"QWenTokenizer", "qwen2"}};
+/* The classes that read such files: how they split, and how many special tokens the class itself puts behind the ranks
+ * where tokenizer_config.json names none. */
+struct rank_class {
+  const char *name, *rule;
+  size_t n_marker;
+};
+
+static const struct rank_class *class_find(const json_t *config, struct error *error) {
+  static const struct rank_class classes[] = {{"TikTokenTokenizer", "kimi-k2", 0},
+                                              {"ChatGLM4Tokenizer", "chatglm-bpe", 0},
+                                              {"QWenTokenizer", "qwen2", 3 + 205},
+                                              {"HYTokenizer", "hunyuan", 0}};
   struct slice name = json_take_text(config, "tokenizer_class");
-  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
-    if (!slice_is(name, classes[i][0])) continue;
-    *rule = slice_text(classes[i][1]);
-    return true;
+  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+    if (slice_is(name, classes[i].name)) return &classes[i];
+  error_set(error, ERROR_UNSUPPORTED,
+            "A file of ranks does not say how text is split, and tokenizer_config.json's tokenizer_class is \"%.*s\", "
+            "which is none of TikTokenTokenizer, ChatGLM4Tokenizer, QWenTokenizer, HYTokenizer; save the model's "
+            "tokenizer.json.",
+            SLICE_ARGS(name));
+  return NULL;
+}
+
+/* Qwen's, which its first models name in no file. */
+static bool class_markers(struct ranked *ranked, const struct rank_class *class, size_t first, struct error *error) {
+  static const char *const names[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+  for (size_t i = 0; i < class->n_marker; i++) {
+    char name[32];
+    if (i >= 3) snprintf(name, sizeof name, "<|extra_%zu|>", i - 3);
+    if (!ranked_marker(ranked, (uint32_t)(first + i), slice_text(i < 3 ? names[i] : name), true, error)) return false;
   }
-  return error_set(
-      error, ERROR_UNSUPPORTED,
-      "A file of ranks does not say how text is split, and tokenizer_config.json's tokenizer_class is \"%.*s\", "
-      "which is none of TikTokenTokenizer, ChatGLM4Tokenizer, QWenTokenizer; save the model's tokenizer.json.",
-      SLICE_ARGS(name));
+  return true;
 }
 
 static bool count_ranks(struct slice file, size_t *count, struct error *error) {
@@ -147,14 +164,16 @@ static bool read_markers(struct ranked *ranked, const json_t *config, size_t n_r
 static bool read_tiktoken(struct ranked *ranked, struct slice file, const json_t *config, struct error *error) {
   struct tokenizer_spec *spec = ranked->spec;
   size_t n_rank = 0, added = 0;
-  struct slice rule = {0};
+  const struct rank_class *class = class_find(config, error);
   struct vocab_rule does;
-  if (!class_rule(config, &rule, error) || !count_ranks(file, &n_rank, error) ||
-      !vocab_count_added(config, &added, error) || !ranked_reserve(ranked, added > n_rank ? added : n_rank, error) ||
-      !read_ranks(ranked, file, error) || !read_markers(ranked, config, n_rank, error) ||
-      !vocab_split_rule(spec, rule, false, &does, error) || !ranked_finish(ranked, error))
+  if (!class || !count_ranks(file, &n_rank, error) || !vocab_count_added(config, &added, error)) return false;
+  bool own = class->n_marker > 0 && added == 0;
+  size_t count = own ? n_rank + class->n_marker : added > n_rank ? added : n_rank;
+  if (!ranked_reserve(ranked, count, error) || !read_ranks(ranked, file, error) ||
+      !(own ? class_markers(ranked, class, n_rank, error) : read_markers(ranked, config, n_rank, error)) ||
+      !vocab_split_rule(spec, slice_text(class->rule), false, &does, error) || !ranked_finish(ranked, error))
     return false;
-  snprintf(spec->name, sizeof spec->name, "byte-level BPE (%.*s)", SLICE_ARGS(rule));
+  snprintf(spec->name, sizeof spec->name, "byte-level BPE (%s)", class->rule);
   spec->bos = marker(spec, json_take_text(config, "bos_token"));
   spec->eos = marker(spec, json_take_text(config, "eos_token"));
   spec->pad = marker(spec, json_take_text(config, "pad_token"));

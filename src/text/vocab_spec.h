@@ -1,5 +1,5 @@
 /* What the files that read vocabularies share: of GGUF tokenizer_vocab.c (tokens, and every kind but one) and
- * vocab_byte_level.c, of other libraries those of vocab_files.h. */
+ * vocab_byte_level.c, of other libraries those of vocab_files.h; split_rules.c for both. */
 #ifndef SPATE_TEXT_VOCAB_SPEC_H
 #define SPATE_TEXT_VOCAB_SPEC_H
 
@@ -22,9 +22,13 @@ bool vocab_merges_from_scores(struct tokenizer_spec *spec, const float *scores, 
 /* Those of a Unigram model. */
 bool vocab_scores(struct tokenizer_spec *spec, const float *scores, struct error *error);
 
+/* How the tokens of BPE by merges are written: bytes as letters, U+2581 for a space, or as they are. */
+enum vocab_letters { VOCAB_LETTERS, VOCAB_MARKED, VOCAB_PLAIN };
+
 /* The steps that a split rule of GGUF's names stands for, and what its families do beside. */
 struct vocab_rule {
   bool ignore_merges, add_bos;
+  enum vocab_letters letters;
 };
 bool vocab_split_rule(struct tokenizer_spec *spec, struct slice name, bool prefix_space, struct vocab_rule *rule,
                       struct error *error);
@@ -34,7 +38,8 @@ bool vocab_split_rule(struct tokenizer_spec *spec, struct slice name, bool prefi
 bool vocab_count_added(const json_t *config, size_t *count, struct error *error);
 void vocab_take_added(const json_t *config, struct slice *tokens, int32_t *types);
 
-/* "gpt2". */
-bool vocab_read_byte_level(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error);
+/* "gpt2", split as the name says. */
+bool vocab_read_byte_level(struct tokenizer_spec *spec, const struct vocab_source *source, struct slice pre,
+                           struct error *error);
 
 #endif

@@ -50,6 +50,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                           "[func_name1(",
                                           "<|python_tag|>",
                                           "<|channel|>",
+                                          "<|observation|>",
+                                          "json-formatted list of actions",
+                                          "<|tool|>",
+                                          "<|tool_calls_section_begin|>",
+                                          "<|tool_call><channel|>",
+                                          "<minimax:tool_call>",
+                                          "｜DSML｜",
+                                          "<function name=\"",
                                           ""};
   if (size < 2) return 0;
   struct heard whole, cut;

@@ -10,12 +10,15 @@ import random
 import struct
 import subprocess
 import sys
+import unicodedata
 
 HERE = pathlib.Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "fixtures" / "text"
 # What is left out, and why: names of bytes, which a Unigram model of the package takes for the bytes that they name; a
 # sign that is punctuation since Unicode 14, which the package's own tables of BERT's pre-tokenizer do not have.
-LEFT_OUT = {"unigram_bytes": ("<0x41>",), "bert": ("\u061d",), "bert_cased": ("\u061d",)}
+LEFT_OUT = {"unigram_bytes": ("<0x41>",)} | {name: ("\u061d",) for name in ("bert", "bert_cased", "wordpiece_apart", "openai_gpt", "falcon")}
+# Characters whose script has changed since.
+MOVED = ("\u0589", "\u061c", "\u0953", "\u0954")
 # Models of which the same tokens in another order are as likely: the package's scores, which it rounds twice when it
 # reads them, tell a few of these apart by their last bit.
 TIES = ("xlmr", "t5", "unigram_bytes")
@@ -23,6 +26,25 @@ TIES = ("xlmr", "t5", "unigram_bytes")
 RANGES = [(0x20, 0x7E), (0xA0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF), (0x5D0, 0x5EA), (0x600, 0x6FF), (0x900, 0x97F),
           (0xE01, 0xE5B), (0x1100, 0x11FF), (0x2000, 0x206F), (0x20A0, 0x2BFF), (0x3040, 0x30FF), (0x4E00, 0x9FFF),
           (0xAC00, 0xD7A3), (0xF900, 0xFAFF), (0xFF00, 0xFFEF), (0x1F300, 0x1F6FF), (0x20000, 0x2A6DF)]
+
+
+def scriptless(texts):
+    """Characters of today whose script the package does not know: its table is of an older Unicode."""
+    from tokenizers import pre_tokenizers
+    split = pre_tokenizers.UnicodeScripts()
+    return tuple(c for c in set("".join(texts)) if unicodedata.category(c) not in ("Cn", "Co", "Zs")
+                 and len(split.pre_tokenize_str(f"a{c}\u03b1")) == 2 and len(split.pre_tokenize_str(f"\u03b1{c}a")) == 2)
+
+
+def unassigned(texts):
+    """Characters that PCRE2's Unicode 14 (and this Python's) does not have, of which a regex of signs would tell."""
+    return tuple(c for c in set("".join(texts)) if unicodedata.category(c) == "Cn")
+
+
+def left_out(name, texts):
+    if name == "scripts":
+        return scriptless(texts) + MOVED
+    return unassigned(texts) if name == "gemma4" else LEFT_OUT.get(name, ())
 
 
 def fixtures_module():
@@ -62,7 +84,7 @@ def compare(name, program, make, count):
     added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
     rng = random.Random(name + "/compare")
     texts = [random_text(rng, make, added) for _ in range(count)]
-    for piece in LEFT_OUT.get(name, ()):
+    for piece in left_out(name, texts):
         texts = [text.replace(piece, "") for text in texts]
     wrong = ties = 0
     for text, (ids, decoded), encoding in zip(texts, ours([program, path], texts), tokenizer.encode_batch(texts)):

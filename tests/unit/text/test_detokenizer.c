@@ -87,10 +87,31 @@ static void test_first_space(void **state) {
   fixture_close(&fixture);
 }
 
+/* Among marks are none that begin or end a text or a turn, which an answer that goes on after its end may have. */
+static void test_marks(void **state) {
+  (void)state;
+  struct fixture fixture;
+  struct buffer out;
+  fixture_open(&fixture, "phi3");
+  buffer_init(&out, 1 << 16);
+  struct slice text = slice_text("<s>a<|user|>b<|assistant|>c<|end|>d<unk>");
+  struct token_list ids = encode_all(fixture.tokenizer, text, ENCODE_PARSE_SPECIAL);
+  assert_true(detokenize(fixture.tokenizer, ids.ids, ids.count, DETOKENIZE_MARKS, &out));
+  if (memmem(out.data, out.size, "<|assistant|>", 13) == NULL) fail_msg("%.*s", SLICE_ARGS(buffer_slice(&out)));
+  assert_null(memmem(out.data, out.size, "<|user|>", 8));
+  assert_null(memmem(out.data, out.size, "<|end|>", 7));
+  assert_null(memmem(out.data, out.size, "<s>", 3));
+  assert_null(memmem(out.data, out.size, "<unk>", 5));
+  token_list_release(&ids);
+  buffer_release(&out);
+  fixture_close(&fixture);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_round_trip),
       cmocka_unit_test(test_bytes),
+      cmocka_unit_test(test_marks),
       cmocka_unit_test(test_first_space),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,9 +13,12 @@ static void check_case(const struct tokenizer *tokenizer, const json_t *row, con
 
 static void test_families(void **state) {
   (void)state;
-  static const char *const names[] = {"gpt2",  "llama3",        "qwen2",   "smollm", "llama2",     "metaspace", "phi3",
-                                      "gemma", "added",         "roberta", "bert",   "bert_cased", "wordlevel", "xlmr",
-                                      "t5",    "unigram_bytes", "tekken",  "gpt4o",  "deepseek3",  "falcon"};
+  static const char *const names[] = {
+      "gpt2",       "llama3",        "qwen2",          "smollm",  "llama2",          "metaspace", "phi3",
+      "gemma",      "added",         "roberta",        "bert",    "bert_cased",      "wordlevel", "xlmr",
+      "t5",         "unigram_bytes", "tekken",         "gpt4o",   "deepseek3",       "falcon",    "clip",
+      "openai_gpt", "both_affixes",  "scripts",        "letters", "byte_normalizer", "twice",     "gemma4",
+      "neox",       "deepseek_llm",  "wordpiece_apart"};
   for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
     struct fixture fixture;
     fixture_open(&fixture, names[n]);
@@ -138,9 +141,14 @@ static void test_bad_text(void **state) {
   "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":" \
   "\"" pattern "\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}}"
 
+#define PLAIN_BYTES "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
+#define AFTER_BYTES(more)                                                                                              \
+  "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" PLAIN_BYTES "," more "]}}"
+#define LONG "123456789012345678901234567890123"
+
 #define NO_BYTES                                                                                                       \
-  "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only such ones of BPE "    \
-  "are supported."
+  "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581, nor a BPEDecoder; only "   \
+  "such ones of BPE are supported."
 
 static void test_refused(void **state) {
   (void)state;
@@ -167,20 +175,16 @@ static void test_refused(void **state) {
        "The tokenizer's words may have 100000 characters, expected 1 to 1000."},
       {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}},\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"@\"}}",
        "The tokenizer's decoder 'WordPiece' is malformed: its prefix is not ##."},
-      {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}},\"decoder\":{\"type\":\"WordPiece\",\"cleanup\":false}"
-       "}",
-       "The tokenizer's decoder 'WordPiece' is malformed: one without cleanup is not supported."},
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}",
        "The tokenizer's normalizer 'Precompiled' is malformed: its precompiled_charsmap is not one."},
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*AA\"}}",
        "The tokenizer's precompiled_charsmap has the byte 0x2A at position 1: encode the file anew."},
-      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
-       "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"[0-9] \"}}]}}",
-       "The tokenizer's pre-tokenizer 'Split' is malformed: after ByteLevel only digits and letters of ASCII split."},
-      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
-       "{\"type\":\"Punctuation\"}]}}",
-       "The tokenizer's pre-tokenizer 'Punctuation' is malformed: after ByteLevel only digits and letters of ASCII "
-       "split."},
+      {AFTER_BYTES("{\"type\":\"ByteLevel\"}"),
+       "The tokenizer's pre-tokenizer 'ByteLevel' is malformed: a prefix space after another one is not supported."},
+      {AFTER_BYTES(PLAIN_BYTES "," PLAIN_BYTES),
+       "The tokenizer's pre-tokenizer 'ByteLevel' is malformed: a third one is not supported."},
+      {AFTER_BYTES(PLAIN_BYTES ",{\"type\":\"Punctuation\",\"behavior\":\"Isolated\"}"),
+       "The tokenizer's pre-tokenizer 'Punctuation' is malformed: it is not supported after a second ByteLevel."},
       {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}",
        "The tokenizer's pre-tokenizer 'FixedLength' is malformed: its length is not from 1 to 1000."},
       {"{" MODEL
@@ -206,12 +210,24 @@ static void test_refused(void **state) {
        "Merge 0 makes 'ab', but 'b' is not in the vocabulary."},
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}," BYTES "}",
        "Two tokens have the id 0; 'b' is one of them."},
-      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}," BYTES "}",
-       "The tokenizer's BPE model has a dropout, which is not supported."},
-      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}," BYTES "}",
-       "The tokenizer's BPE model has a non-empty end_of_word_suffix, which is not supported."},
-      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"ByteLevel\"}}",
-       "The tokenizer's normalizer 'ByteLevel' is not supported."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}," BYTES
+       ",\"decoder\":{\"type\":\"BPEDecoder\"}}",
+       "The tokenizer's BPE model has affixes beside marked spaces, byte fallback or a BPEDecoder for bytes, which is "
+       "not "
+       "supported."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"continuing_subword_prefix\":\"" LONG
+       "\"}," BYTES "}",
+       "An affix of the tokenizer's BPE model has more than the 32 bytes allowed."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a \":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}"
+       ",\"decoder\":{\"type\":\"BPEDecoder\"}}",
+       "Token 0 has a space beside a BPEDecoder, which is not supported."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}"
+       ",\"decoder\":{\"type\":\"BPEDecoder\",\"suffix\":\"@\"}}",
+       "The tokenizer's decoder 'BPEDecoder' is malformed: its suffix is not the model's end_of_word_suffix."},
+      {"{" MODEL "," BYTES ",\"decoder\":{\"type\":\"CTC\"}}", "The tokenizer's decoder 'CTC' is not supported."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"ByteLevel\"},{\"type\":"
+       "\"NFC\"}]}}",
+       "The tokenizer's normalizer 'NFC' is malformed: it is not supported after ByteLevel."},
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"}}}",
        "The tokenizer's normalizer 'Replace' is malformed: it has no pattern, or no content."},
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"x\"}}",
@@ -228,8 +244,12 @@ static void test_refused(void **state) {
       {"{" MODEL "," BYTES ",\"added_tokens\":[{\"content\":\"x\"}]}",
        "The id of added token 0 is not a number from 0 to 1048575."},
       {SPLIT("("), "The split regex '(' does not compile: missing closing parenthesis."},
-      {SPLIT("[a&&b]"), "The split regex '[a&&b]' uses an intersection of classes at byte 2, which is not supported."},
-      {SPLIT("[a[b]]"), "The split regex '[a[b]]' uses a class inside a class at byte 2, which is not supported."},
+      {SPLIT("[^a&&b]"),
+       "The split regex '[^a&&b]' uses an intersection in a negated class at byte 3, which is not supported."},
+      {SPLIT("[a[^b]]"),
+       "The split regex '[a[^b]]' uses a negated or named class inside a class at byte 2, which is not supported."},
+      {SPLIT("[a[b&&c]]"),
+       "The split regex '[a[b&&c]]' uses an intersection within a class of a class at byte 4, which is not supported."},
       {SPLIT("\\\\ua\xC3\xA9\xE2\x82\xAC"), /* four bytes that end within a character */
        "The split regex '\\ua\xC3\xA9\xE2\x82\xAC' uses \\u without four hexadecimal digits at byte 0, which is not "
        "supported."},

@@ -8,7 +8,8 @@ enum { LONG = 1 << 18 }; /* bytes */
 
 static void test_long(void **state) {
   (void)state;
-  static const char *const names[] = {"gpt2", "llama3", "qwen2", "smollm", "llama2", "gemma", "added", "t5"};
+  static const char *const names[] = {"gpt2",  "llama3", "qwen2", "smollm",  "llama2", "gemma",
+                                      "added", "t5",     "clip",  "letters", "gemma4", "scripts"};
   static const char *const units[] = {"a", " ", "ab", "\n", "<", "0", "\xCC\x81", "\xE2\x96\x81", "!", "a b"};
   char *text = malloc(LONG + 8);
   assert_non_null(text);
@@ -20,10 +21,10 @@ static void test_long(void **state) {
       for (; size < LONG; size += unit) memcpy(text + size, units[u], unit);
       struct token_list ids = encode_all(fixture.tokenizer, slice_make(text, size), 0);
       struct buffer out;
-      buffer_init(&out, 4 * LONG);
+      buffer_init(&out, 8 * LONG); /* CLIP shows its suffix */
       assert_true(detokenize(fixture.tokenizer, ids.ids, ids.count, DETOKENIZE_START, &out));
-      bool as_is =
-          strcmp(names[n], "added") != 0 && strcmp(names[n], "t5") != 0 && strcmp(units[u], "\xE2\x96\x81") != 0;
+      bool as_is = strcmp(names[n], "added") != 0 && strcmp(names[n], "t5") != 0 && strcmp(names[n], "clip") != 0 &&
+                   strcmp(names[n], "scripts") != 0 && strcmp(units[u], "\xE2\x96\x81") != 0;
       if (as_is) assert_true(slice_equal(buffer_slice(&out), slice_make(text, size)));
       buffer_release(&out);
       token_list_release(&ids);

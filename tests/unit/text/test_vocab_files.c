@@ -109,6 +109,30 @@ static void test_added(void **state) {
   fixture_close(&fixture);
 }
 
+/* Qwen's first models name their special tokens in no file: they follow the ranks, here those of single bytes. */
+static void test_class_markers(void **state) {
+  (void)state;
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  struct buffer ranks, blob;
+  struct error error = {0};
+  buffer_init(&ranks, 1 << 16);
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  for (int byte = 0; byte < 256; byte++)
+    buffer_print(&ranks, "%c%c== %d\n", digits[byte >> 2], digits[(byte & 3) << 4], byte);
+  struct slice config = slice_text("{\"tokenizer_class\": \"QWenTokenizer\"}");
+  if (!tokenizer_compile_file("qwen.tiktoken", buffer_slice(&ranks), config, &blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  assert_non_null(tokenizer);
+  assert_int_equal(tokenizer_find(tokenizer, slice_text("<|endoftext|>")), 256);
+  assert_int_equal(tokenizer_find(tokenizer, slice_text("<|im_end|>")), 258);
+  assert_int_equal(tokenizer_find(tokenizer, slice_text("<|extra_204|>")), 256 + 207);
+  assert_true(tokenizer_is_end(tokenizer, 258) && tokenizer_is_special(tokenizer, 259));
+  assert_int_equal(tokenizer_facts(tokenizer)->n_vocab, 256 + 208);
+  tokenizer_close(tokenizer);
+  buffer_release(&ranks);
+  buffer_release(&blob);
+}
+
 /* --- refusals --------------------------------------------------------------------------------------------------- */
 
 struct refusal {
@@ -159,7 +183,8 @@ static void test_refused(void **state) {
       {"tokenizer.model", "YQ== 0\n", 0, NULL,
        "tokenizer.model: A file of ranks does not say how text is split, and tokenizer_config.json's tokenizer_class "
        "is "
-       "\"\", which is none of TikTokenTokenizer, ChatGLM4Tokenizer, QWenTokenizer; save the model's tokenizer.json."},
+       "\"\", which is none of TikTokenTokenizer, ChatGLM4Tokenizer, QWenTokenizer, HYTokenizer; save the model's "
+       "tokenizer.json."},
       {"qwen.tiktoken", "YQ== 0\nYg==\n", 0, QWEN,
        "qwen.tiktoken: A line is 'Yg==', expected a token in base64 and its rank."},
       {"qwen.tiktoken", "YQ== 99999999\n", 0, QWEN,
@@ -196,6 +221,7 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_libraries), cmocka_unit_test(test_around),
-                                     cmocka_unit_test(test_added), cmocka_unit_test(test_refused)};
+                                     cmocka_unit_test(test_added), cmocka_unit_test(test_class_markers),
+                                     cmocka_unit_test(test_refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

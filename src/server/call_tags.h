@@ -1,0 +1,19 @@
+/* Calls between tags of their own: untrusted text.
+ *
+ *   <|tool_call_begin|>functions.N:0<|tool_call_argument_begin|>{…}<|tool_call_end|>: Kimi
+ *   <invoke name="N"><parameter name="P">…</parameter></invoke>: MiniMax; DeepSeek's with ｜DSML｜ in each tag,
+ * MiniCPM's as <function name="N"><param name="P"> call:N{P:<|"|>…<|"|>, …}: Gemma 4; its older form has <escape> for
+ * quotes N, a line end, {…}: GLM-4 */
+#ifndef SPATE_SERVER_CALL_TAGS_H
+#define SPATE_SERVER_CALL_TAGS_H
+
+#include "base/json.h"
+
+/* Whether the text begins with such a tag; then what it calls is added. False: a part of it is no call. */
+bool call_tags_begin(struct slice text);
+bool call_tags_read(json_t *calls, struct slice text, const json_t *tools);
+
+/* GLM-4's, which has no tag: only of known tools. */
+bool call_lines_read(json_t *calls, struct slice text, const json_t *tools);
+
+#endif
