@@ -22,6 +22,7 @@ enum {
   FOR_HELP = 2048,
   FOR_DOCTOR = 4096,
   FOR_TUNE = 8192,
+  FOR_PULL = 16384,
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */

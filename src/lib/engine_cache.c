@@ -3,10 +3,12 @@
 
 #include "backend/backends.h"
 #include "backend/device_choice.h"
+#include "base/folder.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
+#include "hub/hub_cache.h"
 #include "lib/build_eval.h"
 #include "lib/cache_limit.h"
 #include "lib/public_options.h"
@@ -22,11 +24,12 @@
 
 bool engine_build(const spate_build_options *options, const struct step_limits *steps, struct error *error) {
   const char *target = options->target ? options->target : "cpu";
+  char model[PATH_MAX];
   int kind;
   if (!target_find(target, &kind))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no target \"%s\"; this binary builds for \"cpu\" and \"cuda\".", target);
-  struct build_options build = {.model = options->model,
+  struct build_options build = {.model = options->model ? model : NULL,
                                 .output = options->output,
                                 .backend = backend_find(target),
                                 .config = {.max_batch_size = options->max_batch_size,
@@ -43,7 +46,8 @@ bool engine_build(const spate_build_options *options, const struct step_limits *
                                 .progress = options->progress,
                                 .user = options->user};
   if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
-  return kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
+  return hub_model_path(options->model, model, error) &&
+         kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
          quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) &&
          quant_algo_parse(options->quant_algo, &build.config.quant_mode, &build.config.quant_method, error) &&
          build_eval_prepare(options, &build, error) && build_engine(&build, error);
@@ -121,15 +125,8 @@ static bool cache_directory(const char *given, char path[PATH_MAX], struct error
                                : -1;
   if (length < 1 || length > PATH_MAX - 256)
     return error_set(error, ERROR_INVALID, "No cache directory: set HOME or XDG_CACHE_HOME, or name one.");
-  for (char *at = path + 1;; at++) {
-    char was = *at;
-    if (was != '/' && was != '\0') continue;
-    *at = '\0';
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
-      return error_set(error, ERROR_IO, "The cache directory %s cannot be made: %s.", path, strerror(errno));
-    *at = was;
-    if (was == '\0') return true;
-  }
+  return folder_make(path) ||
+         error_set(error, ERROR_IO, "The cache directory %s cannot be made: %s.", path, strerror(errno));
 }
 
 /* The last part of the model's path without ".gguf", harmless characters only. */
@@ -231,13 +228,18 @@ static struct step_limits steps_take(spate_build_options *build) {
 
 bool engine_cache_resolve(const spate_open_options *options, struct engine_place *place, struct error *error) {
   if (!options->model) return error_set(error, ERROR_INVALID, "No model was named.");
+  char model[PATH_MAX];
   spate_build_options build;
   spate_build_options_init(&build);
+  if (!hub_model_path(options->model, model, error)) return false;
   if (options->build && !build_options_read(options->build, &build, error)) return false;
   place->steps = steps_take(&build);
-  if (!engine_file_detect(options->model)) return cached_resolve(options, &build, place, error);
-  if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
+  if (!engine_file_detect(model)) {
+    spate_open_options found = *options;
+    found.model = model;
+    return cached_resolve(&found, &build, place, error);
+  }
   place->cached = false;
-  strcpy(place->path, options->model);
+  strcpy(place->path, model);
   return build_options_absent(&build, place->path, error);
 }

@@ -135,7 +135,7 @@ static void on_end(void *user, enum http_end end, const char *sentence) {
 }
 
 static void client_begin_with(struct seen *seen, const struct http_client_options *options) {
-  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
+  static const struct http_client_callbacks callbacks = {.head = on_head, .body = on_body, .end = on_end};
   struct error error;
   *seen = (struct seen){.n_end = 0};
   assert_int_equal(uv_loop_init(&seen->loop), 0);
@@ -330,7 +330,7 @@ static void test_bad_urls(void **state) {
   static const char *const urls[] = {
       "",           "host",          "https://host", "http://",        "http://host:99999",
       "http://h?q", "http://u@host", "http://h#f",   "http://h:80:80/"};
-  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
+  static const struct http_client_callbacks callbacks = {.head = on_head, .body = on_body, .end = on_end};
   uv_loop_t loop;
   uv_loop_init(&loop);
   for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
