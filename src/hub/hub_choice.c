@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/part_name.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,33 +101,12 @@ bool hub_choose_shards(struct hub_listing *listing, struct slice index_json, con
 
 /* --- GGUF --------------------------------------------------------------------------------------------------------- */
 
-enum { PART_TAIL = 20 }; /* of -00001-of-00003.gguf */
-
-/* Of how many parts the file is one, and which; 1 of 1 for a whole one. *stem: the length of the name before that. */
-static void part_of(const char *name, size_t *stem, int *part, int *parts) {
-  size_t size = strlen(name);
-  const char *tail = size > PART_TAIL ? name + size - PART_TAIL : "";
-  *stem = size - strlen(".gguf");
-  *part = *parts = 1;
-  if (tail[0] != '-' || strspn(tail + 1, "0123456789") != 5 || memcmp(tail + 6, "-of-", 4) != 0 ||
-      strspn(tail + 10, "0123456789") != 5)
-    return;
-  *stem = size - PART_TAIL;
-  *part = atoi(tail + 1);
-  *parts = atoi(tail + 10);
-}
-
 static bool is_model(const char *name) {
   const char *base = base_of(name);
   return ends(name, ".gguf") && !strstr(base, "mmproj") && !strstr(base, "imatrix");
 }
 
-static bool is_first(const char *name) {
-  size_t stem;
-  int part, parts;
-  part_of(name, &stem, &part, &parts);
-  return part == 1;
-}
+static bool is_first(const char *name) { return part_name_read(name).part == 1; }
 
 /* Does the name have the word between its marks, as "Q4_K_M" in "model.Q4_K_M-00001-of-00002.gguf"? */
 static bool has_word(const char *name, const char *word) {
@@ -185,20 +165,19 @@ static struct hub_file *gguf_find(struct hub_listing *listing, const char *asked
 
 static bool parts_choose(struct hub_listing *listing, const struct hub_file *model, const char *where,
                          struct error *error) {
-  size_t stem, other_stem;
-  int part, parts, other_part, other_parts, found = 0;
-  part_of(model->name, &stem, &part, &parts);
+  struct part_name of = part_name_read(model->name);
+  int found = 0;
   for (int i = 0; i < listing->n; i++) {
     struct hub_file *file = &listing->files[i];
     if (!is_model(file->name)) continue;
-    part_of(file->name, &other_stem, &other_part, &other_parts);
-    if (other_stem != stem || other_parts != parts || memcmp(file->name, model->name, stem) != 0) continue;
-    if (parts == 1 && file != model) continue;
+    struct part_name other = part_name_read(file->name);
+    if (other.stem != of.stem || other.parts != of.parts || memcmp(file->name, model->name, of.stem) != 0) continue;
+    if (of.parts == 1 && file != model) continue;
     file->wanted = true;
     found++;
   }
-  return found == parts ||
-         error_set(error, ERROR_FORMAT, "%s has %d of the %d parts of %.100s.", where, found, parts, model->name);
+  return found == of.parts ||
+         error_set(error, ERROR_FORMAT, "%s has %d of the %d parts of %.100s.", where, found, of.parts, model->name);
 }
 
 static bool same_folder(const char *a, const char *b) {

@@ -5,7 +5,10 @@
 #include "backend/device_choice.h"
 #include "base/folder.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "base/model_name.h"
+#include "base/part_name.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
 #include "hub/hub_cache.h"
@@ -81,6 +84,16 @@ static uint64_t directory_digest(const char *path) {
   return sum;
 }
 
+/* Those that stand beside the first of several files. */
+static void hash_parts(struct hasher *hasher, const char *model) {
+  char path[PATH_MAX];
+  struct stat status;
+  struct part_name name = part_name_read(model);
+  for (int part = 2; part <= name.parts && part <= LIMIT_MODEL_SHARDS; part++)
+    if (part_name_other(model, &name, part, path, sizeof path) && stat(path, &status) == 0)
+      hash_status(hasher, path, &status);
+}
+
 static void hash_quantization(struct hasher *hasher, const spate_build_options *build) {
   hash_text(hasher, build->quant_mode);
   hash_text(hasher, build->quant_algo);
@@ -99,6 +112,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory.");
   hash_text(hasher, SPATE_VERSION);
   hash_status(hasher, real, &status);
+  hash_parts(hasher, model);
   uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real) : 0;
   hasher_update(hasher, slice_make(&files, sizeof files));
   int numbers[] = {build->max_input_len, build->max_seq_len,
@@ -129,17 +143,13 @@ static bool cache_directory(const char *given, char path[PATH_MAX], struct error
          error_set(error, ERROR_IO, "The cache directory %s cannot be made: %s.", path, strerror(errno));
 }
 
-/* The last part of the model's path without ".gguf", harmless characters only. */
+/* The model's name in harmless characters. */
 static void model_label(const char *model, char label[64]) {
-  char real[PATH_MAX];
-  const char *path = realpath(model, real) ? real : model, *slash = strrchr(path, '/');
-  size_t n = 0;
-  for (const char *c = slash ? slash + 1 : path; *c && n < 63; c++) {
+  model_name_of_path(model, label, 64);
+  for (char *c = label; *c; c++) {
     bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-_.", *c);
-    label[n++] = plain ? *c : '_';
+    if (!plain) *c = '_';
   }
-  label[n] = '\0';
-  if (n > 5 && strcmp(label + n - 5, ".gguf") == 0) label[n - 5] = '\0';
 }
 
 static bool cache_path(const spate_open_options *options, const spate_build_options *build, char path[PATH_MAX],
