@@ -143,7 +143,7 @@ enum limit {
   LIMIT_HUB_ATTEMPTS = 5,           /* without a new byte, of one request */
   LIMIT_HUB_WAIT_SECONDS = 30,      /* between two of them */
   LIMIT_HUB_TOKEN_BYTES = 1024,
-  LIMIT_HUB_STALL_SECONDS = 3600,   /* the most that a silent server may be waited for */
+  LIMIT_HUB_STALL_SECONDS = 3600, /* the most that a silent server may be waited for */
 
   /* spate.yaml */
   LIMIT_SETTINGS_BYTES = 256 << 10, /* of the file, and of all texts in it */

@@ -18,7 +18,7 @@ struct part_name part_name_read(const char *name) {
 }
 
 bool part_name_other(const char *name, const struct part_name *of, int part, char *out, size_t room) {
-  int size = snprintf(out, room, "%.*s-%05d-of-%05d%s", (int)of->stem, name, part, of->parts,
-                      name + strlen(name) - END);
+  int size =
+      snprintf(out, room, "%.*s-%05d-of-%05d%s", (int)of->stem, name, part, of->parts, name + strlen(name) - END);
   return size > 0 && (size_t)size < room;
 }

@@ -1,6 +1,7 @@
-/* A GGUF file (versions 2 and 3, little-endian), or a model in several, mapped and checked. Opening reads the header only: no byte of weights
- * is touched, so that it takes milliseconds whatever the size. Every length, count and offset is checked against the
- * file before use; what does not hold is refused with a sentence that names the key or tensor and the byte positions.
+/* A GGUF file (versions 2 and 3, little-endian), or a model in several, mapped and checked. Opening reads the header
+ * only: no byte of weights is touched, so that it takes milliseconds whatever the size. Every length, count and offset
+ * is checked against the file before use; what does not hold is refused with a sentence that names the key or tensor
+ * and the byte positions.
  *
  * Everything returned points into the struct gguf or the mapping and lives until gguf_close. Immutable after opening:
  * any number of threads may read it. */
@@ -50,8 +51,8 @@ struct gguf {
   struct gguf_value *values;
   int n_value;                      /* in the order of the file */
   const struct gguf_value **by_key; /* [n_value], ascending */
-  struct tensor_table tensors; /* those of all parts, each with its place in its own file */
-  struct gguf **parts;         /* [n_part], of a model in several files: those after this one */
+  struct tensor_table tensors;      /* those of all parts, each with its place in its own file */
+  struct gguf **parts;              /* [n_part], of a model in several files: those after this one */
   int n_part;
   struct arena arena; /* of all of the above */
 };

@@ -39,7 +39,8 @@ static bool first_check(const struct split *split, const struct part_name *name,
                      split->number + 1, split->count, split->count);
   return (name->part == 1 && name->parts == (int)split->count) ||
          error_set(error, ERROR_FORMAT,
-                   "This is the first of %" PRIu32 " parts of a split model, and the others cannot be found by its name, "
+                   "This is the first of %" PRIu32
+                   " parts of a split model, and the others cannot be found by its name, "
                    "expected one that ends in -00001-of-%05" PRIu32 ".gguf.",
                    split->count, split->count);
 }
@@ -56,7 +57,8 @@ static bool part_open(struct gguf *first, const char *path, const struct part_na
   if (!split_read(gguf, &split, error)) return error_prefix(error, "%s: ", other);
   return (split.count == (uint32_t)name->parts && split.number == (uint32_t)part - 1) ||
          error_set(error, ERROR_FORMAT,
-                   "%s says that it is part %" PRIu32 " of %" PRIu32 ", expected part %d of %d: is it of another model?",
+                   "%s says that it is part %" PRIu32 " of %" PRIu32
+                   ", expected part %d of %d: is it of another model?",
                    other, split.number + 1, split.count, part, name->parts);
 }
 

@@ -116,8 +116,7 @@ static bool is_interim(const http_parser *parser) { return parser->status_code <
 static int header_end(struct http_link *link) {
   const struct http_client_callbacks *callbacks = &link->client->callbacks;
   bool told = callbacks->header && link->name[0] && !link->headed && !is_interim(&link->parser);
-  if (told && buffer_append(&link->value, "", 1))
-    callbacks->header(link->exchange->user, link->name, link->value.data);
+  if (told && buffer_append(&link->value, "", 1)) callbacks->header(link->exchange->user, link->name, link->value.data);
   buffer_clear(&link->value);
   link->name[0] = '\0';
   return link->exchange == NULL;

@@ -88,7 +88,8 @@ void http_link_free(struct http_link *link);
  */
 bool http_link_use(struct http_exchange *exchange);
 
-/* Over a link whose tcp is open: reads from it, and asks a proxy for the way first. False: not yet, or it has failed. */
+/* Over a link whose tcp is open: reads from it, and asks a proxy for the way first. False: not yet, or it has failed.
+ */
 bool http_link_listen(struct http_link *link);
 
 /* Over a link that has just been opened to the server. */

@@ -68,7 +68,8 @@ static bool credentials_read(struct http_proxy *proxy, const char *text, size_t 
   buffer_init(&coded, sizeof proxy->credentials - 1);
   for (size_t i = 0; i < size; i++) {
     bool escape = text[i] == '%' && size - i > 2 && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
-    char byte = escape ? (char)(digit(text[i + 1]) << 4 | digit(text[i + 2])) : text[i];
+    uint8_t byte = (uint8_t)text[i];
+    if (escape) byte = (uint8_t)(digit(text[i + 1]) << 4 | digit(text[i + 2]));
     buffer_append(&plain, &byte, 1);
     if (escape) i += 2;
   }

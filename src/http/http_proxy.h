@@ -20,8 +20,8 @@ struct http_proxy {
 /* Of the process's environment: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, in small letters first. */
 struct http_proxy_rules http_proxy_environment(void);
 
-/* *found: whether there is one for this server. False with a sentence, which does not repeat a password: it is none that
- * can be used. */
+/* *found: whether there is one for this server. False with a sentence, which does not repeat a password: it is none
+ * that can be used. */
 bool http_proxy_find(const struct http_proxy_rules *rules, const struct http_url *server, struct http_proxy *proxy,
                      bool *found, struct error *error);
 

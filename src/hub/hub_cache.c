@@ -78,11 +78,11 @@ static bool shards_check(struct hub_listing *listing, const char *folder, const 
   struct file file = {.descriptor = -1};
   if (snprintf(path, sizeof path, "%s/%s", folder, hub_index_name) >= (int)sizeof path)
     return error_set(error, ERROR_INVALID, "The path of the cache of models is too long.");
-  bool good = file_open(&file, path, error) &&
-              (file.size <= LIMIT_CONFIG_BYTES ||
-               error_set(error, ERROR_LIMIT, "%s has %zu bytes, expected at most %d.", path, file.size,
-                         LIMIT_CONFIG_BYTES)) &&
-              hub_choose_shards(listing, slice_make(file.data, file.size), where, error);
+  bool good =
+      file_open(&file, path, error) &&
+      (file.size <= LIMIT_CONFIG_BYTES ||
+       error_set(error, ERROR_LIMIT, "%s has %zu bytes, expected at most %d.", path, file.size, LIMIT_CONFIG_BYTES)) &&
+      hub_choose_shards(listing, slice_make(file.data, file.size), where, error);
   file_close(&file);
   return good;
 }
@@ -101,9 +101,8 @@ static bool snapshot_open(const struct hub_id *id, const char *folder, char path
   struct hub_choice choice;
   hub_listing_init(&listing);
   snprintf(where, sizeof where, "%s in the cache", id->repository);
-  bool good =
-      hub_listing_scan(&listing, folder, error) && hub_choose(&listing, id->choice, where, &choice, error) &&
-      (choice.kind != HUB_SAFETENSORS || !choice.index || shards_check(&listing, folder, where, error));
+  bool good = hub_listing_scan(&listing, folder, error) && hub_choose(&listing, id->choice, where, &choice, error) &&
+              (choice.kind != HUB_SAFETENSORS || !choice.index || shards_check(&listing, folder, where, error));
   bool whole = good && (choice.kind == HUB_SAFETENSORS || is_pair(&listing, &choice));
   if (good && snprintf(path, PATH_MAX, "%s%s%s", folder, whole ? "" : "/", whole ? "" : choice.model->name) >= PATH_MAX)
     good = error_set(error, ERROR_INVALID, "The path of the cache of models is too long.");

@@ -192,8 +192,7 @@ static struct hub_file *projector_find(struct hub_listing *listing, const struct
     for (int i = 0; i < listing->n; i++) {
       struct hub_file *file = &listing->files[i];
       bool is_one = ends(file->name, ".gguf") && strstr(base_of(file->name), "mmproj");
-      if (is_one && same_folder(file->name, model->name) && (!*types[t] || has_word(file->name, types[t])))
-        return file;
+      if (is_one && same_folder(file->name, model->name) && (!*types[t] || has_word(file->name, types[t]))) return file;
     }
   return NULL;
 }

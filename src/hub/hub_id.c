@@ -83,6 +83,4 @@ bool hub_id_looks_like(const char *text) {
   return hub_id_parse(&id, text, NULL);
 }
 
-bool hub_is_commit(const char *text) {
-  return strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40;
-}
+bool hub_is_commit(const char *text) { return strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40; }

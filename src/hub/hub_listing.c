@@ -51,7 +51,8 @@ static bool facts_read(struct hub_file *file, const json_t *entry) {
   const json_t *size = json_object_get(of, "size");
   if (!json_is_integer(size) || json_integer_value(size) < 0) return false;
   file->size = (uint64_t)json_integer_value(size);
-  return file->size <= LIMIT_HUB_FILE_BYTES && digest_copy(file->digest, json_object_get(of, "oid"), of == lfs ? 64 : 40);
+  return file->size <= LIMIT_HUB_FILE_BYTES &&
+         digest_copy(file->digest, json_object_get(of, "oid"), of == lfs ? 64 : 40);
 }
 
 static struct hub_file *file_add(struct hub_listing *listing) {
@@ -109,6 +110,7 @@ bool hub_commit_read(struct slice json, char commit[HUB_COMMIT_BYTES], struct er
   bool good = sha && hub_is_commit(sha);
   if (good) memcpy(commit, sha, HUB_COMMIT_BYTES);
   json_decref(root);
-  return good || error_set(error, ERROR_FORMAT,
-                           "The hub does not tell the commit of the revision: look at HF_ENDPOINT, or try again later.");
+  return good ||
+         error_set(error, ERROR_FORMAT,
+                   "The hub does not tell the commit of the revision: look at HF_ENDPOINT, or try again later.");
 }

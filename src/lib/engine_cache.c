@@ -25,14 +25,14 @@
 
 /* --- building ----------------------------------------------------------------------------------------------------- */
 
-bool engine_build(const spate_build_options *options, const struct step_limits *steps, struct error *error) {
+static bool path_build(const char *model, const spate_build_options *options, const struct step_limits *steps,
+                       struct error *error) {
   const char *target = options->target ? options->target : "cpu";
-  char model[PATH_MAX];
   int kind;
   if (!target_find(target, &kind))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no target \"%s\"; this binary builds for \"cpu\" and \"cuda\".", target);
-  struct build_options build = {.model = options->model ? model : NULL,
+  struct build_options build = {.model = model,
                                 .output = options->output,
                                 .backend = backend_find(target),
                                 .config = {.max_batch_size = options->max_batch_size,
@@ -48,12 +48,17 @@ bool engine_build(const spate_build_options *options, const struct step_limits *
                                 .target_bits = options->target_bits,
                                 .progress = options->progress,
                                 .user = options->user};
-  if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
-  return hub_model_path(options->model, model, error) &&
-         kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
+  return kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
          quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) &&
          quant_algo_parse(options->quant_algo, &build.config.quant_mode, &build.config.quant_method, error) &&
          build_eval_prepare(options, &build, error) && build_engine(&build, error);
+}
+
+bool engine_build(const spate_build_options *options, const struct step_limits *steps, struct error *error) {
+  char model[PATH_MAX];
+  if (!options->model || !options->output)
+    return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
+  return hub_model_path(options->model, model, error) && path_build(model, options, steps, error);
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include "pull/fetch.h"
 
 #include "http/http_client.h"
+#include "hub/hub_headers.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,9 +58,11 @@ static void text_keep(char *out, size_t room, const char *value) { snprintf(out,
 
 #define KEEP(field) text_keep(head->field, sizeof head->field, value)
 
-static uint64_t number_of(const char *text, uint64_t otherwise) {
-  size_t digits = strspn(text, "0123456789");
-  return digits == 0 || digits > 18 || text[digits] ? otherwise : strtoull(text, NULL, 10);
+/* Seconds; dates are passed over. */
+static void retry_after_read(struct fetch_head *head, const char *value) {
+  uint64_t seconds;
+  if (hub_number_read(value, strlen(value), &seconds))
+    head->retry_after_s = seconds < LIMIT_HUB_WAIT_SECONDS ? (int)seconds : LIMIT_HUB_WAIT_SECONDS;
 }
 
 static void on_header(void *user, const char *name, const char *value) {
@@ -77,9 +80,9 @@ static void on_header(void *user, const char *name, const char *value) {
   else if (strcasecmp(name, "x-error-message") == 0)
     KEEP(problem);
   else if (strcasecmp(name, "content-length") == 0)
-    head->length = number_of(value, UINT64_MAX);
+    hub_number_read(value, strlen(value), &head->length);
   else if (strcasecmp(name, "retry-after") == 0)
-    head->retry_after_s = (int)number_of(value, 0) % 86400;
+    retry_after_read(head, value);
 }
 
 static bool is_redirect(int status) {
@@ -120,20 +123,19 @@ static bool client_open(struct hop *hop, struct http_proxy *proxy) {
   bool proxied;
   snprintf(origin, sizeof origin, "%s://%s", url->tls ? "https" : "http", url->authority);
   if (!http_proxy_find(&environment->proxies, url, proxy, &proxied, hop->error)) return false;
-  const struct http_client_options options = {
-      .url = origin,
-      .bearer = hop->head.of_hub && *environment->token ? environment->token : NULL,
-      .look_ups = HTTP_LOOK_UP_ONCE,
-      .tls = hop->context->tls,
-      .proxy = proxied ? proxy : NULL};
+  const struct http_client_options options = {.url = origin,
+                                              .bearer =
+                                                  hop->head.of_hub && *environment->token ? environment->token : NULL,
+                                              .look_ups = HTTP_LOOK_UP_ONCE,
+                                              .tls = hop->context->tls,
+                                              .proxy = proxied ? proxy : NULL};
   hop->client = http_client_open(&hop->loop, &options, &callbacks, hop->error);
   return hop->client != NULL;
 }
 
 static void hop_begin(struct hop *hop, uint64_t from) {
   char lines[128] = "Accept-Encoding: identity\r\n";
-  if (from > 0)
-    snprintf(lines, sizeof lines, "Accept-Encoding: identity\r\nRange: bytes=%" PRIu64 "-\r\n", from);
+  if (from > 0) snprintf(lines, sizeof lines, "Accept-Encoding: identity\r\nRange: bytes=%" PRIu64 "-\r\n", from);
   uv_timer_init(&hop->loop, &hop->tick);
   hop->tick.data = hop;
   uv_timer_start(&hop->tick, on_tick, TICK_MS, TICK_MS);
@@ -174,28 +176,39 @@ static bool follow(struct http_url *next, const struct hop *hop, struct error *e
   return true;
 }
 
+static void hop_init(struct hop *hop, const struct fetch_context *context, const struct http_url *url) {
+  *hop = (struct hop){.context = context, .url = url};
+  hop->head.length = UINT64_MAX;
+  hop->head.retry_after_s = -1;
+  hop->head.of_hub = http_url_same_origin(url, &context->environment->hub);
+  snprintf(hop->head.authority, sizeof hop->head.authority, "%s", url->authority);
+}
+
+/* The next hop's address, or why there is none. */
+static bool hop_next(const struct hop *hop, int n, struct http_url *at, struct error *error) {
+  struct http_url next;
+  if (n == LIMIT_HUB_REDIRECTS)
+    return error_set(error, ERROR_LIMIT, "%s leads on and on: more than %d redirects.", hop->url->authority,
+                     LIMIT_HUB_REDIRECTS);
+  if (!follow(&next, hop, error)) return false;
+  *at = next;
+  return true;
+}
+
 enum fetch_end fetch_run(const struct fetch_context *context, const struct http_url *url, uint64_t from,
                          const struct fetch_sink *sink, struct error *error) {
-  struct http_url at = *url, next;
-  struct hop *hop = calloc(1, sizeof *hop);
-  enum fetch_end end = hop ? FETCH_DONE : FETCH_REFUSED;
+  struct http_url at = *url;
+  struct hop *hop = malloc(sizeof *hop);
+  enum fetch_end end = FETCH_REFUSED;
   if (!hop) error_set(error, ERROR_MEMORY, "There is no memory for a request.");
-  for (int n = 0; hop && end == FETCH_DONE; n++) {
-    *hop = (struct hop){.context = context, .url = &at, .sink = sink, .error = error};
-    hop->head.length = UINT64_MAX;
-    hop->head.retry_after_s = -1;
-    hop->head.of_hub = http_url_same_origin(&at, &context->environment->hub);
-    snprintf(hop->head.authority, sizeof hop->head.authority, "%s", at.authority);
+  for (int n = 0; hop; n++) {
+    hop_init(hop, context, &at);
+    hop->sink = sink;
+    hop->error = error;
     end = hop_run(hop, from);
     if (end != FETCH_DONE || !is_redirect(hop->head.status)) break;
-    if (n == LIMIT_HUB_REDIRECTS) {
-      error_set(error, ERROR_LIMIT, "%s leads on and on: more than %d redirects.", url->authority, LIMIT_HUB_REDIRECTS);
-      end = FETCH_REFUSED;
-    } else if (follow(&next, hop, error)) {
-      at = next;
-    } else {
-      end = FETCH_REFUSED;
-    }
+    end = FETCH_REFUSED;
+    if (!hop_next(hop, n, &at, error)) break;
   }
   free(hop);
   return end;

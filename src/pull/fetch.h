@@ -18,14 +18,14 @@ struct fetch_context {
 /* A response's head, whose redirects have been followed. Texts are cut off where they do not fit. */
 struct fetch_head {
   int status;
-  bool of_hub;                        /* it is the hub that answers, and not somebody it led to */
-  char authority[272];                /* who answers */
-  char error_code[64], problem[200];  /* X-Error-Code and X-Error-Message */
-  char range[96], encoding[32];       /* Content-Range, Content-Encoding */
-  char link[LIMIT_FETCH_URL_BYTES];   /* Link */
+  bool of_hub;                       /* it is the hub that answers, and not somebody it led to */
+  char authority[272];               /* who answers */
+  char error_code[64], problem[200]; /* X-Error-Code and X-Error-Message */
+  char range[96], encoding[32];      /* Content-Range, Content-Encoding */
+  char link[LIMIT_FETCH_URL_BYTES];  /* Link */
   char location[LIMIT_FETCH_URL_BYTES];
-  uint64_t length;                    /* Content-Length; UINT64_MAX: not told */
-  int retry_after_s;                  /* −1: not told */
+  uint64_t length;   /* Content-Length; UINT64_MAX: not told */
+  int retry_after_s; /* −1: not told */
 };
 
 /* What becomes of it. Each may end the fetch by returning false, with a sentence in *error. */

@@ -1,6 +1,7 @@
 /* blobs/DIGEST.incomplete grows until it is whole and has the digest, and is given its name then. */
 #include "pull/pull_state.h"
 
+#include "hub/hub_headers.h"
 #include "pull/blob_digest.h"
 #include "pull/pull_lock.h"
 
@@ -36,8 +37,9 @@ static void note(const struct pull *pull, const char *sentence) {
 
 static bool write_refuse(const struct blob *blob, int why, struct error *error) {
   if (why == ENOSPC || why == EDQUOT)
-    return error_set(error, ERROR_IO, "The disk is full: make room and pull again, which goes on at %" PRIu64
-                                      " of %" PRIu64 " bytes of %.200s.",
+    return error_set(error, ERROR_IO,
+                     "The disk is full: make room and pull again, which goes on at %" PRIu64 " of %" PRIu64
+                     " bytes of %.200s.",
                      blob->size, blob->file->size, blob->file->name);
   return error_set(error, ERROR_IO, "%s cannot be written: %s.", blob->path, strerror(why));
 }
@@ -88,13 +90,11 @@ static bool blob_open(struct blob *blob, struct error *error) {
 
 /* --- what comes --------------------------------------------------------------------------------------------------- */
 
-/* "bytes 5-9/10" for what was asked from 5 on. */
+/* What was asked from a byte on comes from there to the end. */
 static bool range_fits(const struct blob *blob, const char *range) {
-  uint64_t first, last, total;
-  char rest[24];
-  if (sscanf(range, "bytes %" SCNu64 "-%" SCNu64 "/%23s", &first, &last, rest) != 3) return false;
-  total = strcmp(rest, "*") == 0 ? blob->file->size : strtoull(rest, NULL, 10);
-  return first == blob->asked_from && last == blob->file->size - 1 && total == blob->file->size;
+  uint64_t first, last, total, size = blob->file->size;
+  return hub_range_read(range, &first, &last, &total) && first == blob->asked_from && last == size - 1 &&
+         (total == size || total == UINT64_MAX);
 }
 
 static bool status_check(struct blob *blob, const struct fetch_head *head, struct error *error) {
@@ -103,8 +103,8 @@ static bool status_check(struct blob *blob, const struct fetch_head *head, struc
   if (head->status == 206 && part && range_fits(blob, head->range)) return true;
   if (head->status == 206 || (head->status == 416 && part)) {
     blob->anew = part;
-    return error_set(error, ERROR_FORMAT, "%s answered with status %d and \"%.60s\", asked for %.200s from byte %" PRIu64
-                                          " of %" PRIu64 ".",
+    return error_set(error, ERROR_FORMAT,
+                     "%s answered with status %d and \"%.60s\", asked for %.200s from byte %" PRIu64 " of %" PRIu64 ".",
                      head->authority, head->status, head->range, blob->file->name, blob->asked_from, blob->file->size);
   }
   return pull_refusal(blob->pull, head, blob->file->name, error);

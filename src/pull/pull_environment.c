@@ -83,8 +83,8 @@ static bool stall_read(struct pull_environment *environment, struct error *error
 }
 
 bool pull_environment_read(struct pull_environment *environment, struct error *error) {
-  *environment = (struct pull_environment){
-      .offline = is_true(getenv("HF_HUB_OFFLINE")) || is_true(getenv("TRANSFORMERS_OFFLINE")),
-      .proxies = http_proxy_environment()};
+  *environment =
+      (struct pull_environment){.offline = is_true(getenv("HF_HUB_OFFLINE")) || is_true(getenv("TRANSFORMERS_OFFLINE")),
+                                .proxies = http_proxy_environment()};
   return endpoint_read(environment, error) && token_read(environment, error) && stall_read(environment, error);
 }

@@ -2,6 +2,7 @@
 #include "pull/pull_state.h"
 
 #include "base/clock.h"
+#include "hub/hub_headers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,22 +125,6 @@ static bool api_url(const struct pull *pull, const char *kind, const char *revis
   return good;
 }
 
-/* <URL>; rel="next" of a header Link; false: there is none. */
-static bool next_find(const char *link, char out[LIMIT_FETCH_URL_BYTES]) {
-  for (const char *at = link; (at = strchr(at, '<'));) {
-    const char *end = strchr(at, '>');
-    if (!end) return false;
-    const char *rest = end + 1, *comma = strchr(rest, ',');
-    const char *rel = strstr(rest, "rel=\"next\"");
-    if (rel && (!comma || rel < comma)) {
-      snprintf(out, LIMIT_FETCH_URL_BYTES, "%.*s", (int)(end - at - 1), at + 1);
-      return true;
-    }
-    at = end;
-  }
-  return false;
-}
-
 /* A mirror may name the hub that it mirrors: only its own pages are asked for. */
 static bool next_url(const struct pull *pull, const struct http_url *from, const char *link, struct http_url *url,
                      struct error *error) {
@@ -168,7 +153,7 @@ static bool pages_read(struct page *page, struct http_url *url, struct error *er
   for (int n = 0; n < LIMIT_HUB_PAGES; n++) {
     if (!page_fetch(page, url, error) || !hub_listing_add(&page->pull->listing, buffer_slice(&page->bytes), error))
       return false;
-    if (!next_find(page->head.link, link)) return true;
+    if (!hub_link_next(page->head.link, link, sizeof link)) return true;
     from = *url;
     if (!next_url(page->pull, &from, link, url, error)) return false;
   }

@@ -1,5 +1,5 @@
-/* Private to the room: one pull. pull.c is its course, pull_list.c asks for what there is, pull_blob.c fetches one file,
- * pull_place.c gives it its place in the cache. */
+/* Private to the room: one pull. pull.c is its course, pull_list.c asks for what there is, pull_blob.c fetches one
+ * file, pull_place.c gives it its place in the cache. */
 #ifndef SPATE_PULL_PULL_STATE_H
 #define SPATE_PULL_PULL_STATE_H
 

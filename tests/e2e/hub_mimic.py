@@ -299,6 +299,7 @@ class ProxyHandler(Handler):
         connection.request("GET", path, headers={k: v for k, v in self.headers.items() if not k.startswith("Proxy-")})
         response = connection.getresponse()
         body = response.read()
+        connection.close()
         self.answer(response.status, body, [(k, v) for k, v in response.getheaders()
                                             if k.lower() not in ("transfer-encoding", "connection", "content-length")])
 
