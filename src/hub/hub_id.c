@@ -11,9 +11,9 @@ static bool refuse(struct error *error, const char *text) {
 }
 
 static const char *prefix_skip(const char *text) {
-  static const char *const prefixes[] = {"https://", "hf.co/", "huggingface.co/"};
+  static const char *const prefixes[] = {"https://hf.co/", "https://huggingface.co/", "hf.co/", "huggingface.co/"};
   for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-    if (strncmp(text, prefixes[i], strlen(prefixes[i])) == 0) text += strlen(prefixes[i]);
+    if (strncmp(text, prefixes[i], strlen(prefixes[i])) == 0) return text + strlen(prefixes[i]);
   return text;
 }
 
@@ -76,11 +76,6 @@ bool hub_id_parse(struct hub_id *id, const char *text, struct error *error) {
       (!part_copy(id->revision, sizeof id->revision, at + 1, (size_t)(end - at - 1)) || !revision_check(id->revision)))
     return refuse(error, text);
   return true;
-}
-
-bool hub_id_looks_like(const char *text) {
-  struct hub_id id;
-  return hub_id_parse(&id, text, NULL);
 }
 
 bool hub_is_commit(const char *text) { return strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40; }

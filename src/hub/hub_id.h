@@ -16,10 +16,6 @@ struct hub_id {
 /* Refuses what the hub has no name for. */
 bool hub_id_parse(struct hub_id *id, const char *text, struct error *error);
 
-/* Could it be meant as one? Paths that nobody would take for an id are not: those with a dot or a slash at the
- * beginning, or with more than one slash. */
-bool hub_id_looks_like(const char *text);
-
 /* 40 hexadecimal digits in small letters. */
 bool hub_is_commit(const char *text);
 

@@ -19,7 +19,7 @@ static bool go_on(void *user) {
 /* --- files -------------------------------------------------------------------------------------------------------- */
 
 static bool file_fetch(struct pull *pull, const struct hub_file *file, struct error *error) {
-  return pull_placed(pull, file) || (pull_blob(pull, file, error) && pull_place(pull, file, error));
+  return pull_placed(pull, file) || pull_blob(pull, file, error);
 }
 
 static uint64_t missing_of(const struct pull *pull) {

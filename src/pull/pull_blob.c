@@ -1,6 +1,7 @@
 /* blobs/DIGEST.incomplete grows until it is whole and has the digest, and is given its name then. */
 #include "pull/pull_state.h"
 
+#include "base/clock.h"
 #include "hub/hub_headers.h"
 #include "pull/blob_digest.h"
 #include "pull/pull_lock.h"
@@ -14,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 1 << 20 };
+enum { PIECE_BYTES = 1 << 20, TOLD_US = 100000 };
 
 struct blob {
   struct pull *pull;
@@ -56,9 +57,14 @@ static bool blob_empty(struct blob *blob, struct error *error) {
          write_refuse(blob, errno, error);
 }
 
+/* Some ten times a second: a piece that comes is small. */
 static bool told(struct blob *blob, struct error *error) {
-  const struct pull_options *options = blob->pull->options;
-  blob->pull->done = blob->size;
+  struct pull *pull = blob->pull;
+  const struct pull_options *options = pull->options;
+  uint64_t now = clock_us();
+  pull->done = blob->size;
+  if (pull->told_us && now - pull->told_us < TOLD_US && blob->size < blob->file->size) return true;
+  pull->told_us = now;
   return !options->progress || options->progress(options->user, blob->file->name, blob->size, blob->file->size) ||
          error_set(error, ERROR_CANCELLED, "Interrupted.");
 }
@@ -248,11 +254,11 @@ bool pull_blob(struct pull *pull, const struct hub_file *file, struct error *err
   char digest[HUB_DIGEST_BYTES];
   int lock;
   pull->at = file;
-  pull->done = 0;
+  pull->done = pull->told_us = 0;
   if (!pull_blob_path(pull, file, ".incomplete", blob.path, error) ||
       !pull_blob_path(pull, file, "", blob.final, error) || !lock_wait(pull, file, &lock, error))
     return false;
-  bool good = blob_there(file, blob.final) || blob_run(&blob, error);
+  bool good = (blob_there(file, blob.final) || blob_run(&blob, error)) && pull_place(pull, file, error);
   if (blob.digest) blob_digest_finish(blob.digest, digest);
   if (blob.descriptor >= 0) close(blob.descriptor);
   close(lock);

@@ -26,7 +26,12 @@ bool pull_blob_path(const struct pull *pull, const struct hub_file *file, const 
 }
 
 static bool link_path(const struct pull *pull, const struct hub_file *file, char path[PATH_MAX]) {
-  return snprintf(path, PATH_MAX, "%s/snapshots/%s/%s", pull->folder, pull->commit, file->name) < PATH_MAX - 8;
+  return snprintf(path, PATH_MAX, "%s/snapshots/%s/%s", pull->folder, pull->commit, file->name) < PATH_MAX;
+}
+
+/* Where nobody looks, until it is renamed to its place. */
+static bool made_path(const struct pull *pull, const char *name, char path[PATH_MAX]) {
+  return snprintf(path, PATH_MAX, "%s/.new-%s", pull->folder, name) < PATH_MAX;
 }
 
 bool pull_placed(const struct pull *pull, const struct hub_file *file) {
@@ -37,31 +42,33 @@ bool pull_placed(const struct pull *pull, const struct hub_file *file) {
 }
 
 bool pull_place(const struct pull *pull, const struct hub_file *file, struct error *error) {
-  char path[PATH_MAX], beside[PATH_MAX], target[PATH_MAX];
+  char path[PATH_MAX], made[PATH_MAX], target[PATH_MAX];
   size_t size = 0;
-  if (!link_path(pull, file, path)) return long_refuse(error);
-  snprintf(beside, sizeof beside, "%.*s.link", PATH_MAX - 8, path);
+  if (!link_path(pull, file, path) || !made_path(pull, file->digest, made)) return long_refuse(error);
   size += (size_t)snprintf(target, sizeof target, "../../");
   for (const char *c = file->name; *c; c++)
     if (*c == '/') size += (size_t)snprintf(target + size, sizeof target - size, "../");
   snprintf(target + size, sizeof target - size, "blobs/%s", file->digest);
   if (!folder_make_above(path)) return write_refuse(path, error);
-  unlink(beside); /* what was killed left it */
-  if (symlink(target, beside) == 0 && rename(beside, path) == 0) return true;
+  unlink(made); /* what was killed left it */
+  if (symlink(target, made) == 0 && rename(made, path) == 0) return true;
   return write_refuse(path, error);
 }
 
 bool pull_ref_write(const struct pull *pull, struct error *error) {
-  char path[PATH_MAX], beside[PATH_MAX];
-  const char *revision = pull->options->id.revision;
-  if (hub_is_commit(revision)) return true;
-  if (snprintf(path, sizeof path, "%s/refs/%s", pull->folder, revision) >= PATH_MAX - 8) return long_refuse(error);
-  snprintf(beside, sizeof beside, "%.*s.new", PATH_MAX - 8, path);
+  char path[PATH_MAX], made[PATH_MAX], process[32], former[HUB_COMMIT_BYTES];
+  const struct hub_id *id = &pull->options->id;
+  bool same = hub_cache_commit(pull->folder, id, former) && strcmp(former, pull->commit) == 0;
+  if (same) return true; /* also of a commit; a cache that is only read needs nothing more */
+  snprintf(process, sizeof process, "%ld", (long)getpid());
+  if (snprintf(path, sizeof path, "%s/refs/%s", pull->folder, id->revision) >= PATH_MAX ||
+      !made_path(pull, process, made))
+    return long_refuse(error);
   if (!folder_make_above(path)) return write_refuse(path, error);
-  FILE *file = fopen(beside, "w");
+  FILE *file = fopen(made, "w");
   bool good = file && fputs(pull->commit, file) >= 0;
   if (file && fclose(file) != 0) good = false;
-  return (good && rename(beside, path) == 0) || write_refuse(path, error);
+  return (good && rename(made, path) == 0) || write_refuse(path, error);
 }
 
 bool pull_room_check(const struct pull *pull, uint64_t missing, struct error *error) {

@@ -20,6 +20,7 @@ struct pull {
   struct hub_choice choice;
   const struct hub_file *at; /* the file that is being fetched; NULL: none */
   uint64_t done;             /* bytes of it that are there */
+  uint64_t told_us;          /* when that was told last; 0: of this file not yet */
 };
 
 /* --- pull_list.c -------------------------------------------------------------------------------------------------- */
@@ -41,7 +42,7 @@ void pull_escape(struct buffer *out, const char *text, bool keep_slashes);
 
 /* --- pull_blob.c -------------------------------------------------------------------------------------------------- */
 
-/* Fetches the file into blobs/DIGEST unless it is there. */
+/* Fetches the file into blobs/DIGEST unless it is there, and gives it its place while nobody else does. */
 bool pull_blob(struct pull *pull, const struct hub_file *file, struct error *error);
 
 /* Bytes of it that need not be fetched. */
@@ -55,7 +56,7 @@ bool pull_blob_path(const struct pull *pull, const struct hub_file *file, const 
 /* Is the file in the snapshot, with its size? */
 bool pull_placed(const struct pull *pull, const struct hub_file *file);
 
-/* Links the blob into the snapshot. */
+/* Links the blob into the snapshot. One at a time for each digest. */
 bool pull_place(const struct pull *pull, const struct hub_file *file, struct error *error);
 
 /* Writes refs/REVISION, once all is there. */

@@ -71,6 +71,9 @@ static void test_no_ids(void **state) {
                                     "a/b@x~1",
                                     "http://a/b",
                                     "ftp://hf.co/a/b",
+                                    "https://a/b",
+                                    "hf.co/https://a/b",
+                                    "hf.co/hf.co/a/b",
                                     "a/b@main:Q8_0",
                                     "é/b",
                                     "a/b%2e"};
