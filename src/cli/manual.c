@@ -88,7 +88,7 @@ static void option_print(const struct option *option) {
 }
 
 static void words_print(void) {
-  printf(".Ar MODEL\nis a Hugging Face directory, a\n.Pa .gguf\nfile, or the name of a model that\n.Xr spate-pull 1\nhas "
+  printf(".Ar MODEL\nis a Hugging Face directory, a\n.Pa .gguf\nfile, or the name of a model that\n.Ic spate pull\nhas "
          "fetched;\n.Ar ENGINE\nis a file that\n.Ic spate build\nwrote.\n");
 }
 

@@ -15,10 +15,11 @@ import threading
 import unittest
 
 from hub_mimic import COMMIT, Hub, Proxy, Repository, blob_id
-from spate_server import FINDING, ROOT, SPATE, WAIT_SECONDS, Server, main, wait_for
+from spate_server import FINDING, ROOT, SANITIZED, SPATE, WAIT_SECONDS, Server, main, wait_for
 from test_media import certificate, tls_context
 
 FIXTURES = ROOT / "tests/fixtures"
+FAULTS = os.environ.get("SPATE_FAULT_LIBRARY", "")
 TOKEN = "hf_secretsecretsecret"
 OTHER = "fedcba9876543210fedcba9876543210fedcba98"
 NOISE = [hashlib.sha256(b"%d" % i).digest() * 8192 for i in range(4)]  # files of 256 KiB
@@ -444,6 +445,39 @@ class Faults(HubCase):
         blocked.write_text("")
         done = self.spate("pull", "acme/noise", HF_HUB_CACHE=str(blocked))
         self.assertRegex(done.stderr, r"spate: \S+ cannot be written: Not a directory\.\n$")
+
+
+@unittest.skipIf(SANITIZED or not os.path.exists(FAULTS), "SKIPPED: SPATE_FAULT_LIBRARY does not name tests/fault/fault.c, or a sanitizer "
+                                                          "is in its way")
+class Calls(HubCase):
+    """Calls of the system that fail, one at a time: a sentence and 1, or all is well; the next pull ends well."""
+
+    KINDS = {"malloc": 6, "open": 8, "read": 3, "write": 7, "thread": 2, "socket": 3, "stat": 4, "rename": 6}  # runs of each
+    FOR_GOOD = ("malloc", "write")  # a disk or a memory that is full stays so
+
+    full = ""  # what was said of the disk
+
+    def test_walk(self):
+        report = self.folder / "report"
+        preload = {"LD_PRELOAD": FAULTS, "SPATE_FAULT_REPORT": str(report), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
+        self.pull("acme/noise", **preload, SPATE_FAULT="")
+        counts = {kind: int(count) for kind, count, *_ in map(str.split, report.read_text().splitlines())}
+        for kind, runs in self.KINDS.items():
+            total = counts.get(kind, 0)
+            for at in sorted({1 + i * total // runs for i in range(runs)}):
+                for fault in (f"{kind}:{at}", f"{kind}:{at}+")[:1 + (kind in self.FOR_GOOD)]:
+                    with self.subTest(fault=fault):
+                        shutil.rmtree(self.cache, ignore_errors=True)
+                        done = self.spate("pull", "acme/noise", **preload, SPATE_FAULT=fault)
+                        self.assertIn(done.returncode, (0, 1), done.stderr)
+                        if done.returncode:
+                            self.assertRegex(done.stderr, r"(?s)(^|\n)spate: [^\n]{20,}\.\n$")
+                            self.assertFalse((self.repository_folder("acme/noise") / "refs/main").exists())
+                        if "The disk is full" in done.stderr:
+                            self.full = done.stderr
+                        path, _ = self.pull("acme/noise")
+                        self.assertEqual((path / "model.safetensors").read_bytes(), NOISE[0])
+        self.assertRegex(self.full, r"spate: The disk is full: make room and pull again, which goes on at \d+ of \d+ bytes of \S+\.\n$")
 
 
 class Together(HubCase):
