@@ -66,7 +66,8 @@ typedef struct spate_build_options spate_build_options; /* spate_tools.h */
 
 typedef struct {
   size_t size;
-  const char *model;                /* an engine file, or a model: then its engine is built into the cache first */
+  const char *model; /* an engine file, or a model: then its engine is built into the cache first. A path,
+                        or ORG/NAME[:FILE or :QUANT][@REVISION] in the Hugging Face cache */
   const spate_build_options *build; /* for that build; NULL: defaults. model, output and progress are ignored; an
                                        engine file takes max_batch_size, opt_batch_size, max_num_tokens alone */
   const char *cache_dir;            /* NULL: $XDG_CACHE_HOME/spate or ~/.cache/spate */

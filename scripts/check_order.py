@@ -10,11 +10,11 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ARROWS = {
-    "base": [], "format": ["base"], "text": ["format"], "image": ["base"], "http": ["base"], "load": ["http"], "doctor": ["http"], "plan": ["base"],
+    "base": [], "format": ["base"], "text": ["format"], "image": ["base"], "http": ["base"], "load": ["http"], "doctor": ["http"], "hub": ["base"], "pull": ["hub", "http"], "plan": ["base"],
     "backend": ["plan"], "schedule": ["plan"], "model": ["plan", "format"],
     "engine": ["backend", "format", "plan"], "build": ["engine", "model", "text"],
-    "runtime": ["engine", "schedule", "text", "image"], "lib": ["build", "runtime"],
-    "server": ["http"], "cli": ["server", "load", "doctor"],
+    "runtime": ["engine", "schedule", "text", "image"], "lib": ["build", "runtime", "hub"],
+    "server": ["http"], "cli": ["server", "load", "doctor", "pull"],
 }
 FAMILIES = r"\b(llama|mistral|mixtral|qwen\d?|gemma\d?|phi\d?|smollm\d?|deepseek|falcon|gpt2|bert)\b"
 DEVICES = r"\b(cuda|nvidia|hopper|avx\w*|neon|vnni|x86|aarch64)\b"

@@ -2,6 +2,8 @@
 #ifndef SPATE_BASE_LIMITS_H
 #define SPATE_BASE_LIMITS_H
 
+#include <stdint.h>
+
 enum limit {
   /* JSON of any origin */
   LIMIT_JSON_DEPTH = 64,
@@ -132,6 +134,18 @@ enum limit {
   LIMIT_FETCH_SECONDS = 300,       /* the most that a request's images may be waited for */
   LIMIT_FETCHED_BYTES = 256 << 20, /* of requests that fetch, their bodies included, all together */
 
+  /* models from the Hugging Face hub: what it answers, and what is written for it */
+  LIMIT_HUB_PAGE_BYTES = 16 << 20,  /* of one answer in JSON */
+  LIMIT_HUB_PAGES = 100,            /* of one list of files */
+  LIMIT_HUB_FILES = 1 << 16,        /* of one repository */
+  LIMIT_HUB_NAMES_BYTES = 32 << 20, /* of all their names */
+  LIMIT_HUB_NAME_BYTES = 1024,      /* of one, with its folders */
+  LIMIT_HUB_REDIRECTS = 10,         /* of one request */
+  LIMIT_HUB_ATTEMPTS = 5,           /* without a new byte, of one request */
+  LIMIT_HUB_WAIT_SECONDS = 30,      /* between two of them */
+  LIMIT_HUB_TOKEN_BYTES = 1024,
+  LIMIT_HUB_STALL_SECONDS = 3600, /* the most that a silent server may be waited for */
+
   /* spate.yaml */
   LIMIT_SETTINGS_BYTES = 256 << 10, /* of the file, and of all texts in it */
 
@@ -168,5 +182,8 @@ enum limit {
   LIMIT_INBOX_BYTES = 1 << 20,    /* of events waiting in one inbox */
   LIMIT_QUEUED_BYTES = 256 << 20, /* of prompts and tokens of all requests together */
 };
+
+/* Beyond what an int holds. */
+#define LIMIT_HUB_FILE_BYTES ((uint64_t)1 << 44) /* of one file of a repository */
 
 #endif

@@ -23,6 +23,7 @@ int command_config(const struct settings *settings);
 int command_tune(const struct settings *settings);
 int command_health(const struct settings *settings);
 int command_doctor(const struct settings *settings);
+int command_pull(const struct settings *settings);
 int command_help(const struct settings *settings);
 
 struct command {

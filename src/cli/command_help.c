@@ -21,8 +21,9 @@ int usage_print(const struct command *command) {
   printf("spate %s: LLM inference on one machine\n\nusage: spate COMMAND ...\n\n", spate_version());
   for (int i = 0; i < command_count; i++)
     printf("  %-15s%-16s%s\n", commands[i].name, commands[i].operand, commands[i].help);
-  printf("\nspate COMMAND --help lists a command's options. MODEL is a Hugging Face directory or a .gguf file;\n"
-         "ENGINE is a file that spate build wrote.\n");
+  printf(
+      "\nspate COMMAND --help lists a command's options. MODEL is a Hugging Face directory, a .gguf file or ORG/NAME\n"
+      "that spate pull has fetched; ENGINE is a file that spate build wrote.\n");
   return 0;
 }
 

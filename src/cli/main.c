@@ -25,6 +25,8 @@ const struct command commands[] = {
      command_tune},
     {"eval", "[MODEL|ENGINE]", "measure how well a model predicts and answers", FOR_EVAL, command_eval},
     {"quantize-table", "MODEL", "measure what each quant mode gains and loses here", FOR_TABLE, command_quantize_table},
+    {"pull", "ORG/NAME", "fetch ORG/NAME[:FILE or :QUANT][@REVISION] from the Hugging Face hub", FOR_PULL,
+     command_pull},
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
     {"config", "[MODEL|ENGINE]", "check the settings that serve would have, or --print them", FOR_SERVE | FOR_CONFIG,
      command_config},

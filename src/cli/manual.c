@@ -88,8 +88,8 @@ static void option_print(const struct option *option) {
 }
 
 static void words_print(void) {
-  printf(".Ar MODEL\nis a Hugging Face directory or a\n.Pa .gguf\nfile;\n.Ar ENGINE\nis a file that\n.Ic spate "
-         "build\nwrote.\n");
+  printf(".Ar MODEL\nis a Hugging Face directory, a\n.Pa .gguf\nfile, or the name of a model that\n.Ic spate pull\nhas "
+         "fetched;\n.Ar ENGINE\nis a file that\n.Ic spate build\nwrote.\n");
 }
 
 static void exit_print(void) { printf(".Sh EXIT STATUS\n0, or 1 after a sentence on standard error that says why.\n"); }
@@ -104,6 +104,26 @@ static void variables_print(void) {
       ".Sh FILES\n.Bl -tag -width Ds\n.It Pa /etc/spate/spate.yaml\nThe settings of the service;\n.Xr spate.yaml 5 .\n"
       ".It Pa \\(ti/.cache/spate\nEngines built from models.\n.El\n",
       stdout);
+}
+
+/* Of spate pull, which shares them with the hub's own tools. */
+static void hub_print(void) {
+  static const char *const variables[][2] = {
+      {"HF_TOKEN", "Of an account that may read gated or private models; it is sent to the hub alone."},
+      {"HF_TOKEN_PATH", "A file that has it, when HF_TOKEN is not set (default: token below HF_HOME)."},
+      {"HF_HOME", "Where models are kept, in hub, unless HF_HUB_CACHE says so (default: ~/.cache/huggingface)."},
+      {"HF_HUB_CACHE", "Where models are kept."},
+      {"HF_ENDPOINT", "Another hub, such as a mirror."},
+      {"HF_HUB_OFFLINE", "1: nothing is fetched."},
+      {"HF_HUB_DOWNLOAD_TIMEOUT", "Seconds that a silent server is waited for (default: 10)."},
+      {"HTTPS_PROXY", "http://[USER:PASSWORD@]HOST:PORT; HTTP_PROXY and ALL_PROXY as well."},
+      {"NO_PROXY", "Hosts that need none, with commas."}};
+  printf(".Sh ENVIRONMENT\n.Bl -tag -width Ds\n");
+  for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+    printf(".It Ev %s\n", variables[i][0]);
+    text_print(variables[i][1]);
+  }
+  printf(".El\n");
 }
 
 void manual_print_command(const struct command *command) {
@@ -121,6 +141,7 @@ void manual_print_command(const struct command *command) {
   printf(".El\n");
   bool is_served = command->bit & FOR_SERVE;
   if (is_served) variables_print();
+  if (command->bit & FOR_PULL) hub_print();
   exit_print();
   printf(".Sh SEE ALSO\n.Xr spate 1%s", is_served ? " ,\n.Xr spate.yaml 5\n" : "\n");
 }

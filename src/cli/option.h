@@ -23,6 +23,7 @@ enum {
   FOR_DOCTOR = 4096,
   FOR_TUNE = 8192,
   FOR_EMBED = 16384,
+  FOR_PULL = 32768,
   FOR_LOSS = FOR_EVAL | FOR_TABLE,        /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT, /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_EMBED | FOR_BENCH | FOR_EVAL, /* those that open an engine */

@@ -55,11 +55,13 @@ static void stage_begin(struct progress *p, const char *stage) {
 }
 
 /* Other stages count something of their own: tokens, items, steps. */
-static bool counts_bytes(const char *stage) { return strcmp(stage, "pack") == 0 || strcmp(stage, "encode") == 0; }
+static bool counts_bytes(const struct progress *p) {
+  return p->bytes || strcmp(p->stage, "pack") == 0 || strcmp(p->stage, "encode") == 0;
+}
 
-static void amount_print(const char *stage, uint64_t done, uint64_t total, double seconds) {
-  double rate = seconds > 0 ? (double)done / seconds : 0;
-  if (counts_bytes(stage))
+static void amount_print(const struct progress *p, uint64_t done, uint64_t total) {
+  double seconds = (double)(clock_us() - p->start_us) * 1e-6, rate = seconds > 0 ? (double)done / seconds : 0;
+  if (counts_bytes(p))
     fprintf(stderr, " %.1f/%.1f MB  %.0f MB/s", (double)done / 1e6, (double)total / 1e6, rate / 1e6);
   else
     fprintf(stderr, " %llu/%llu", (unsigned long long)done, (unsigned long long)total);
@@ -71,7 +73,7 @@ static void bar_print(const struct progress *p, uint64_t done, uint64_t total) {
   fprintf(stderr, "\r\033[K%-10s [", p->stage);
   for (int i = 0; i < BAR_WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
   fputc(']', stderr);
-  amount_print(p->stage, done, total, (double)(clock_us() - p->start_us) * 1e-6);
+  amount_print(p, done, total);
   fputs(p->note, stderr);
   if (done >= total) fputc('\n', stderr);
   fflush(stderr);

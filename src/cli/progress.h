@@ -9,6 +9,7 @@
 struct progress {
   char stage[32];
   uint64_t start_us, last_us;       /* of the stage; of the last report */
+  bool bytes;                       /* all stages count bytes */
   char note[64];                    /* shown behind it; the caller's */
   uint64_t quiet_until_us;          /* what ends before is not shown */
   uint64_t told_us;                 /* when a service manager was last told that the start goes on */

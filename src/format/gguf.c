@@ -4,6 +4,7 @@
 #include "base/file_guard.h"
 #include "base/limits.h"
 #include "format/gguf_cursor.h"
+#include "format/gguf_parts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -114,22 +115,12 @@ static bool place_tensor(const struct gguf *gguf, struct tensor *tensor, struct 
   return tensor_place(tensor, gguf->bytes, gguf->data_start, offset, size, error);
 }
 
-/* A model split over several files would otherwise only show as missing tensors. */
-static bool refuse_split(const struct gguf *gguf, struct error *error) {
-  uint32_t count = 1;
-  if (!gguf_get_u32(gguf, "split.count", GGUF_OPTIONAL, &count, error)) return false;
-  if (count <= 1) return true;
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "This is one of %" PRIu32 " parts of a split model; merge them first (llama-gguf-split --merge).",
-                   count);
-}
-
 static bool read_file(struct gguf *gguf, struct error *error) {
   struct gguf_cursor cursor = {.bytes = gguf->bytes, .error = error};
   uint64_t n_tensor, n_value;
   if (!read_version(gguf, &cursor)) return false;
   if (!cursor_u64(&cursor, &n_tensor) || !cursor_u64(&cursor, &n_value)) return false;
-  if (!gguf_read_metadata(gguf, &cursor, n_value) || !refuse_split(gguf, error)) return false;
+  if (!gguf_read_metadata(gguf, &cursor, n_value)) return false;
   if (!read_tensors(gguf, &cursor, n_tensor) || !find_data(gguf, cursor.at, error)) return false;
   for (int i = 0; i < gguf->tensors.n_tensor; i++)
     if (!place_tensor(gguf, &gguf->tensors.tensors[i], error)) return false;
@@ -151,12 +142,12 @@ struct gguf *gguf_read(struct slice bytes, struct error *error) {
   struct gguf *gguf = gguf_new(error);
   if (!gguf) return NULL;
   gguf->bytes = bytes;
-  if (read_file(gguf, error)) return gguf;
+  if (read_file(gguf, error) && gguf_refuse_parts(gguf, error)) return gguf;
   gguf_close(gguf);
   return NULL;
 }
 
-struct gguf *gguf_open(const char *path, struct error *error) {
+struct gguf *gguf_open_part(const char *path, struct error *error) {
   struct gguf *gguf = gguf_new(error);
   if (!gguf) return NULL;
   if (file_open(&gguf->file, path, error)) {
@@ -169,13 +160,23 @@ struct gguf *gguf_open(const char *path, struct error *error) {
   return NULL;
 }
 
+struct gguf *gguf_open(const char *path, struct error *error) {
+  struct gguf *gguf = gguf_open_part(path, error);
+  if (!gguf || gguf_join_parts(gguf, path, error)) return gguf;
+  gguf_close(gguf);
+  return NULL;
+}
+
 bool gguf_intact(const struct gguf *gguf, struct error *error) {
+  for (int i = 0; i < gguf->n_part; i++)
+    if (!gguf_intact(gguf->parts[i], error)) return false;
   if (gguf->file.descriptor < 0 || (file_intact(&gguf->file) && !file_guard_tripped(&gguf->file))) return true;
   return error_set(error, ERROR_IO, "The GGUF file changed its size while it was being read.");
 }
 
 void gguf_close(struct gguf *gguf) {
   if (!gguf) return;
+  for (int i = 0; i < gguf->n_part; i++) gguf_close(gguf->parts[i]);
   file_guard_remove(&gguf->file);
   file_close(&gguf->file);
   arena_release(&gguf->arena);

@@ -1,6 +1,7 @@
-/* A GGUF file (versions 2 and 3, little-endian), mapped and checked. Opening reads the header only: no byte of weights
- * is touched, so that it takes milliseconds whatever the size. Every length, count and offset is checked against the
- * file before use; what does not hold is refused with a sentence that names the key or tensor and the byte positions.
+/* A GGUF file (versions 2 and 3, little-endian), or a model in several, mapped and checked. Opening reads the header
+ * only: no byte of weights is touched, so that it takes milliseconds whatever the size. Every length, count and offset
+ * is checked against the file before use; what does not hold is refused with a sentence that names the key or tensor
+ * and the byte positions.
  *
  * Everything returned points into the struct gguf or the mapping and lives until gguf_close. Immutable after opening:
  * any number of threads may read it. */
@@ -50,14 +51,18 @@ struct gguf {
   struct gguf_value *values;
   int n_value;                      /* in the order of the file */
   const struct gguf_value **by_key; /* [n_value], ascending */
-  struct tensor_table tensors;
+  struct tensor_table tensors;      /* those of all parts, each with its place in its own file */
+  struct gguf **parts;              /* [n_part], of a model in several files: those after this one */
+  int n_part;
   struct arena arena; /* of all of the above */
 };
 
-struct gguf *gguf_open(const char *path, struct error *error); /* sentences begin with the path */
-void gguf_close(struct gguf *gguf);                            /* NULL is allowed */
+/* Sentences begin with the path. Of a model that was split (llama-gguf-split) it is the first part's: the others stand
+ * beside it. */
+struct gguf *gguf_open(const char *path, struct error *error);
+void gguf_close(struct gguf *gguf); /* NULL is allowed */
 
-/* The same over bytes that stay in place until gguf_close. */
+/* One file alone, over bytes that stay in place until gguf_close. */
 struct gguf *gguf_read(struct slice bytes, struct error *error);
 
 /* False, with a sentence, once the file has another size than when it was mapped, or had: what was read of it may be

@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A proxy that passes requests on is told the whole URL. */
 static void head_write(const struct http_client *client, const char *method, const char *path, const char *accept,
                        struct buffer *out) {
-  buffer_print(out, "%s %s%s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n", method, client->address.prefix, path,
-               client->address.authority, accept);
+  const struct http_address *to = &client->address;
+  bool whole = client->proxied && !client->tls;
+  buffer_print(out, "%s %s%s%s%s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n", method, whole ? "http://" : "",
+               whole ? to->authority : "", to->prefix, path, to->authority, accept);
   buffer_append(out, client->authorization.data, client->authorization.size);
 }
 
@@ -34,11 +37,13 @@ struct http_exchange *http_client_post(struct http_client *client, const char *p
   return exchange_begin(client, &bytes, user);
 }
 
-struct http_exchange *http_client_get(struct http_client *client, const char *target, const char *accept, void *user) {
+struct http_exchange *http_client_get(struct http_client *client, const char *target, const char *accept,
+                                      const char *lines, void *user) {
   struct buffer bytes;
   buffer_init(&bytes, LIMIT_HEAD_BYTES);
   head_write(client, "GET", target, accept, &bytes);
-  buffer_text(&bytes, "User-Agent: spate\r\n\r\n"); /* some servers answer nobody who has no name */
+  buffer_text(&bytes, "User-Agent: spate\r\n"); /* some servers answer nobody who has no name */
+  buffer_print(&bytes, "%s\r\n", lines ? lines : "");
   return exchange_begin(client, &bytes, user);
 }
 
@@ -69,13 +74,14 @@ struct http_client *http_client_open(uv_loop_t *loop, const struct http_client_o
   client->callbacks = *callbacks;
   client->look_ups = options->look_ups;
   client->guard = options->guard;
-  buffer_init(&client->authorization, LIMIT_HEADER_BYTES);
-  if (!options_read(client, options, error)) {
-    http_client_free(client);
-    return NULL;
-  }
+  buffer_init(&client->authorization, 2 * LIMIT_HEADER_BYTES);
+  buffer_init(&client->way, LIMIT_HEAD_BYTES);
+  bool read = options_read(client, options, error);
   client->tls = client->address.tls ? options->tls : NULL;
-  return client;
+  client->peer = client->address;
+  if (read && (!options->proxy || http_client_proxy(client, options->proxy, error))) return client;
+  http_client_free(client);
+  return NULL;
 }
 
 void http_client_close(struct http_client *client) {
@@ -87,6 +93,7 @@ void http_client_close(struct http_client *client) {
 void http_client_free(struct http_client *client) {
   if (!client) return;
   buffer_release(&client->authorization);
+  buffer_release(&client->way);
   if (client->found) freeaddrinfo(client->found);
   free(client);
 }

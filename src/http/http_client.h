@@ -12,6 +12,7 @@
 
 struct http_client;
 struct http_exchange;
+struct http_proxy;
 struct tls_context;
 
 enum http_end {
@@ -21,9 +22,11 @@ enum http_end {
   HTTP_END_BAD,     /* what came is no HTTP */
 };
 
-/* user is the exchange's. body may come many times, and not at all; end comes once, last, unless the exchange was
- * cancelled; a new one may be begun in it. */
+/* user is the exchange's. header may be NULL; it comes for each header of the response, before head, but for those
+ * whose values are longer than LIMIT_HEADER_BYTES. body may come many times, and not at all; end comes once, last,
+ * unless the exchange was cancelled; a new one may be begun in it. */
 struct http_client_callbacks {
+  void (*header)(void *user, const char *name, const char *value); /* the name as it was sent, its end cut off */
   void (*head)(void *user, int status, const char *content_type);
   void (*body)(void *user, struct slice bytes);
   void (*end)(void *user, enum http_end end, const char *sentence); /* sentence: NULL when done */
@@ -48,6 +51,8 @@ struct http_client_options {
   enum http_look_ups look_ups;
   struct tls_context *tls;        /* of tls_client_context_open, for https://; NULL: that is refused */
   const struct http_guard *guard; /* NULL: any address will do */
+  const struct http_proxy *proxy; /* of http_proxy.h; the name is looked up by it, and no guard sees what it finds.
+                                     NULL: none */
 };
 
 /* All addresses that the host has are tried. */
@@ -61,8 +66,10 @@ void http_client_free(struct http_client *client);
 /* POSTs JSON, which is copied. NULL: it has failed already, and end has told so. */
 struct http_exchange *http_client_post(struct http_client *client, const char *path, struct slice json, void *user);
 
-/* GETs target, a path with or without a query; accept: the types that are wanted. NULL as above. */
-struct http_exchange *http_client_get(struct http_client *client, const char *target, const char *accept, void *user);
+/* GETs target, a path with or without a query; accept: the types that are wanted; lines: more of the head, each with
+ * its CR and LF, or NULL. NULL as above. */
+struct http_exchange *http_client_get(struct http_client *client, const char *target, const char *accept,
+                                      const char *lines, void *user);
 
 /* No callback comes any more, also when called by one. */
 void http_exchange_cancel(struct http_exchange *exchange);

@@ -1,6 +1,8 @@
 /* From a name to an open link: the look-up that links of one client share, and one address after the other. */
 #include "http/http_link.h"
 
+#include "base/limits.h"
+
 #include <stdlib.h>
 
 enum { PATIENCE_MS = 1000 };
@@ -15,6 +17,7 @@ static struct http_link *link_new(struct http_client *client) {
   struct http_link *link = calloc(1, sizeof *link);
   if (!link) return NULL;
   link->client = client;
+  buffer_init(&link->value, LIMIT_HEADER_BYTES);
   link->tcp.data = link->connect.data = link->write.data = link->patience.data = link;
   return link;
 }
@@ -60,9 +63,8 @@ static void on_connected(uv_connect_t *connect, int status) {
     address_fail(link, status);
     return;
   }
-  link->state = LINK_OPEN;
   uv_tcp_nodelay(&link->tcp, 1);
-  http_link_begin(link);
+  if (http_link_listen(link)) http_link_begin(link);
 }
 
 static void address_try(struct http_link *link) {
@@ -129,7 +131,7 @@ static void on_found(void *user, struct addrinfo *found, const char *why) {
 /* False: it has failed at once. */
 static bool link_seek(struct http_link *link) {
   struct http_client *client = link->client;
-  if (!client->look_up) client->look_up = http_look_up_begin(client->loop, &client->address, on_found, client);
+  if (!client->look_up) client->look_up = http_look_up_begin(client->loop, &client->peer, on_found, client);
   if (!client->look_up) {
     http_link_fail(link, HTTP_END_REFUSED, "cannot be found", "the system has no thread for it");
     return false;

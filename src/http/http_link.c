@@ -10,6 +10,7 @@
 static void on_untimed(uv_handle_t *handle) { free(handle->data); }
 
 void http_link_free(struct http_link *link) {
+  buffer_release(&link->value);
   tls_session_free(link->tls);
   if (link->timed)
     uv_close((uv_handle_t *)&link->patience, on_untimed);
@@ -51,6 +52,7 @@ void http_link_close(struct http_link *link) {
   case LINK_SEEKS: link_drop(link); return;
   case LINK_TURNS: return; /* on_turned frees it */
   case LINK_CONNECTS: http_address_pass(link); break;
+  case LINK_ASKS:
   case LINK_OPEN: break;
   }
   uv_close((uv_handle_t *)&link->tcp, on_closed);
@@ -77,9 +79,11 @@ void http_exchange_end(struct http_exchange *exchange, enum http_end end, const 
 
 void http_link_fail(struct http_link *link, enum http_end end, const char *what, const char *why) {
   struct http_exchange *exchange = link->exchange;
+  const struct http_client *client = link->client;
+  bool proxy = client->proxied && link->state != LINK_OPEN;
   char sentence[ERROR_TEXT_MAX];
-  snprintf(sentence, sizeof sentence, "%s %s%s%s.", link->client->address.authority, what, why ? ": " : "",
-           why ? why : "");
+  snprintf(sentence, sizeof sentence, "%s%s %s%s%s.", proxy ? "The proxy " : "",
+           proxy ? client->peer.authority : client->address.authority, what, why ? ": " : "", why ? why : "");
   http_link_close(link);
   http_exchange_end(exchange, end, sentence);
 }
@@ -100,8 +104,22 @@ static void link_done(struct http_link *link, bool keep) {
 static int on_begin(http_parser *parser) {
   struct http_link *link = parser->data;
   link->name_ended = true;
-  link->content_type[0] = '\0';
+  link->headed = false;
+  link->name[0] = link->content_type[0] = '\0';
   return link->complete || !link->exchange;
+}
+
+/* Such as 100 Continue: the response is still to come. */
+static bool is_interim(const http_parser *parser) { return parser->status_code < 200; }
+
+/* Tells of the header before, if there was one. Nonzero: the exchange was cancelled. */
+static int header_end(struct http_link *link) {
+  const struct http_client_callbacks *callbacks = &link->client->callbacks;
+  bool told = callbacks->header && link->name[0] && !link->headed && !is_interim(&link->parser);
+  if (told && buffer_append(&link->value, "", 1)) callbacks->header(link->exchange->user, link->name, link->value.data);
+  buffer_clear(&link->value);
+  link->name[0] = '\0';
+  return link->exchange == NULL;
 }
 
 /* Names and values come in the pieces in which they arrive; what does not fit is cut off. */
@@ -113,7 +131,7 @@ static void piece_append(char *text, size_t room, const char *at, size_t size) {
 
 static int on_name(http_parser *parser, const char *at, size_t size) {
   struct http_link *link = parser->data;
-  if (link->name_ended) link->name[0] = '\0';
+  if (link->name_ended && header_end(link)) return 1;
   link->name_ended = false;
   piece_append(link->name, sizeof link->name, at, size);
   return 0;
@@ -122,16 +140,16 @@ static int on_name(http_parser *parser, const char *at, size_t size) {
 static int on_value(http_parser *parser, const char *at, size_t size) {
   struct http_link *link = parser->data;
   link->name_ended = true;
-  if (strcasecmp(link->name, "content-type") == 0)
+  if (!link->headed && strcasecmp(link->name, "content-type") == 0)
     piece_append(link->content_type, sizeof link->content_type, at, size);
+  if (link->client->callbacks.header) buffer_append(&link->value, at, size);
   return 0;
 }
 
-/* Such as 100 Continue: the response is still to come. */
-static bool is_interim(const http_parser *parser) { return parser->status_code < 200; }
-
 static int on_head(http_parser *parser) {
   struct http_link *link = parser->data;
+  if (header_end(link)) return 1;
+  link->headed = true;
   if (!is_interim(parser))
     link->client->callbacks.head(link->exchange->user, (int)parser->status_code, link->content_type);
   return 0;
@@ -205,6 +223,10 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *room) {
     http_link_tls_take(link, room->base, (size_t)size);
   else if (!link->exchange)
     http_link_close(link);
+  else if (link->state == LINK_ASKS && size > 0)
+    http_link_proxy_take(link, room->base, (size_t)size);
+  else if (link->state == LINK_ASKS)
+    http_link_fail(link, HTTP_END_REFUSED, "ended the connection", NULL);
   else if (size > 0)
     http_link_take(link, room->base, (size_t)size);
   else if (size == UV_EOF && !link->tls)
@@ -235,8 +257,15 @@ static bool request_send(struct http_link *link) {
   return failed == 0;
 }
 
-void http_link_begin(struct http_link *link) {
+bool http_link_listen(struct http_link *link) {
+  bool asks = link->client->way.size > 0;
+  link->state = asks ? LINK_ASKS : LINK_OPEN;
   uv_read_start((uv_stream_t *)&link->tcp, on_room, on_read);
+  if (asks) http_link_proxy_begin(link);
+  return !asks;
+}
+
+void http_link_begin(struct http_link *link) {
   if (!link->client->tls || http_link_tls_begin(link)) request_send(link);
 }
 

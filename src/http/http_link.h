@@ -9,11 +9,12 @@
 #include "http/http_address.h"
 #include "http/http_client.h"
 #include "http/http_look_up.h"
+#include "http/http_proxy.h"
 #include "http/tls.h"
 
 #include <http_parser.h>
 
-enum { LINK_NAME_BYTES = 16, LINK_TYPE_BYTES = 64 };
+enum { LINK_NAME_BYTES = 32, LINK_TYPE_BYTES = 64 };
 
 struct http_exchange {
   struct http_client *client;
@@ -27,6 +28,7 @@ enum link_state {
   LINK_SEEKS, /* its client looks the name up */
   LINK_CONNECTS,
   LINK_TURNS, /* tcp is being closed, and opened again for another address */
+  LINK_ASKS,  /* a proxy for the way to the server */
   LINK_OPEN,  /* with TLS: its handshake may still be under way */
 };
 
@@ -48,15 +50,19 @@ struct http_link {
   bool closing, reused, writing;
   bool asked;                 /* of TLS: the request went when the handshake was done */
   bool heard, complete;       /* of the response */
+  bool headed;                /* its head is complete: what headers follow are a trailer's */
   bool name_ended;            /* the next piece begins another header's name */
   char name[LINK_NAME_BYTES]; /* cut off */
   char content_type[LINK_TYPE_BYTES];
+  struct buffer value; /* of the header, for a client that wants them all */
 };
 
 struct http_client {
   uv_loop_t *loop;
   struct http_client_callbacks callbacks;
   struct http_address address;
+  struct http_address peer; /* what is connected to: a proxy, or the same */
+  bool proxied;
   enum http_look_ups look_ups;
   struct tls_context *tls;        /* NULL: in the clear */
   const struct http_guard *guard; /* NULL: none */
@@ -64,7 +70,8 @@ struct http_client {
   struct addrinfo *found;         /* by the last one; NULL: none yet */
   int n_found;
   int turn; /* which of the addresses found a link begins with: the one before has failed, or did not answer in time */
-  struct buffer authorization; /* a line of the head, or nothing */
+  struct buffer authorization; /* lines of the head, or nothing */
+  struct buffer way;           /* what a proxy is asked for first; nothing: it is not asked */
   struct http_link *idle, *seeking;
   bool closed;
   char bytes[64 << 10]; /* what one read returns, consumed before the next */
@@ -81,12 +88,27 @@ void http_link_free(struct http_link *link);
  */
 bool http_link_use(struct http_exchange *exchange);
 
-/* Over a link that has just been opened. */
+/* Over a link whose tcp is open: reads from it, and asks a proxy for the way first. False: not yet, or it has failed.
+ */
+bool http_link_listen(struct http_link *link);
+
+/* Over a link that has just been opened to the server. */
 void http_link_begin(struct http_link *link);
 
 /* Bytes of a response, and its end: by the end of the connection, or short of it. */
 void http_link_take(struct http_link *link, const char *bytes, size_t size);
 void http_link_take_end(struct http_link *link);
+
+/* --- http_link_proxy.c -------------------------------------------------------------------------------------------- */
+
+/* Reads the proxy into the client, whose other options have been read. */
+bool http_client_proxy(struct http_client *client, const struct http_proxy *proxy, struct error *error);
+
+/* Asks the proxy, to which a link has just been opened, for the way. False: the link has failed. */
+bool http_link_proxy_begin(struct http_link *link);
+
+/* Bytes of its answer; the link goes on with http_link_begin when the way is there. */
+void http_link_proxy_take(struct http_link *link, const char *bytes, size_t size);
 
 /* --- http_link_tls.c ---------------------------------------------------------------------------------------------- */
 

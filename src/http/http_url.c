@@ -213,12 +213,27 @@ bool http_url_parse(struct http_url *url, struct slice text, struct error *error
   return authority_read(url, slice_make(text.data, end), error) && target_read(url, cut(text, end), error);
 }
 
+bool http_url_follow(struct http_url *url, const struct http_url *from, const char *location, struct error *error) {
+  const char *scheme = from->tls ? "https:" : "http:";
+  char whole[LIMIT_FETCH_URL_BYTES + 1];
+  int size = location[0] != '/'   ? snprintf(whole, sizeof whole, "%s", location)
+             : location[1] == '/' ? snprintf(whole, sizeof whole, "%s%s", scheme, location)
+                                  : snprintf(whole, sizeof whole, "%s//%s%s", scheme, from->authority, location);
+  if (size >= (int)sizeof whole)
+    return error_set(error, ERROR_LIMIT, "The URL has more than %d bytes.", LIMIT_FETCH_URL_BYTES);
+  whole[strcspn(whole, "#")] = '\0'; /* which is for readers alone */
+  return http_url_parse(url, slice_text(whole), error);
+}
+
+bool http_url_same_origin(const struct http_url *a, const struct http_url *b) {
+  return a->tls == b->tls && strcmp(a->host, b->host) == 0 && strcmp(a->port, b->port) == 0;
+}
+
 bool http_url_has_query(const struct http_url *url) { return url->target[url->path_size] == '?'; }
 
 bool http_url_below(const struct http_url *url, const struct http_url *prefix) {
   size_t size = prefix->path_size;
-  if (url->tls != prefix->tls || strcmp(url->host, prefix->host) != 0 || strcmp(url->port, prefix->port) != 0 ||
-      url->path_size < size || memcmp(url->target, prefix->target, size) != 0)
+  if (!http_url_same_origin(url, prefix) || url->path_size < size || memcmp(url->target, prefix->target, size) != 0)
     return false;
   return prefix->target[size - 1] == '/' || url->path_size == size || url->target[size] == '/';
 }

@@ -20,6 +20,12 @@ struct http_url {
  * is looked up. */
 bool http_url_parse(struct http_url *url, struct slice text, struct error *error);
 
+/* The URL that a redirect leads to from another one: a whole one, or a path of the same server. */
+bool http_url_follow(struct http_url *url, const struct http_url *from, const char *location, struct error *error);
+
+/* Do both name the same server: scheme, host and port? */
+bool http_url_same_origin(const struct http_url *a, const struct http_url *b);
+
 bool http_url_has_query(const struct http_url *url);
 
 /* Is it at the prefix or below: the same scheme, host and port, and a path that begins with all segments of its? */

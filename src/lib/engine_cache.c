@@ -3,10 +3,15 @@
 
 #include "backend/backends.h"
 #include "backend/device_choice.h"
+#include "base/folder.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "base/model_name.h"
+#include "base/part_name.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
+#include "hub/hub_cache.h"
 #include "lib/build_eval.h"
 #include "lib/cache_limit.h"
 #include "lib/public_options.h"
@@ -20,13 +25,14 @@
 
 /* --- building ----------------------------------------------------------------------------------------------------- */
 
-bool engine_build(const spate_build_options *options, const struct step_limits *steps, struct error *error) {
+static bool path_build(const char *model, const spate_build_options *options, const struct step_limits *steps,
+                       struct error *error) {
   const char *target = options->target ? options->target : "cpu";
   int kind;
   if (!target_find(target, &kind))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no target \"%s\"; this binary builds for \"cpu\" and \"cuda\".", target);
-  struct build_options build = {.model = options->model,
+  struct build_options build = {.model = model,
                                 .output = options->output,
                                 .backend = backend_find(target),
                                 .config = {.max_batch_size = options->max_batch_size,
@@ -42,11 +48,17 @@ bool engine_build(const spate_build_options *options, const struct step_limits *
                                 .target_bits = options->target_bits,
                                 .progress = options->progress,
                                 .user = options->user};
-  if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
   return kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
          quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) &&
          quant_algo_parse(options->quant_algo, &build.config.quant_mode, &build.config.quant_method, error) &&
          build_eval_prepare(options, &build, error) && build_engine(&build, error);
+}
+
+bool engine_build(const spate_build_options *options, const struct step_limits *steps, struct error *error) {
+  char model[PATH_MAX];
+  if (!options->model || !options->output)
+    return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
+  return hub_model_path(options->model, model, error) && path_build(model, options, steps, error);
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */
@@ -83,6 +95,16 @@ static uint64_t directory_digest(const char *path, bool inner) {
   return sum;
 }
 
+/* Those that stand beside the first of several files. */
+static void hash_parts(struct hasher *hasher, const char *model) {
+  char path[PATH_MAX];
+  struct stat status;
+  struct part_name name = part_name_read(model);
+  for (int part = 2; part <= name.parts && part <= LIMIT_MODEL_SHARDS; part++)
+    if (part_name_other(model, &name, part, path, sizeof path) && stat(path, &status) == 0)
+      hash_status(hasher, path, &status);
+}
+
 static void hash_quantization(struct hasher *hasher, const spate_build_options *build) {
   hash_text(hasher, build->quant_mode);
   hash_text(hasher, build->quant_algo);
@@ -101,6 +123,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory.");
   hash_text(hasher, SPATE_VERSION);
   hash_status(hasher, real, &status);
+  hash_parts(hasher, model);
   uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real, false) : 0;
   hasher_update(hasher, slice_make(&files, sizeof files));
   int numbers[] = {build->max_input_len, build->max_seq_len,
@@ -127,28 +150,17 @@ static bool cache_directory(const char *given, char path[PATH_MAX], struct error
                                : -1;
   if (length < 1 || length > PATH_MAX - 256)
     return error_set(error, ERROR_INVALID, "No cache directory: set HOME or XDG_CACHE_HOME, or name one.");
-  for (char *at = path + 1;; at++) {
-    char was = *at;
-    if (was != '/' && was != '\0') continue;
-    *at = '\0';
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
-      return error_set(error, ERROR_IO, "The cache directory %s cannot be made: %s.", path, strerror(errno));
-    *at = was;
-    if (was == '\0') return true;
-  }
+  return folder_make(path) ||
+         error_set(error, ERROR_IO, "The cache directory %s cannot be made: %s.", path, strerror(errno));
 }
 
-/* The last part of the model's path without ".gguf", harmless characters only. */
+/* The model's name in harmless characters. */
 static void model_label(const char *model, char label[64]) {
-  char real[PATH_MAX];
-  const char *path = realpath(model, real) ? real : model, *slash = strrchr(path, '/');
-  size_t n = 0;
-  for (const char *c = slash ? slash + 1 : path; *c && n < 63; c++) {
+  model_name_of_path(model, label, 64);
+  for (char *c = label; *c; c++) {
     bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-_.", *c);
-    label[n++] = plain ? *c : '_';
+    if (!plain) *c = '_';
   }
-  label[n] = '\0';
-  if (n > 5 && strcmp(label + n - 5, ".gguf") == 0) label[n - 5] = '\0';
 }
 
 static bool cache_path(const spate_open_options *options, const spate_build_options *build, char path[PATH_MAX],
@@ -237,13 +249,18 @@ static struct step_limits steps_take(spate_build_options *build) {
 
 bool engine_cache_resolve(const spate_open_options *options, struct engine_place *place, struct error *error) {
   if (!options->model) return error_set(error, ERROR_INVALID, "No model was named.");
+  char model[PATH_MAX];
   spate_build_options build;
   spate_build_options_init(&build);
+  if (!hub_model_path(options->model, model, error)) return false;
   if (options->build && !build_options_read(options->build, &build, error)) return false;
   place->steps = steps_take(&build);
-  if (!engine_file_detect(options->model)) return cached_resolve(options, &build, place, error);
-  if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
+  if (!engine_file_detect(model)) {
+    spate_open_options found = *options;
+    found.model = model;
+    return cached_resolve(&found, &build, place, error);
+  }
   place->cached = false;
-  strcpy(place->path, options->model);
+  strcpy(place->path, model);
   return build_options_absent(&build, place->path, error);
 }

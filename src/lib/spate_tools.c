@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "build/draft.h"
 #include "build/inspect.h"
+#include "hub/hub_cache.h"
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
 
@@ -28,8 +29,9 @@ bool spate_inspect(const char *path, spate_progress progress, void *user, spate_
   struct build_progress stages = {.report = progress, .user = user};
   struct error detail = {0};
   struct buffer out;
+  char found[PATH_MAX];
   buffer_init(&out, TEXT_MAX);
-  if (inspect_path(path, &stages, &out, &detail)) {
+  if (hub_model_path(path, found, &detail) && inspect_path(found, &stages, &out, &detail)) {
     return text_export(&out, json, &detail) || error_export(&detail, error);
   }
   buffer_release(&out);
@@ -48,7 +50,8 @@ static void tokens_write(const struct tokenizer *tokenizer, const struct token_l
 
 /* The work of one call: what is asked, whom to tell, where to write. */
 struct tokenizing {
-  spate_tokenize_options options;
+  spate_tokenize_options options; /* its model: the next */
+  char model[PATH_MAX];
   struct build_progress progress;
   struct buffer out;
 };
@@ -91,6 +94,8 @@ static bool tokenizing_run(struct tokenizing *job, struct error *error) {
   const spate_tokenize_options *o = &job->options;
   if (!o->model || (!o->text && o->text_size > 0))
     return error_set(error, ERROR_INVALID, "Tokenizing needs a model and a text.");
+  if (!hub_model_path(o->model, job->model, error)) return false;
+  job->options.model = job->model;
   job->progress = (struct build_progress){.report = o->progress, .user = o->user};
   return engine_file_detect(o->model) ? engine_tokenize(job, error) : checkpoint_tokenize(job, error);
 }

@@ -254,7 +254,7 @@ static void run_loop(struct run *run) {
 }
 
 static bool client_open(struct run *run, struct error *error) {
-  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
+  static const struct http_client_callbacks callbacks = {.head = on_head, .body = on_body, .end = on_end};
   struct http_client_options options = {
       .url = run->target->url, .bearer = run->target->api_key, .look_ups = HTTP_LOOK_UP_ONCE};
   if (strncasecmp(options.url, "https://", 8) == 0 && !(options.tls = run->tls = tls_client_context_open(error)))

@@ -2,6 +2,9 @@
  * template and generation defaults; a GGUF file has all of it in its metadata. */
 #include "model/checkpoint_state.h"
 
+#include "base/model_name.h"
+#include "format/safetensors.h"
+#include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
 #include "model/tensor_factors.h"
 
@@ -19,15 +22,10 @@ static bool text_copy(char out[NAME_BYTES], struct slice text) {
   return true;
 }
 
-/* The last component of the path, without ".gguf". */
 static void name_from_path(struct checkpoint *c) {
-  char whole[PATH_MAX];
-  if (!realpath(c->path, whole)) snprintf(whole, sizeof whole, "%s", c->path);
-  const char *slash = strrchr(whole, '/');
-  struct slice last = slice_text(slash && slash[1] ? slash + 1 : whole);
-  if (c->gguf && last.size > 5 && memcmp(last.data + last.size - 5, ".gguf", 5) == 0) last.size -= 5;
-  if (last.size >= NAME_BYTES) last.size = NAME_BYTES - 1;
-  text_copy(c->name, last);
+  char name[NAME_BYTES];
+  model_name_of_path(c->path, name, sizeof name);
+  text_copy(c->name, slice_text(name));
 }
 
 /* --- a directory -------------------------------------------------------------------------------------------------- */

@@ -142,7 +142,7 @@ static void on_end(void *user, enum http_end end, const char *sentence) {
 /* --- what goes ---------------------------------------------------------------------------------------------------- */
 
 static bool client_open(struct pull *pull, const struct http_url *url) {
-  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
+  static const struct http_client_callbacks callbacks = {.head = on_head, .body = on_body, .end = on_end};
   const struct media_rules *rules = pull->run->fetch->rules;
   char origin[sizeof url->authority + 16];
   const struct http_client_options options = {
@@ -164,7 +164,7 @@ static void next_begin(struct run *run) {
       return;
     }
     run->n_open++;
-    struct http_exchange *exchange = http_client_get(pull->client, url->target, accept_types, pull);
+    struct http_exchange *exchange = http_client_get(pull->client, url->target, accept_types, NULL, pull);
     if (exchange) pull->exchange = exchange;
   }
 }

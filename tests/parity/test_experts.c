@@ -4,6 +4,7 @@
 #include "parity_support.h"
 
 #include "backend/backends.h"
+#include "backend/cpu/cpu_kernels.h"
 #include "engine/adapter_read.h"
 #include "engine/engine_file.h"
 
@@ -72,6 +73,12 @@ static struct expected_logits fixture_expected(const char *name) {
   return expected_read(path, false);
 }
 
+/* Do this machine's kernels round the input of such weights? */
+static bool is_rounded(const char *mode) {
+  struct error error;
+  return strcmp(mode, "BF16") == 0 && kernel_set_choose(NULL, &error)->rounds_bf16;
+}
+
 /* Where inputs are rounded to 8 bits, one of them may lie between two codes, and from there on all differ a little: in
  * most of the engines none does. A third of the tokens may be far from the float network: these are tiny, and four bits
  * of 32 columns are little. */
@@ -97,7 +104,7 @@ static void test_modes(void **state) {
       int apart = tokens_far(&same, cpu, 1e-4), far = tokens_far(&expected, cpu, modes[m].part);
       printf("%s, %s: %d of %d tokens apart from the reference, %d far from floats\n", models[i], modes[m].name, apart,
              expected.n_token, far);
-      assert_true(tokens_far(&same, cpu, 0.1) <= 2 && (apart == 0 || !modes[m].floats));
+      assert_true(tokens_far(&same, cpu, 0.1) <= 2 && (apart == 0 || !modes[m].floats || is_rounded(modes[m].name)));
       alike += !modes[m].floats && apart == 0;
       coded += !modes[m].floats;
       assert_true(far <= expected.n_token / 3);

@@ -363,7 +363,7 @@ static const struct {
     {duplicate_key, "Key \"a\" occurs twice, with values at bytes 37 and 71."},
     {odd_alignment, "Key \"general.alignment\" is 24; expected a power of two up to 65536."},
     {zero_alignment, "Key \"general.alignment\" is 0; expected a power of two up to 65536."},
-    {one_of_parts, "This is one of 3 parts of a split model; merge them first (llama-gguf-split --merge)."},
+    {one_of_parts, "This is one of 3 parts of a split model, expected a whole one."},
     {many_dims, "The shape of tensor \"a\" has 5 dimensions (byte 33); GGUF allows 4."},
     {huge_dim, "The shape of tensor \"a\" has a dimension of 18446744073709551615 (byte 45), which is too large."},
     {unknown_type, "The type of tensor \"a\" is number 99 (byte 53), which is unknown."},

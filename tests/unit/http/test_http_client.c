@@ -1,5 +1,6 @@
 /* How the client gets to its server: names that have several addresses, none, or none yet. The system's resolver is
  * replaced by the one below, which gives the ports of sockets on the loopback. */
+#include "base/limits.h"
 #include "http/http_client.h"
 
 #include <arpa/inet.h>
@@ -78,27 +79,32 @@ static int socket_listen(int backlog, uint16_t *port) {
 
 /* Answers each connection's one request, and counts. */
 struct server {
+  const char *answer; /* NULL: "hi" */
   int fd, n_answered;
   uint16_t port;
   pthread_t thread;
 };
 
 static void *server_run(void *argument) {
-  static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
   struct server *server = argument;
+  const char *hi = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+  const char *answer = server->answer ? server->answer : hi;
   for (int fd; (fd = accept(server->fd, NULL, NULL)) >= 0; close(fd)) {
     char bytes[4096];
-    assert(read(fd, bytes, sizeof bytes) > 0 && write(fd, answer, sizeof answer - 1) > 0);
+    assert(read(fd, bytes, sizeof bytes) > 0 && write(fd, answer, strlen(answer)) > 0);
     server->n_answered++;
   }
   return NULL;
 }
 
-static void server_begin(struct server *server) {
+static void server_begin_with(struct server *server, const char *answer) {
+  server->answer = answer;
   server->n_answered = 0;
   server->fd = socket_listen(16, &server->port);
   assert_int_equal(pthread_create(&server->thread, NULL, server_run, server), 0);
 }
+
+static void server_begin(struct server *server) { server_begin_with(server, NULL); }
 
 static void server_end(struct server *server) {
   shutdown(server->fd, SHUT_RDWR);
@@ -135,7 +141,7 @@ static void on_end(void *user, enum http_end end, const char *sentence) {
 }
 
 static void client_begin_with(struct seen *seen, const struct http_client_options *options) {
-  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
+  static const struct http_client_callbacks callbacks = {.head = on_head, .body = on_body, .end = on_end};
   struct error error;
   *seen = (struct seen){.n_end = 0};
   assert_int_equal(uv_loop_init(&seen->loop), 0);
@@ -325,12 +331,44 @@ static void test_guard(void **state) {
   assert_int_equal(server.n_answered, 1);
 }
 
+static char told[256];
+
+static void on_header(void *user, const char *name, const char *value) {
+  size_t size = strlen(told);
+  (void)user;
+  snprintf(told + size, sizeof told - size, "%s=%s;", name, value);
+}
+
+/* Each header of the response itself, whole: none of an interim one, of a trailer or too long. */
+static void test_headers(void **state) {
+  static const struct http_client_callbacks callbacks = {on_header, on_head, on_body, on_end};
+  static char answer[LIMIT_HEADER_BYTES + 1024];
+  char *at = answer;
+  struct server server;
+  struct seen seen = {.n_end = 0};
+  struct error error;
+  (void)state;
+  at += sprintf(at, "HTTP/1.1 103 Early Hints\r\nLink: early\r\n\r\nHTTP/1.1 302 Found\r\nLocation: /a?b\r\nX-Long: ");
+  memset(at, 'x', LIMIT_HEADER_BYTES);
+  sprintf(at + LIMIT_HEADER_BYTES,
+          "\r\nX-Empty:\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Trailer: t\r\n\r\n");
+  server_begin_with(&server, answer);
+  assert_int_equal(uv_loop_init(&seen.loop), 0);
+  seen.client =
+      http_client_open(&seen.loop, &(struct http_client_options){.url = "http://headers"}, &callbacks, &error);
+  resolver_set(server.port, 0, 0);
+  ask(&seen, HTTP_END_DONE, "");
+  assert_string_equal(told, "Location=/a?b;X-Empty=;Transfer-Encoding=chunked;");
+  client_end(&seen);
+  server_end(&server);
+}
+
 static void test_bad_urls(void **state) {
   (void)state;
   static const char *const urls[] = {
       "",           "host",          "https://host", "http://",        "http://host:99999",
       "http://h?q", "http://u@host", "http://h#f",   "http://h:80:80/"};
-  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
+  static const struct http_client_callbacks callbacks = {.head = on_head, .body = on_body, .end = on_end};
   uv_loop_t loop;
   uv_loop_init(&loop);
   for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
@@ -349,7 +387,7 @@ int main(void) {
       cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_comes_later),
       cmocka_unit_test(test_silent_address),    cmocka_unit_test(test_silent_resolver),
       cmocka_unit_test(test_look_up_once),      cmocka_unit_test(test_guard),
-      cmocka_unit_test(test_bad_urls),
+      cmocka_unit_test(test_headers),           cmocka_unit_test(test_bad_urls),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
