@@ -16,11 +16,11 @@ struct engine_options {
   double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3, or
                              0.9 of a device's own memory */
   uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
-  int kv;                 /* 0: F32 for an FP32 engine, else the type the device is fastest with; else 1 + enum kv_dtype */
-  int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
-  bool no_fuse;           /* each op by its definition, unfused, on the reference backend; backend is NULL then */
-  bool batch_invariant;   /* of struct limits */
-  int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
+  int kv;         /* 0: F32 for an FP32 engine, else the type the device is fastest with; else 1 + enum kv_dtype */
+  int block_size; /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
+  bool no_fuse;   /* each op by its definition, unfused, on the reference backend; backend is NULL then */
+  bool batch_invariant; /* of struct limits */
+  int outputs;          /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   struct step_limits steps;
   int32_t adapters, adapter_rank; /* of struct limits */
   int32_t images;      /* of the largest size that a step of the encoder takes; 0: the engine is opened without it */
