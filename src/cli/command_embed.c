@@ -134,7 +134,9 @@ static bool lines_add(struct embed_run *run) {
     if (size > 0 && run->line[size - 1] == '\n') size--;
     if (!text_add(run, run->line, (size_t)size)) return false;
   }
-  return true;
+  if (feof(stdin)) return true;
+  run->error = (spate_error){SPATE_IO, "Standard input cannot be read to its end."};
+  return false;
 }
 
 static bool texts_add(struct embed_run *run) {

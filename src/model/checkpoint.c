@@ -140,6 +140,7 @@ static bool stages_open(struct checkpoint *c, struct error *error) {
   json_t *modules;
   if (!checkpoint_json(c, "modules.json", &modules, error)) return false;
   bool ok = stage_tensors_open(&c->stages, c->path, modules, &c->safetensors->tensors, error);
+  c->has_modules = modules != NULL;
   json_decref(modules);
   return ok;
 }

@@ -29,6 +29,7 @@ enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint);
 const char *checkpoint_name(const struct checkpoint *checkpoint);         /* of the model, for people */
 const char *checkpoint_architecture(const struct checkpoint *checkpoint); /* "LlamaForCausalLM"; GGUF: "llama" */
 const char *checkpoint_path(const struct checkpoint *checkpoint);         /* as it was opened */
+bool checkpoint_has_modules(const struct checkpoint *checkpoint);         /* a modules.json, of sentence-transformers */
 
 /* False, with a sentence, once a file of tensors has another size than when it was mapped, or had: what was read of it
  * may be zeros that it never held. */

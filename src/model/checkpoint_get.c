@@ -1,6 +1,8 @@
 /* What an open checkpoint says. */
 #include "model/checkpoint_state.h"
 
+bool checkpoint_has_modules(const struct checkpoint *checkpoint) { return checkpoint->has_modules; }
+
 enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint) {
   return checkpoint->config ? CHECKPOINT_HF : CHECKPOINT_GGUF;
 }

@@ -19,6 +19,7 @@ struct checkpoint {
   struct gguf_pair pair;           /* of a GGUF model that sees images */
   struct safetensors *safetensors; /* NULL for GGUF, as is all below */
   struct stage_tensors stages;     /* those of Dense stages too; none where there are none */
+  bool has_modules;                /* there is a modules.json */
   struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
   json_t *config;
   struct file vocabulary, tokenizer_config, template_file;

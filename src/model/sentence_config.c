@@ -189,13 +189,6 @@ static bool gguf_pool_read(struct sentence_config *config, const struct checkpoi
 
 /* --- both --------------------------------------------------------------------------------------------------------- */
 
-bool sentence_config_there(const struct checkpoint *c) {
-  json_t *list;
-  bool there = checkpoint_kind(c) == CHECKPOINT_HF && (!checkpoint_json(c, "modules.json", &list, NULL) || list);
-  if (there) json_decref(list);
-  return there;
-}
-
 bool sentence_config_read(struct sentence_config *config, const struct checkpoint *c, struct error *error) {
   *config = (struct sentence_config){.pool = POOL_MEAN, .normalize = true};
   if (checkpoint_kind(c) != CHECKPOINT_HF) return gguf_pool_read(config, c, error);

@@ -31,9 +31,6 @@ struct sentence_config {
   int max_length; /* tokens of a text; 0: the files do not say */
 };
 
-/* Whether there is a modules.json. */
-bool sentence_config_there(const struct checkpoint *checkpoint);
-
 /* A stage that Spate does not do is refused by a sentence that names it. */
 bool sentence_config_read(struct sentence_config *config, const struct checkpoint *checkpoint, struct error *error);
 

@@ -16,7 +16,7 @@ bool text_encodes(const struct checkpoint *c) {
   if (checkpoint_kind(c) == CHECKPOINT_GGUF)
     return config_int(c, (struct config_key){NULL, "pooling_type"}, CONFIG_OPTIONAL, 0, INT_MAX, &pooling, NULL) &&
            pooling > 0;
-  return decoder_name_ends(checkpoint_architecture(c), "Model") || text_classifies(c) || sentence_config_there(c);
+  return decoder_name_ends(checkpoint_architecture(c), "Model") || text_classifies(c) || checkpoint_has_modules(c);
 }
 
 bool text_tail_read(struct text_tail *tail, const struct checkpoint *c, enum select_pool usual, int hidden,

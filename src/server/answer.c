@@ -193,15 +193,20 @@ static bool event_keep(struct choice *choice, const spate_event *event) {
          answer_keep(choice, &choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);
 }
 
+static enum answer_progress whole_refuse(struct http_request *request) {
+  reply_engine_error(request, SPATE_LIMIT, "The answer is larger than one response may be: stream it.");
+  return ANSWER_OVER;
+}
+
 static enum answer_progress whole_finish(struct answer *answer, struct http_request *request) {
   struct buffer body;
   bool cancelled = false;
   if (answer->n_ended < answer->n_choice) return ANSWER_GOES_ON;
   for (int i = 0; i < answer->n_choice; i++) cancelled |= answer->choice[i].finish == SPATE_FINISH_CANCELLED;
   buffer_init(&body, LIMIT_RESPONSE_BYTES);
-  if (!answer->overflowed) answer->form->whole(&body, answer);
-  if (answer->overflowed || body.failed)
-    reply_engine_error(request, SPATE_LIMIT, "The answer is larger than one response may be: stream it.");
+  answer->form->whole(&body, answer);
+  if (body.failed)
+    whole_refuse(request);
   else if (cancelled)
     reply_engine_error(request, SPATE_CANCELLED, "The request was cancelled because the server is stopping.");
   else
@@ -241,6 +246,7 @@ enum answer_progress answer_take(struct choice *choice, struct http_request *req
   if (event->kind == SPATE_FAILED)
     return answer_fail(answer, request, event->code, slice_make(event->text, event->text_size));
   bool overflows = !answer->overflowed && !event_keep(choice, event);
+  if (overflows && !answer->form->streams) return whole_refuse(request); /* perhaps no other event comes */
   if (overflows) answer->overflowed = true;
   enum answer_progress progress = ANSWER_GOES_ON;
   if (!answer->form->streams)

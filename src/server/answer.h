@@ -21,7 +21,7 @@ bool answer_held_count(struct answer *answer, size_t before, size_t now);
 enum answer_progress {
   ANSWER_GOES_ON,
   ANSWER_OVER,     /* the response is complete: what its other choices still do is of no use */
-  ANSWER_TOO_SLOW, /* more waits than may: cancel; the answer ends with the engine's last event */
+  ANSWER_TOO_SLOW, /* more of a stream waits than may: cancel; the answer ends with the engine's last event */
 };
 
 /* An event of the engine for one choice. */

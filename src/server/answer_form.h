@@ -88,7 +88,7 @@ struct answer {
   struct answer_facts facts;
   bool begun;      /* the stream's head is out */
   bool stopped;    /* the client is slow: text waits */
-  bool overflowed; /* more waited than may */
+  bool overflowed; /* more of a stream waited than may */
   bool detached;   /* the response is complete or the client gone: nobody but the choices points here */
   int n_choice, n_ended;
   int turn;                   /* the choice that is sent first when a slow client can take more */

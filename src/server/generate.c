@@ -209,17 +209,17 @@ static void task_handle(struct server *server, struct http_request *request, str
   const struct http_head *head = &request->head;
   const struct served_engine *served = server_loop_engine(request);
   struct slice body = body_job_bytes(task);
+  bool query = slice_is(head->method, "GET");
   struct generate_request wanted;
   struct error error;
   if (!served) {
     body_job_drop(task);
-  } else if (body_is_large(body)) {
+  } else if (!query && body_is_large(body)) {
     body_job_begin(server, request, task);
   } else {
     spate_request defaults = body_job_defaults(served, task->kind);
-    bool read = slice_is(head->method, "GET")
-                    ? generate_request_read_query(&wanted, &defaults, head->query, &error)
-                    : generate_request_read_body(&wanted, task->kind, &defaults, body, &error);
+    bool read = query ? generate_request_read_query(&wanted, &defaults, head->query, &error)
+                      : generate_request_read_body(&wanted, task->kind, &defaults, body, &error);
     read_handle(server, request, task, &wanted, read, &error);
     generate_request_release(&wanted);
   }

@@ -65,11 +65,11 @@ static bool texts_wait(struct http_request *request, struct answer *answer, spat
   struct text_feed **place = &own->waiting;
   if (texts_running(answer) > 0) return true;
   if (!timer_open(request->loop, own, error)) return false;
+  if (!*place) timer_arm(own); /* with others it is armed, and whoever comes does not put it off */
   while (*place) place = &(*place)->next_waiting;
   answer->feed->waits = true;
   answer->feed->next_waiting = NULL;
   *place = answer->feed;
-  timer_arm(own);
   return true;
 }
 
@@ -87,25 +87,32 @@ static bool text_submit(struct answer *answer, spate_error *error) {
   return true;
 }
 
-bool loop_texts_feed(struct http_request *request, spate_error *error) {
-  struct answer *answer = request->user;
+/* False: one is refused, and the answer is there still. */
+static bool texts_submit(struct http_request *request, struct answer *answer, spate_error *error) {
   struct text_feed *feed = answer->feed;
   while (feed->next < answer->n_choice && texts_running(answer) < feed->most) {
     if (text_submit(answer, error)) continue;
     bool full = error->code == SPATE_BUSY && feed->next > 0;
-    if (full && texts_wait(request, answer, error)) return true;
-    request->user = NULL;
-    loop_answer_detach(answer);
-    return false;
+    return full && texts_wait(request, answer, error);
   }
   return true;
+}
+
+bool loop_texts_feed(struct http_request *request, spate_error *error) {
+  struct answer *answer = request->user;
+  if (texts_submit(request, answer, error)) return true;
+  request->user = NULL;
+  loop_answer_detach(answer);
+  return false;
 }
 
 void loop_texts_go_on(struct http_request *request) {
   struct answer *answer = request->user;
   spate_error error;
-  if (!answer || !answer->feed || answer->feed->waits || loop_texts_feed(request, &error)) return;
+  if (!answer || !answer->feed || answer->feed->waits || texts_submit(request, answer, &error)) return;
   request_note_end(request, answer, "failed");
+  request->user = NULL;
+  loop_answer_detach(answer); /* which frees it, if none of its texts is at the engine */
   reply_engine_error(request, error.code, error.text);
 }
 

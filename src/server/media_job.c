@@ -116,7 +116,6 @@ static void job_leave(struct media_job *job) {
   *job->place = job->next;
   if (job->next) job->next->place = job->place;
   pthread_mutex_unlock(&server->media_lock);
-  atomic_fetch_sub(&server->running, 1);
 }
 
 void media_job_cancel(struct server *server, uint64_t http_id) {
@@ -145,8 +144,10 @@ struct slice media_job_body(const struct media_job *job) {
 enum request_kind media_job_kind(const struct media_job *job) { return job->kind; }
 
 void media_job_end(struct media_job *job) {
-  job_leave(job); /* last: a server that ends waits for what runs */
+  struct server *server = job->server;
+  job_leave(job);
   job_free(job);
+  atomic_fetch_sub(&server->running, 1); /* last: a server that ends waits for what runs */
 }
 
 static void job_work(void *argument) {

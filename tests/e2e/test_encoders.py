@@ -547,6 +547,15 @@ class Command(unittest.TestCase):
         with Engine(ROOT / "tests/fixtures/model/smollm2") as engine:
             self.assertIn("generates text; it makes no vectors: see spate generate", self.run_embed("a", model=engine.path).stderr)
 
+    def test_input_that_cannot_be_read_is_not_taken_for_its_end(self):
+        folder = os.open(FIXTURES, os.O_RDONLY)
+        try:
+            done = subprocess.run([SPATE, "embed", self.engine.path, "--threads", "1"], capture_output=True, text=True, stdin=folder)
+        finally:
+            os.close(folder)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("Standard input cannot be read", done.stderr)
+
     def test_serve_welcomes_with_a_request_that_it_answers(self):
         for name, path in (("bert", "/v1/embeddings"), ("bert-pairs", "/v1/rerank"), ("bert-labels", "/v1/classify")):
             with self.subTest(name), served(FIXTURES / name) as server:
