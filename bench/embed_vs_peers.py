@@ -47,17 +47,20 @@ def spate_runner(model, threads, mode):
     inbox = library.spate_inbox_new(engine, ctypes.byref(error))
     events = (_library.Event * 64)()
 
-    def run(texts):
-        for ids in texts:
-            array = (ctypes.c_int32 * len(ids))(*ids)
-            request = _library.EmbedRequest(size=ctypes.sizeof(_library.EmbedRequest), tokens=array, n_token=len(ids))
+    def prepare(texts):
+        arrays = [(ctypes.c_int32 * len(ids))(*ids) for ids in texts]
+        return [_library.EmbedRequest(size=ctypes.sizeof(_library.EmbedRequest), tokens=array, n_token=len(array))
+                for array in arrays]
+
+    def run(requests):
+        for request in requests:
             assert library.spate_embed(engine, inbox, ctypes.byref(request), ctypes.byref(error)), error.text
-        left = len(texts)
+        left = len(requests)
         while left:
             left -= library.spate_inbox_take_sized(inbox, events, ctypes.sizeof(_library.Event), 64, -1)
 
     run.folder = folder
-    return run
+    return prepare, run
 
 
 def torch_model(model):
@@ -70,12 +73,11 @@ def torch_runner(model, threads, _mode):
     torch, network = torch_model(model)
     torch.set_num_threads(threads)
 
-    def run(texts):
-        ids = torch.tensor(texts)
+    def run(ids):
         with torch.inference_mode():
             network(input_ids=ids, attention_mask=torch.ones_like(ids))
 
-    return run
+    return torch.tensor, run
 
 
 def onnx_runner(model, threads, mode):
@@ -105,12 +107,11 @@ def onnx_runner(model, threads, mode):
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def run(texts):
-        ids = numpy.array(texts, dtype=numpy.int64)
+    def run(ids):
         session.run(None, {"input_ids": ids, "attention_mask": numpy.ones_like(ids)})
 
     run.folder = folder
-    return run
+    return lambda texts: numpy.array(texts, dtype=numpy.int64), run
 
 
 RUNNERS = {"torch": torch_runner, "onnx": onnx_runner, "spate": spate_runner}
@@ -118,10 +119,10 @@ RUNNERS = {"torch": torch_runner, "onnx": onnx_runner, "spate": spate_runner}
 
 def child(name, model, threads):
     kind, _, mode = name.partition(":")
-    run = RUNNERS[kind](model, threads, mode)
+    prepare, run = RUNNERS[kind](model, threads, mode)
     print("ready", file=sys.stderr, flush=True)
     for line in sys.stdin:
-        texts = batch_of(*json.loads(line))
+        texts = prepare(batch_of(*json.loads(line)))
         for _ in range(3):
             run(texts)
         count, start = 0, time.perf_counter()

@@ -36,7 +36,7 @@ part new-chain 60 ./op_table chain BF16
 part new-head 60 ./op_table head BF16
 part new-families 90 ./test_families
 if command -v python3 >/dev/null; then
-  SPATE=$PWD/spate SPATE_TEST_BACKEND=cuda part new-encoders 60 python3 tests/e2e/test_encoders.py
+  SPATE=$PWD/spate SPATE_TEST_BACKEND=cuda part new-encoders 240 python3 tests/e2e/test_encoders.py
 else
   echo "SKIPPED new-encoders: there is no python3"
 fi

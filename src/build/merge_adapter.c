@@ -46,8 +46,10 @@ static const struct backend base_backend = {.name = "checkpoint", .unpack_row = 
 
 /* --- the base ----------------------------------------------------------------------------------------------------- */
 
+/* Of all experts' vectors. */
 static size_t weight_bytes(const struct weight *weight) {
-  return weight->use == WEIGHT_VECTOR ? ((size_t)weight->cols * sizeof(float) + 15) / 16 * 16 : 0;
+  size_t numbers = (size_t)weight_experts(weight) * (size_t)weight->cols;
+  return weight->use == WEIGHT_VECTOR ? (numbers * sizeof(float) + 15) / 16 * 16 : 0;
 }
 
 static bool base_weight(struct merge_adapter *merge, const struct draft *draft, int index, size_t *used,

@@ -36,8 +36,9 @@ int command_pull(const struct settings *settings) {
   bool done = pull_run(&options, &result, &error);
   progress_end(&progress);
   if (!done) return pull_fail(settings, &error);
-  fprintf(stderr, "%s: %d files, %.1f MB, %.1f of them fetched now\n", options.id.repository, result.n_file,
-          (double)result.bytes / 1e6, (double)result.fetched / 1e6);
+  if (result.n_file > 0) /* offline nothing is counted */
+    fprintf(stderr, "%s: %d files, %.1f MB, %.1f of them fetched now\n", options.id.repository, result.n_file,
+            (double)result.bytes / 1e6, (double)result.fetched / 1e6);
   puts(result.path);
   return 0;
 }

@@ -62,6 +62,19 @@ static bool part_open(struct gguf *first, const char *path, const struct part_na
                    other, split.number + 1, split.count, part, name->parts);
 }
 
+/* The bound is one for all of a model's files. */
+static bool parts_open(struct gguf *first, const char *path, const struct part_name *name, struct error *error) {
+  size_t used = first->arena.used;
+  for (int part = 2; part <= name->parts; part++) {
+    if (!part_open(first, path, name, part, error)) return false;
+    used += first->parts[first->n_part - 1]->arena.used;
+    if (used > LIMIT_MODEL_HEADER_MEMORY)
+      return error_set(error, ERROR_LIMIT, "%s: The headers of the model's parts take more than %d MiB of memory.",
+                       path, LIMIT_MODEL_HEADER_MEMORY >> 20);
+  }
+  return true;
+}
+
 static bool tables_join(struct gguf *first, const struct split *split, struct error *error) {
   struct tensor_table all = {0};
   size_t count = (size_t)first->tensors.n_tensor;
@@ -91,7 +104,6 @@ bool gguf_join_parts(struct gguf *first, const char *path, struct error *error) 
   if (!first_check(&split, &name, error)) return error_prefix(error, "%s: ", path);
   first->parts = arena_array(&first->arena, split.count, sizeof *first->parts);
   if (!first->parts) return error_set(error, ERROR_MEMORY, "There is no memory for a list of files.");
-  for (int part = 2; part <= name.parts; part++)
-    if (!part_open(first, path, &name, part, error)) return false;
+  if (!parts_open(first, path, &name, error)) return false;
   return tables_join(first, &split, error) || error_prefix(error, "%s: ", path);
 }

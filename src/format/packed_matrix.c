@@ -35,7 +35,7 @@ static const uint8_t awq_place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 static void codes_awq(const struct packed_matrix *m, int row, uint8_t *code) {
   const struct tensor *codes = m->parts.codes;
-  size_t stride = (size_t)m->rows / 8;
+  size_t stride = (size_t)m->whole / 8;
   for (int col = 0; col < m->cols; col++)
     code[col] = (uint8_t)word_field(load_word(codes, (size_t)col * stride + (size_t)row / 8), 4, awq_place[row % 8]);
 }
@@ -53,7 +53,7 @@ static void codes_read(const struct packed_matrix *m, int row, uint8_t *code) {
   const uint8_t *bytes = m->parts.codes->data.data;
   switch (m->spec.layout) {
   case PACKED_AWQ: codes_awq(m, row, code); break;
-  case PACKED_GPTQ: codes_words(m, (size_t)row, (size_t)m->rows, code); break;
+  case PACKED_GPTQ: codes_words(m, (size_t)row, (size_t)m->whole, code); break;
   case PACKED_ROWS: {
     size_t words = (size_t)ceil_div(m->cols, WORD_BITS / m->spec.bits);
     codes_words(m, (size_t)row * words, 1, code);
@@ -76,7 +76,7 @@ static bool groups_first(const struct packed_matrix *m) {
 }
 
 static size_t scale_index(const struct packed_matrix *m, int row, int group) {
-  if (groups_first(m)) return (size_t)group * (size_t)m->rows + (size_t)row;
+  if (groups_first(m)) return (size_t)group * (size_t)m->whole + (size_t)row;
   size_t scale_row = m->spec.scale_rows ? (size_t)(row / m->spec.scale_rows) : 0;
   return scale_row * (size_t)m->n_group + (size_t)group;
 }
@@ -88,7 +88,7 @@ static int zero_read(const struct packed_matrix *m, int row, int group) {
   const struct tensor *zero = m->parts.zero;
   if (!zero) return 1 << (bits - 1);
   if (zero->type == TENSOR_I8) return (int8_t)zero->data.data[scale_index(m, row, group)] + (1 << (bits - 1));
-  size_t words = (size_t)ceil_div(m->rows, per_word), at = (size_t)(row / per_word);
+  size_t words = (size_t)ceil_div(m->whole, per_word), at = (size_t)(row / per_word);
   uint32_t word =
       load_word(zero, groups_first(m) ? (size_t)group * words + at : at * (size_t)m->n_group + (size_t)group);
   int place = m->spec.layout == PACKED_AWQ ? awq_place[row % 8] : row % per_word;
@@ -246,6 +246,7 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
   bool scattered;
   *m = (struct packed_matrix){.spec = *spec, .parts = *parts};
   if (!codes_check(m, error)) return false;
+  m->whole = m->rows;
   if (m->spec.group >= m->cols) m->spec.group = 0;
   m->n_group = m->spec.group ? ceil_div(m->cols, m->spec.group) : 1;
   if (!scales_check(m, error) || !zeros_check(m, error) || !index_check(m, &scattered, error)) return false;

@@ -57,6 +57,7 @@ struct packed_matrix {
   struct packed_parts parts;
   struct packed_form form;
   int rows, cols, n_group; /* groups of a row; rows of all matrices */
+  int whole;               /* rows of the parts, by which codes and scales of a row may lie apart */
   int first;               /* of one that was divided: the parts' row that is its first */
   const int *order;        /* [cols] the columns with those of a group side by side; NULL: as they are, or not known */
 };

@@ -56,7 +56,8 @@ void http_exchange_cancel(struct http_exchange *exchange) {
 
 static bool options_read(struct http_client *client, const struct http_client_options *options, struct error *error) {
   const char *bearer = options->bearer;
-  bool fits = !bearer || buffer_print(&client->authorization, "Authorization: Bearer %s\r\n", bearer);
+  bool fits = !bearer || (strlen(bearer) <= LIMIT_HEADER_BYTES &&
+                          buffer_print(&client->authorization, "Authorization: Bearer %s\r\n", bearer));
   if (!fits || (bearer && strpbrk(bearer, "\r\n")))
     return error_set(error, ERROR_INVALID, "The API key is no line of at most %d bytes.", LIMIT_HEADER_BYTES);
   return options->tls ? http_address_parse_any(&client->address, options->url, error)

@@ -27,6 +27,10 @@ static bool path_set(char path[PATH_MAX], const char *base, const char *below, s
   return error_set(error, ERROR_INVALID, "There is no folder for models: set HF_HOME, or HOME.");
 }
 
+bool hub_named_path(char path[PATH_MAX], const char *named, struct error *error) {
+  return path_set(path, named, "", error);
+}
+
 bool hub_home(char path[PATH_MAX], struct error *error) {
   const char *home = variable("HF_HOME"), *xdg = variable("XDG_CACHE_HOME");
   if (home) return path_set(path, home, "", error);
@@ -122,6 +126,8 @@ bool hub_cache_find(const struct hub_id *id, char path[PATH_MAX], struct error *
                      "%s is neither a file or folder here nor a model in the cache %s: spate pull %s fetches it.",
                      written, root, written);
   if (snapshot_open(id, snapshot, path, &why)) return true;
+  bool missing = why.code == ERROR_FORMAT || why.code == ERROR_NOT_FOUND || why.code == ERROR_UNSUPPORTED;
+  if (!missing) return error_set(error, why.code, "%s", why.text);
   return error_set(error, why.code, "%s Spate pull %s fetches what is missing.", why.text, written);
 }
 

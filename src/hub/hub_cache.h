@@ -8,11 +8,14 @@
 
 #include <limits.h>
 
-/* $HF_HOME, or ~/.cache/huggingface. False: there is no home. */
+/* $HF_HOME, or huggingface/ below $XDG_CACHE_HOME or ~/.cache. False: there is no home. */
 bool hub_home(char path[PATH_MAX], struct error *error);
 
 /* $HF_HUB_CACHE, or hub/ below the home. */
 bool hub_cache_root(char path[PATH_MAX], struct error *error);
+
+/* A path that a variable of the environment names, whose ~/ is the home. False: there is none, or it is too long. */
+bool hub_named_path(char path[PATH_MAX], const char *named, struct error *error);
 
 /* "models--ORG--NAME" below the root. */
 bool hub_repository_folder(const char *root, const char *repository, char path[PATH_MAX], struct error *error);

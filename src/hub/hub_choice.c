@@ -83,18 +83,23 @@ static bool safetensors_choose(struct hub_listing *listing, struct hub_choice *c
 bool hub_choose_shards(struct hub_listing *listing, struct slice index_json, const char *where, struct error *error) {
   const char *tensor;
   json_t *name, *root = json_parse(index_json, NULL), *map = json_object_get(root, "weight_map");
+  json_t *seen = json_object(); /* files that were found: each is looked for once, whatever their order */
   bool good = json_is_object(map) && json_object_size(map) > 0 && json_object_size(map) <= LIMIT_TENSOR_COUNT;
   if (!good) error_set(error, ERROR_FORMAT, "%s: %s has no object \"weight_map\".", where, hub_index_name);
-  const char *last = "";
   json_object_foreach(map, tensor, name) {
     const char *text = json_string_value(name);
-    if (!good || (text && strcmp(text, last) == 0)) continue; /* most follow one of the same file */
+    if (!good || json_object_get(seen, text)) continue;
     struct hub_file *file = text && !strchr(text, '/') ? find(listing, text) : NULL;
     good = file || error_set(error, ERROR_FORMAT, "%s lacks the file \"%.100s\" that its %s names.", where,
                              text ? text : "?", hub_index_name);
     if (file) file->wanted = true;
-    last = text ? text : "";
+    if (good && json_object_set_new(seen, text, json_true()) != 0)
+      good = error_set(error, ERROR_MEMORY, "There is no memory for a list of files.");
+    if (good && json_object_size(seen) > LIMIT_MODEL_SHARDS)
+      good = error_set(error, ERROR_LIMIT, "%s names more than %d files in its %s.", where, LIMIT_MODEL_SHARDS,
+                       hub_index_name);
   }
+  json_decref(seen);
   json_decref(root);
   return good;
 }
@@ -119,13 +124,19 @@ static bool has_word(const char *name, const char *word) {
   return false;
 }
 
+/* "Q4_K_M" before "UD-Q4_K_M"; of equally long names the first, so that a folder's own order decides nothing. */
+static bool is_before(const char *a, const char *b) {
+  size_t size = strlen(a), other = strlen(b);
+  return size != other ? size < other : strcmp(a, b) < 0;
+}
+
 static struct hub_file *named(struct hub_listing *listing, const char *word, int *count) {
   struct hub_file *found = NULL;
   *count = 0;
   for (int i = 0; i < listing->n; i++) {
     struct hub_file *file = &listing->files[i];
     if (!is_model(file->name) || !is_first(file->name) || (*word && !has_word(file->name, word))) continue;
-    if (!found || strlen(file->name) < strlen(found->name)) found = file; /* "Q4_K_M" before "UD-Q4_K_M" */
+    if (!found || is_before(file->name, found->name)) found = file;
     ++*count;
   }
   return found;
@@ -139,10 +150,10 @@ static bool several_refuse(const struct hub_listing *listing, const char *where,
     const char *name = listing->files[i].name;
     if (!is_model(name) || !is_first(name)) continue;
     size_t size = strlen(names);
-    if (told < TOLD_FILES && size + strlen(name) + 6 < sizeof names)
+    if (told < TOLD_FILES && size + strlen(name) + sizeof ", , ..." < sizeof names)
       snprintf(names + size, sizeof names - size, "%s%s", told++ ? ", " : "", name);
-    else if (told < TOLD_FILES)
-      told = TOLD_FILES, snprintf(names + size, sizeof names - size, ", ...");
+    else if (told <= TOLD_FILES)
+      told = TOLD_FILES + 1, snprintf(names + size, sizeof names - size, ", ...");
   }
   if (*asked)
     return error_set(error, ERROR_NOT_FOUND, "%s has no GGUF file \"%.60s\"; it has %s.", where, asked, names);
@@ -172,7 +183,7 @@ static bool parts_choose(struct hub_listing *listing, const struct hub_file *mod
     if (!is_model(file->name)) continue;
     struct part_name other = part_name_read(file->name);
     if (other.stem != of.stem || other.parts != of.parts || memcmp(file->name, model->name, of.stem) != 0) continue;
-    if (of.parts == 1 && file != model) continue;
+    if ((of.parts == 1 && file != model) || other.part < 1 || other.part > of.parts) continue;
     file->wanted = true;
     found++;
   }

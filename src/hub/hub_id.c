@@ -64,7 +64,8 @@ static bool part_copy(char *out, size_t room, const char *from, size_t size) {
 bool hub_id_parse(struct hub_id *id, const char *text, struct error *error) {
   const char *start = prefix_skip(text), *end = start + strlen(start);
   size_t size = strcspn(start, ":@");
-  const char *colon = start[size] == ':' ? start + size : NULL, *at = strrchr(start, '@');
+  const char *colon = start[size] == ':' ? start + size : NULL; /* names of files may have an @ of their own */
+  const char *at = colon ? strrchr(colon, '@') : strchr(start, '@');
   const char *choice_end = at ? at : end;
   *id = (struct hub_id){.revision = "main"};
   if (!part_copy(id->repository, sizeof id->repository, start, size) || !repository_check(id->repository))

@@ -21,11 +21,17 @@ static bool segment_is_sound(struct slice segment) {
   return segment.size > 0 && segment.size <= 255 && !slice_is(segment, ".") && !slice_is(segment, "..");
 }
 
+/* Also those of ISO 6429 that UTF-8 writes in two bytes: U+009B begins what a terminal obeys. */
+static bool is_control(struct slice text, size_t at) {
+  uint8_t byte = text.data[at], next = at + 1 < text.size ? text.data[at + 1] : 0;
+  return byte < ' ' || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next < 0xa0);
+}
+
 bool hub_name_is_sound(struct slice name) {
   if (name.size > LIMIT_HUB_NAME_BYTES) return false;
   size_t begin = 0;
   for (size_t i = 0; i < name.size; i++) {
-    if (name.data[i] < ' ' || name.data[i] == 0x7f || name.data[i] == '\\') return false;
+    if (is_control(name, i) || name.data[i] == '\\') return false;
     if (name.data[i] != '/') continue;
     if (!segment_is_sound(slice_make(name.data + begin, i - begin))) return false;
     begin = i + 1;

@@ -166,6 +166,8 @@ bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key k
  * their weights are divided by their sum. */
 bool decoder_read_experts(struct decoder *decoder, const struct checkpoint *checkpoint, const char *count_key,
                           struct error *error);
+/* Whether those that a token has are as wide together as a value may be. */
+bool decoder_experts_fit(const struct decoder *decoder, struct error *error);
 /* Which layers have none: all but every decoder_sparse_step-th, and those of mlp_only_layers. */
 bool decoder_read_sparse(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
 

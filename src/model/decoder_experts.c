@@ -19,9 +19,14 @@ bool decoder_read_experts(struct decoder *d, const struct checkpoint *c, const c
     return false;
   route->normalize = normalize;
   if (route->scale == 0) route->scale = 1;
-  if ((int64_t)route->k * d->experts.feed_forward <= LIMIT_MODEL_WIDTH) return true;
+  return decoder_experts_fit(d, error);
+}
+
+bool decoder_experts_fit(const struct decoder *d, struct error *error) {
+  int chosen = d->experts.route.k, width = d->experts.feed_forward;
+  if ((int64_t)chosen * width <= LIMIT_MODEL_WIDTH) return true;
   return error_set(error, ERROR_LIMIT, "%d experts of width %d for each token are wider than the %d that Spate allows.",
-                   route->k, d->experts.feed_forward, LIMIT_MODEL_WIDTH);
+                   chosen, width, LIMIT_MODEL_WIDTH);
 }
 
 bool decoder_read_sparse(struct decoder *d, const struct checkpoint *c, struct error *error) {

@@ -213,6 +213,8 @@ static bool kinds_add(struct decoder_maker *m, struct error *error) {
     if (d->latent.rank > 0)
       group.dim_v = d->latent.rank, group.dim_k = d->latent.rank + d->latent.rope, group.value_in_key = 1;
     group.window = kind == LAYER_LOCAL ? d->window : 0;
+    if (maker_encodes(m) && kind == LAYER_LOCAL && d->window < (d->both_ways ? 1 : 2))
+      return error_set(error, ERROR_UNSUPPORTED, "The window of some layers is one token; Spate needs a wider one.");
     if (!maker_encodes(m)) m->group[kind] = plan_add_group(m->builder, group);
     if (!rope_add(m, kind, error)) return false;
   }

@@ -17,11 +17,12 @@ static const double usual_limit = 7, usual_eps = 1e-5, usual_theta = 150000;
 static bool experts_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   bool hf = checkpoint_kind(c) == CHECKPOINT_HF;
   enum config_need need = hf ? CONFIG_OPTIONAL : CONFIG_NEEDED;
+  const struct config_key chosen = {"num_experts_per_tok", "expert_used_count"};
   int n = USUAL_EXPERTS, k = USUAL_CHOSEN;
   double limit = usual_limit;
   if (!config_int(c, (struct config_key){"num_local_experts", "expert_count"}, need, 1, LIMIT_MODEL_EXPERTS, &n,
                   error) ||
-      !config_int(c, (struct config_key){"num_experts_per_tok", "expert_used_count"}, need, 1, n, &k, error) ||
+      !config_int(c, chosen, need, 1, n < LIMIT_ROUTE_EXPERTS ? n : LIMIT_ROUTE_EXPERTS, &k, error) ||
       !config_float(c, (struct config_key){"swiglu_limit", NULL}, CONFIG_OPTIONAL, 1e-3, 1e6, &limit, error))
     return false;
   d->experts.route = (struct route_args){.n_expert = n, .k = k, .score = ROUTE_CHOSEN, .scale = 1};
@@ -31,7 +32,8 @@ static bool experts_read(struct decoder *d, const struct checkpoint *c, struct e
   d->limit = (float)limit;
   d->up_add = 1;
   return config_int(c, (struct config_key){NULL, "expert_feed_forward_length"}, CONFIG_OPTIONAL, 1, LIMIT_MODEL_WIDTH,
-                    &d->experts.feed_forward, error);
+                    &d->experts.feed_forward, error) &&
+         decoder_experts_fit(d, error);
 }
 
 /* Settings that Hugging Face's files have, and GGUF's network is fixed by. */

@@ -58,7 +58,8 @@ const char *experts_misfit(const struct plan *p, const struct op *op, const stru
   const struct linear_args *a = &op->args.linear;
   const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   int64_t width = a->gated ? w->part[0].rows : w->rows, n = w->n_expert > 0 ? results_of(p, op, w) : 0;
-  if (!in || !out || a->expert_mode >= EXPERT_MODES || p->role != PLAN_DECODER || in->rows != ROWS_TOKENS || n == 0)
+  bool known = a->expert_mode > EXPERTS_NONE && a->expert_mode < EXPERT_MODES;
+  if (!in || !out || !known || p->role != PLAN_DECODER || in->rows != ROWS_TOKENS || n == 0)
     return "has experts without a choice among them";
   bool spread = a->expert_mode == EXPERTS_SPREAD, gather = a->expert_mode == EXPERTS_GATHER;
   bool part =

@@ -90,7 +90,8 @@ static bool vision_check(const struct plan *p, struct error *error) {
                    v->patch, v->patch, v->merge, v->merge);
 }
 
-/* Tables by place hold every place that a text may have; an output is one token's or one row's. */
+/* Tables by place hold every place that a text may have, and nothing is added to them; an output is one token's or one
+ * row's. */
 static bool encoder_check(const struct plan *p, struct error *error) {
   const struct plan_vision none = {0};
   bool fits = plan_embed(p, EMBED_TOKENS) && !plan_embed(p, EMBED_PATCHES) && op_counted(p, OP_SELECT, 1) &&
@@ -100,6 +101,7 @@ static bool encoder_check(const struct plan *p, struct error *error) {
     const struct op *op = plan_ops(p) + i;
     bool placed = op->kind == OP_EMBED && op->args.embed.source == EMBED_POSITIONS && op->args.embed.axis == 0;
     if (placed) fits = plan_weights(p)[op->weight[0]].rows - op->args.embed.skip >= p->max_position;
+    if (op->kind == OP_EMBED && op->weight[1] != -1) fits = false;
   }
   enum { VECTOR_MOST = LIMIT_INBOX_BYTES / 4 / (int)sizeof(float) }; /* an event is half an inbox at most */
   fits = fits && plan_values(p)[plan_result(p)].cols <= VECTOR_MOST;

@@ -56,6 +56,12 @@ static void on_tick(uv_timer_t *tick) {
 
 static void text_keep(char *out, size_t room, const char *value) { snprintf(out, room, "%s", value); }
 
+/* What gets into sentences is printable ASCII. */
+static void text_clean(char *text) {
+  for (char *c = text; *c; c++)
+    if (*c < ' ' || *c > '~') *c = '?';
+}
+
 #define KEEP(field) text_keep(head->field, sizeof head->field, value)
 
 /* Seconds; dates are passed over. */
@@ -83,6 +89,8 @@ static void on_header(void *user, const char *name, const char *value) {
     hub_number_read(value, strlen(value), &head->length);
   else if (strcasecmp(name, "retry-after") == 0)
     retry_after_read(head, value);
+  text_clean(head->range);
+  text_clean(head->encoding);
 }
 
 static bool is_redirect(int status) {
@@ -102,8 +110,9 @@ static void on_head(void *user, int status, const char *content_type) {
 
 static void on_body(void *user, struct slice bytes) {
   struct hop *hop = user;
-  hop->heard_ms = uv_now(&hop->loop);
   if (!hop->sink->body(hop->sink->user, bytes, hop->error)) hop_end(hop, FETCH_ENDED);
+  uv_update_time(&hop->loop); /* a slow disk is not the server's silence */
+  hop->heard_ms = uv_now(&hop->loop);
 }
 
 static void on_end(void *user, enum http_end end, const char *sentence) {

@@ -22,12 +22,14 @@ static bool file_fetch(struct pull *pull, const struct hub_file *file, struct er
   return pull_placed(pull, file) || pull_blob(pull, file, error);
 }
 
-static uint64_t missing_of(const struct pull *pull) {
+static uint64_t missing_of(const struct pull *pull, const struct hub_file *file) {
+  return pull_placed(pull, file) ? 0 : file->size - pull_blob_present(pull, file);
+}
+
+static uint64_t missing_of_all(const struct pull *pull) {
   uint64_t missing = 0;
-  for (int i = 0; i < pull->listing.n; i++) {
-    const struct hub_file *file = &pull->listing.files[i];
-    if (file->wanted && !pull_placed(pull, file)) missing += file->size - pull_blob_present(pull, file);
-  }
+  for (int i = 0; i < pull->listing.n; i++)
+    if (pull->listing.files[i].wanted) missing += missing_of(pull, &pull->listing.files[i]);
   return missing;
 }
 
@@ -39,7 +41,7 @@ static bool index_read(struct pull *pull, struct error *error) {
   if (index->size > LIMIT_CONFIG_BYTES)
     return error_set(error, ERROR_LIMIT, "%s has %llu bytes, expected at most %d.", index->name,
                      (unsigned long long)index->size, LIMIT_CONFIG_BYTES);
-  bool good = file_fetch(pull, index, error) && pull_blob_path(pull, index, "", path, error) &&
+  bool good = file_fetch(pull, index, error) && pull_link_path(pull, index, path, error) &&
               file_open(&file, path, error) &&
               hub_choose_shards(&pull->listing, slice_make(file.data, file.size), pull->where, error);
   file_close(&file);
@@ -48,9 +50,11 @@ static bool index_read(struct pull *pull, struct error *error) {
 
 static bool files_fetch(struct pull *pull, struct pull_result *result, struct error *error) {
   if (!hub_choose(&pull->listing, pull->options->id.choice, pull->where, &pull->choice, error)) return false;
+  result->fetched = pull->choice.index ? missing_of(pull, pull->choice.index) : 0;
   if (pull->choice.index && !index_read(pull, error)) return false;
-  result->fetched = missing_of(pull);
-  if (!pull_room_check(pull, result->fetched, error)) return false;
+  uint64_t missing = missing_of_all(pull);
+  result->fetched += missing;
+  if (!pull_room_check(pull, missing, error)) return false;
   for (int i = 0; i < pull->listing.n; i++) {
     const struct hub_file *file = &pull->listing.files[i];
     if (!file->wanted) continue;

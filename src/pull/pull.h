@@ -11,7 +11,8 @@
 
 struct pull_options {
   struct hub_id id;
-  /* Bytes of the file that are there; asked some ten times a second too. False: stop. May be NULL. */
+  /* Bytes of the file that are there; asked some ten times a second too, also while there is no file (NULL). False:
+   * stop. May be NULL. */
   bool (*progress)(void *user, const char *file, uint64_t done, uint64_t total);
   void (*note)(void *user, const char *sentence); /* of what goes on; may be NULL */
   void *user;

@@ -50,7 +50,7 @@ static bool blob_empty(struct blob *blob, struct error *error) {
   char digest[HUB_DIGEST_BYTES];
   if (blob->digest) blob_digest_finish(blob->digest, digest);
   blob->digest = blob_digest_new(blob->file);
-  blob->size = 0;
+  blob->size = blob->pull->done = 0;
   blob->kept = blob->anew = false;
   if (!blob->digest) return error_set(error, ERROR_MEMORY, "There is no memory for a digest.");
   return (ftruncate(blob->descriptor, 0) == 0 && lseek(blob->descriptor, 0, SEEK_SET) == 0) ||
@@ -185,12 +185,13 @@ static bool part_fetch(struct blob *blob, const struct http_url *url, bool *agai
 
 static bool body_fetch(struct blob *blob, struct error *error) {
   struct http_url url;
+  uint64_t most = blob->size; /* what was dropped and came again is nothing new */
   if (!file_url(blob, &url, error)) return false;
   for (int n = 1; blob->size < blob->file->size; n++) {
     bool again;
-    uint64_t before = blob->size;
     if (part_fetch(blob, &url, &again, error)) break;
-    if (blob->size > before) n = 1;
+    if (blob->size > most) n = 1;
+    if (blob->size > most) most = blob->size;
     if (!again || n >= LIMIT_HUB_ATTEMPTS || error->code == ERROR_CANCELLED) return false;
     note(blob->pull, error->text);
     if (blob->anew && !blob_empty(blob, error)) return false;

@@ -51,10 +51,9 @@ static bool token_copy(struct pull_environment *environment, const char *text, c
 static bool token_file_read(struct pull_environment *environment, struct error *error) {
   char path[PATH_MAX], text[LIMIT_HUB_TOKEN_BYTES + 64];
   const char *named = variable("HF_TOKEN_PATH");
-  if (named)
-    snprintf(path, sizeof path, "%s", named);
-  else if (!hub_home(path, NULL) || strlen(path) + sizeof "/token" > sizeof path)
-    return true;
+  if (named && !hub_named_path(path, named, NULL))
+    return error_set(error, ERROR_INVALID, "HF_TOKEN_PATH is no path that can be read.");
+  if (!named && (!hub_home(path, NULL) || strlen(path) + sizeof "/token" > sizeof path)) return true;
   if (!named) strcat(path, "/token");
   FILE *file = fopen(path, "r");
   if (!file && errno == ENOENT) return true;

@@ -25,8 +25,9 @@ bool pull_blob_path(const struct pull *pull, const struct hub_file *file, const 
   return folder_make_above(path) || write_refuse(path, error);
 }
 
-static bool link_path(const struct pull *pull, const struct hub_file *file, char path[PATH_MAX]) {
-  return snprintf(path, PATH_MAX, "%s/snapshots/%s/%s", pull->folder, pull->commit, file->name) < PATH_MAX;
+bool pull_link_path(const struct pull *pull, const struct hub_file *file, char path[PATH_MAX], struct error *error) {
+  int size = snprintf(path, PATH_MAX, "%s/snapshots/%s/%s", pull->folder, pull->commit, file->name);
+  return size < PATH_MAX || long_refuse(error);
 }
 
 /* Where nobody looks, until it is renamed to its place. */
@@ -37,14 +38,15 @@ static bool made_path(const struct pull *pull, const char *name, char path[PATH_
 bool pull_placed(const struct pull *pull, const struct hub_file *file) {
   char path[PATH_MAX];
   struct stat status;
-  return link_path(pull, file, path) && stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+  return pull_link_path(pull, file, path, NULL) && stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
          (uint64_t)status.st_size == file->size;
 }
 
 bool pull_place(const struct pull *pull, const struct hub_file *file, struct error *error) {
   char path[PATH_MAX], made[PATH_MAX], target[PATH_MAX];
   size_t size = 0;
-  if (!link_path(pull, file, path) || !made_path(pull, file->digest, made)) return long_refuse(error);
+  if (!pull_link_path(pull, file, path, error)) return false;
+  if (!made_path(pull, file->digest, made)) return long_refuse(error);
   size += (size_t)snprintf(target, sizeof target, "../../");
   for (const char *c = file->name; *c; c++)
     if (*c == '/') size += (size_t)snprintf(target + size, sizeof target - size, "../");

@@ -31,10 +31,11 @@ bool pull_list(struct pull *pull, struct error *error);
 /* What the hub's refusal means, as a sentence; false always. */
 bool pull_refusal(const struct pull *pull, const struct fetch_head *head, const char *file, struct error *error);
 
-/* Is it worth another try? *seconds: after how long, at least. */
+/* Is what was answered with this status worth another try? */
 bool pull_may_retry(int status);
 
-/* Waits for the n-th try, n from 1. False: interrupted. */
+/* Waits after the n-th try, n from 1; seconds: as long as the hub asks for, 0 or less where it does not. False:
+ * interrupted. */
 bool pull_wait(const struct pull *pull, int n, int seconds, struct error *error);
 
 /* Appends text percent-encoded, with / as it is where it separates folders. */
@@ -52,6 +53,9 @@ uint64_t pull_blob_present(const struct pull *pull, const struct hub_file *file)
 
 bool pull_blob_path(const struct pull *pull, const struct hub_file *file, const char *tail, char path[PATH_MAX],
                     struct error *error);
+
+/* Its name in the snapshot: a link to the blob, or a file where a cache has no links. */
+bool pull_link_path(const struct pull *pull, const struct hub_file *file, char path[PATH_MAX], struct error *error);
 
 /* Is the file in the snapshot, with its size? */
 bool pull_placed(const struct pull *pull, const struct hub_file *file);

@@ -1,9 +1,10 @@
 /* Calls between tags of their own: untrusted text.
  *
  *   <|tool_call_begin|>functions.N:0<|tool_call_argument_begin|>{…}<|tool_call_end|>: Kimi
- *   <invoke name="N"><parameter name="P">…</parameter></invoke>: MiniMax; DeepSeek's with ｜DSML｜ in each tag,
- * MiniCPM's as <function name="N"><param name="P"> call:N{P:<|"|>…<|"|>, …}: Gemma 4; its older form has <escape> for
- * quotes N, a line end, {…}: GLM-4 */
+ *   <invoke name="N"><parameter name="P">…</parameter></invoke>: MiniMax; with ｜DSML｜ in each tag: DeepSeek
+ *   <function name="N"><param name="P">…</param></function>: MiniCPM
+ *   call:N{P:<|"|>…<|"|>, …}: Gemma 4; its older form has <escape> for quotes
+ *   N, a line end, {…}: GLM-4 */
 #ifndef SPATE_SERVER_CALL_TAGS_H
 #define SPATE_SERVER_CALL_TAGS_H
 

@@ -13,8 +13,8 @@ bool call_until(struct slice *text, const char *mark, struct slice *before);
 /* Past a mark that the text begins with, after spaces. */
 bool call_past(struct slice *text, const char *mark);
 
-/* Bytes of the object or list of JSON that the text begins with: to the bracket that closes it; 0: none does. *string:
- * it ends within a string. */
+/* Bytes of the object or list of JSON that the text begins with: to the bracket that closes it; 0: none does. Text that
+ * begins with neither has one byte, or its string: what reads them refuses it. *string: it ends within a string. */
 size_t call_extent(struct slice text, bool *string);
 
 /* One more call. Takes the arguments over: an object, or a string that holds one; NULL stands for none. */

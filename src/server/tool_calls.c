@@ -58,7 +58,7 @@ static bool object_add(json_t *calls, const json_t *object) {
   if (!name) name = inner;
   json_t *arguments = json_object_get(object, "arguments");
   if (!arguments) arguments = json_object_get(object, "parameters");
-  void *only = json_object_size(object) == 1 ? json_object_iter((json_t *)object) : NULL;
+  void *only = !arguments && json_object_size(object) == 1 ? json_object_iter((json_t *)object) : NULL;
   if (only && json_is_object(json_object_iter_value(only))) /* {N: {…}} */
     return call_add(calls, slice_make(json_object_iter_key(only), json_object_iter_key_len(only)),
                     json_incref(json_object_iter_value(only)));
@@ -179,14 +179,22 @@ static bool deepseek_read(json_t *calls, struct slice text) {
   return call_trimmed(text).size == 0;
 }
 
+/* Names before what they are called with. What one reader added before it failed is no call of the next one's. */
+static bool untagged_read(json_t *calls, struct slice text, const json_t *tools) {
+  if (named_read(calls, text)) return true;
+  json_array_clear(calls);
+  if (call_lines_read(calls, text, tools)) return true;
+  json_array_clear(calls);
+  return keys_read(calls, text, tools);
+}
+
 static bool text_read(json_t *calls, struct slice text, const json_t *tools) {
   if (slice_starts(text, "<function=")) return functions_read(calls, text, tools);
   if (slice_starts(text, "<｜tool▁call▁begin｜>")) return deepseek_read(calls, text);
   if (slice_starts(text, "functools")) text = call_rest(text, sizeof "functools" - 1);
   if (text.size > 0 && (text.data[0] == '{' || text.data[0] == '[')) return values_read(calls, text);
   if (call_tags_begin(text)) return call_tags_read(calls, text, tools);
-  return text.size > 0 &&
-         (named_read(calls, text) || call_lines_read(calls, text, tools) || keys_read(calls, text, tools));
+  return text.size > 0 && untagged_read(calls, text, tools);
 }
 
 /* Command's word for calling nothing. */

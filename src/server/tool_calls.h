@@ -1,7 +1,6 @@
 /* The calls in what a model wrote between the marks of calls: untrusted text, in whichever form models were taught.
  *
- *   {"name": N, "arguments": {…}}, or "parameters", alone, in a list or one after another: Hermes, Qwen, Llama 3,
- * Granite
+ *   {"name": N, "arguments": {…}}, or "parameters", alone, in a list or one after another: Hermes, Llama 3, Granite
  *   {"tool_name": N, "parameters": {…}}: Command
  *   N[ARGS]{…} or N[CALL_ID]…[ARGS]{…}: Mistral
  *   <function=N><parameter=P>…</parameter></function>: Qwen3-Coder
@@ -16,9 +15,8 @@
 #include "base/json.h"
 
 /* As a list of {"name": …, "arguments": {…}}, the caller's to json_decref; without any where the model says that it
- * calls none (Command). Arguments that are written
- * without a type (Qwen3-Coder, GLM) have the one that the tool's parameters say: tools are OpenAI's list of them. NULL
- * when any part of the text is no call. */
+ * calls none (Command). Arguments that are written without a type (Qwen3-Coder, GLM) have the one that the tool's
+ * parameters say: tools are OpenAI's list of them. NULL when any part of the text is no call. */
 json_t *tool_calls_read(struct slice text, const json_t *tools);
 
 /* Whether the list of tools has one of that name. */

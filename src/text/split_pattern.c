@@ -142,6 +142,7 @@ static bool rewrite_class(struct rewriter *r, struct error *error) {
   if (meets && negated) return refuse(r, "an intersection in a negated class", error);
   if (meets && !rewrite_intersection(r, first, error)) return false;
   r->in_class = false;
+  if (meets && peek(r, 0) != ']') return refuse(r, "an intersection that its class does not end behind", error);
   if (peek(r, 0) != ']') return true; /* which PCRE2 refuses */
   r->at++;
   return meets || buffer_text(r->out, "]");

@@ -79,7 +79,10 @@ bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, 
   struct slice type = json_type_of(component);
   bool known = false;
   if (spec->splits_letters) return json_malformed("normalizer", type, "it is not supported after ByteLevel", error);
-  if (slice_is(type, "ByteLevel")) { /* text stays the bytes that the letters stand for */
+  bool bytes = slice_is(type, "ByteLevel");
+  if (bytes && spec->flags & MODEL_SPACE_MARKED)
+    return json_malformed("normalizer", type, "it is not supported after spaces were replaced", error);
+  if (bytes) { /* text stays the bytes that the letters stand for */
     spec->flags |= MODEL_BYTE_LEVEL;
     spec->splits_letters = true;
     return true;

@@ -152,6 +152,7 @@ static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component,
   struct slice scheme = json_take_text(component, "prepend_scheme");
   if (mark.data && !slice_is(mark, SPACE_MARK))
     return json_malformed("pre-tokenizer", name, "its replacement is not U+2581", error);
+  if (spec->splits_letters) return json_malformed("pre-tokenizer", name, "it is not supported after ByteLevel", error);
   bool words = takes_words(spec);
   if (words && !words_by_spaces(spec, error)) return false;
   if (splits_already(spec))

@@ -123,6 +123,18 @@ class Fetching(HubCase):
         self.assertEqual([path.rpartition("/")[2] for _, path, _ in self.hub.asked if "/resolve/" in path], ["config.json"])
         self.assertEqual(self.hub.store.asked, [])
 
+    def test_without_links(self):
+        """A cache that was copied with its links followed, as huggingface_hub also leaves it where there are none."""
+        path, _ = self.pull()
+        for link in list(path.iterdir()):
+            data = link.read_bytes()
+            link.unlink()
+            link.write_bytes(data)
+        shutil.rmtree(self.repository_folder() / "blobs")
+        again, said = self.pull()
+        self.assertEqual(again, path)
+        self.assertIn(", 0.0 of them fetched now", said)
+
     def test_revisions(self):
         """Branches, also with a slash, tags and commits."""
         self.hub.repositories["acme/tiny"].branches = ("main", "refs/pr/4", "v1")
@@ -202,6 +214,14 @@ class Gguf(HubCase):
         for asked in ("Q4", "Q5_K", "no.gguf"):
             self.refused(f'The repository acme/odd has no GGUF file "{asked}"; it has {names}.', f"acme/odd:{asked}")
         self.refused('The repository acme/noise has no GGUF file "Q4_0", nor any.', "acme/noise:Q4_0")
+
+    def test_several_in_cache(self):
+        """Nothing is missing where there is too much."""
+        for name in ("a.IQ3_S.gguf", "b.Q5_K_S.gguf"):
+            self.pull(f"acme/odd:{name}")
+        said = self.spate("inspect", "acme/odd").stderr
+        self.assertRegex(said, r"^spate: acme/odd in the cache has several GGUF files: add one as :FILE or :QUANT, of "
+                               r"[^,]+, [^,]+\.gguf\.\n$")
 
     def test_parts(self):
         """All parts of a split model, which answers as the one in one piece."""
@@ -303,16 +323,25 @@ class Faults(HubCase):
                     self.assertRegex(said, r"answered with status (206|416) and \"bytes .*\", asked for model.safetensors from byte "
                                            r"65536 of 262144\.")
 
+    def test_no_progress(self):
+        """What was dropped and comes again is no new byte: five attempts, and no more."""
+        self.hub.faults["model.safetensors"] = ["cut", "range refused"] * 10
+        self.refused(f"127.0.0.1:{self.hub.store.server_port} ended the connection before its response.")
+        self.assertEqual(self.asked_of_store(), [None, "bytes=65536-", None, "bytes=65536-", None])
+
     def test_damaged(self):
         """What another run left is not what was listed: it is fetched whole, once."""
         kept = self.blob(tail=".incomplete")
-        for left in (b"\0" * 1000, NOISE[1], NOISE[0] + b"more", NOISE[0], NOISE[0][:1000]):
-            with self.subTest(size=len(left)):
+        for left, asked in ((b"\0" * 1000, ["bytes=1000-", None]), (NOISE[1], [None]), (NOISE[0] + b"more", [None]), (NOISE[0], []),
+                            (NOISE[0][:1000], ["bytes=1000-"])):
+            with self.subTest(size=len(left), asked=asked):
                 shutil.rmtree(self.cache, ignore_errors=True)
+                self.hub.store.asked.clear()
                 kept.parent.mkdir(parents=True)
                 kept.write_bytes(left)
                 path, _ = self.pull("acme/noise")
                 self.assertEqual((path / "model.safetensors").read_bytes(), NOISE[0])
+                self.assertEqual(self.asked_of_store(), asked)
 
     def test_never(self):
         """What no second attempt mends: one sentence each, and nothing that could be taken for a model."""
@@ -341,13 +370,7 @@ class Faults(HubCase):
             self.hub.way_faults["model.safetensors"] = fault
             self.refused(sentence)
         self.hub.way_faults.clear()
-        self.hub.repositories["acme/noise"].files["model.safetensors"] = NOISE[1]
         with self.subTest("a store without it"):
-            digest = self.hub.repositories["acme/noise"].digest
-            self.hub.repositories["acme/noise"].digest = lambda name: "0" * 64 if name == "model.safetensors" and not told else digest(name)
-            told = []
-            entries = self.hub.repositories["acme/noise"].tree()
-            self.hub.repositories["acme/noise"].entries = entries
             self.hub.store.hub = Hub({})
             self.refused(f"{store} answered with status 403 for model.safetensors.")
             self.hub.store.hub.end()
@@ -390,7 +413,7 @@ class Faults(HubCase):
         path, _ = self.pull("acme/noise")
         count = len(self.hub.asked)
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-            self.assertEqual(self.pull("acme/noise", **{name: "true"})[0], path)
+            self.assertEqual(self.pull("acme/noise", **{name: "true"}), (path, ""))
         self.assertEqual(len(self.hub.asked), count)
 
     def test_hostile_lists(self):
@@ -539,7 +562,8 @@ class Tokens(HubCase):
         token_file.parent.mkdir()
         elsewhere = self.folder / "elsewhere"
         for name, variables in (("variable", {"HF_TOKEN": TOKEN}), ("former", {"HUGGING_FACE_HUB_TOKEN": f" {TOKEN}\n"}),
-                                ("file", {}), ("path", {"HF_TOKEN_PATH": str(elsewhere)})):
+                                ("file", {}), ("path", {"HF_TOKEN_PATH": str(elsewhere)}),
+                                ("home", {"HF_TOKEN_PATH": "~/elsewhere"})):
             with self.subTest(name):
                 shutil.rmtree(self.cache, ignore_errors=True)
                 token_file.write_text(f"{TOKEN}\n" if name == "file" else "")

@@ -1,5 +1,5 @@
-/* Numbers of an adapter that is merged: what is not finite is refused, whatever the matrix is rounded to afterwards.
- * That the others are peft's, e2e/test_lora.py shows. */
+/* Numbers of an adapter that is merged: what is not finite is refused, whatever the matrix is rounded to afterwards;
+ * experts' biases have room. That the others are peft's, e2e/test_lora.py shows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/backends.h"
 #include "build/merge_adapter.h"
 
 static const float shift[] = {1, -2}, a[] = {3, 1}, b[] = {1, 2}, magnitude[] = {2, 2};
@@ -97,12 +98,26 @@ static void test_identity(void **state) {
   for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) assert_false(hash_equal(own, hash_of(&changed[i], 1)));
 }
 
+/* --- the base ----------------------------------------------------------------------------------------------------- */
+
+/* A network's vectors, of which some are experts' biases, are read before the adapter is looked for. */
+static void test_experts(void **state) {
+  struct draft draft;
+  struct error error = {0};
+  (void)state;
+  draft_init(&draft);
+  if (!draft_open(&draft, FIXTURES "/model/gpt_oss", &error) ||
+      !draft_settle(&draft, &(struct engine_config){.quant_mode = QUANT_AS_FILE}, &backend_cpu, &error))
+    fail_msg("%s", error.text);
+  assert_null(merge_adapter_open(FIXTURES "/model/no-such-adapter", &draft, &error));
+  assert_non_null(strstr(error.text, "merge_lora: "));
+  draft_release(&draft);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_vector),
-      cmocka_unit_test(test_row),
-      cmocka_unit_test(test_rounded_norm),
-      cmocka_unit_test(test_identity),
+      cmocka_unit_test(test_vector),   cmocka_unit_test(test_row),     cmocka_unit_test(test_rounded_norm),
+      cmocka_unit_test(test_identity), cmocka_unit_test(test_experts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

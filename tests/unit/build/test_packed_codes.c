@@ -117,6 +117,23 @@ static void rows_compare(const struct packed_matrix *matrix, const char *name) {
   code_rows_release(&rows);
 }
 
+/* A matrix's halves have its rows, one after the other. */
+static void halves_compare(const struct packed_matrix *matrix) {
+  enum { HALF = ROWS / 2 };
+  float whole[COLS], own[COLS];
+  struct error error;
+  struct packed_buffer buffer;
+  struct packed_division half;
+  assert_true(packed_buffer_init(&buffer, COLS, &error));
+  for (int row = 0; row < ROWS; row++) {
+    assert_true(packed_matrix_divide(matrix, 2, row / HALF, &half));
+    packed_row_floats(&buffer, matrix, NULL, row, whole);
+    packed_row_floats(&buffer, &half.matrix, NULL, row % HALF, own);
+    assert_memory_equal(own, whole, sizeof own);
+  }
+  packed_buffer_release(&buffer);
+}
+
 static void test_schemes_hold_the_numbers(void **state) {
   (void)state;
   srand(7);
@@ -135,6 +152,7 @@ static void test_schemes_hold_the_numbers(void **state) {
     assert_int_equal(matrix.rows, ROWS);
     assert_int_equal(matrix.cols, COLS);
     rows_compare(&matrix, cases[i].scheme);
+    halves_compare(&matrix);
     free((void *)(uintptr_t)codes.data.data);
     free((void *)(uintptr_t)scale.data.data);
     free((void *)(uintptr_t)zero.data.data);

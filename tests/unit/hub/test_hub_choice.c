@@ -50,15 +50,21 @@ static void test_gguf(void **state) {
   (void)state;
   check("x.gguf README.md", "", "x.gguf");
   check("a-Q2_K.gguf a-Q4_K_M.gguf a-Q8_0.gguf", "", "a-Q4_K_M.gguf");
+  check("a-00001-of-00002.gguf a-00003-of-00002.gguf a-00000-of-00002.gguf", "",
+        "It has 1 of the 2 parts of a-00001-of-00002.gguf.");
   check("a-Q2_K.gguf a.q8_0.gguf", "", "a.q8_0.gguf");
   check("a-Q4_K_M.gguf a-Q4_K_S.gguf", "q4_k_s", "a-Q4_K_S.gguf");
   check("a-UD-Q4_K_M.gguf a-Q4_K_M.gguf", "", "a-Q4_K_M.gguf");
+  check("b-Q4_K_M.gguf a-Q4_K_M.gguf", "", "a-Q4_K_M.gguf");
+  check("b-Q4_K_M.gguf a-Q4_K_M.gguf", "q4_k_m", "a-Q4_K_M.gguf");
   check("a-IQ4_NL.gguf a-Q4_0.gguf a-BF16.gguf a-F16.gguf", "F16", "a-F16.gguf");
   check("Q4_K_M/a-Q4_K_M-00001-of-00002.gguf Q4_K_M/a-Q4_K_M-00002-of-00002.gguf a-Q8_0.gguf", "Q4_K_M",
         "Q4_K_M/a-Q4_K_M-00001-of-00002.gguf Q4_K_M/a-Q4_K_M-00002-of-00002.gguf");
   check("a-00001-of-00002.gguf b-00002-of-00002.gguf", "", "It has 1 of the 2 parts of a-00001-of-00002.gguf.");
   check("a-00001-of-00002.gguf a-00002-of-00002.gguf", "a-00002-of-00002.gguf",
         "It has no GGUF file \"a-00002-of-00002.gguf\"; it has a-00001-of-00002.gguf.");
+  check("1.gguf 2.gguf 3.gguf 4.gguf 5.gguf 6.gguf 7.gguf 8.gguf 9.gguf", "x",
+        "It has no GGUF file \"x\"; it has 1.gguf, 2.gguf, 3.gguf, 4.gguf, 5.gguf, 6.gguf, 7.gguf, 8.gguf, ....");
   check("imatrix.gguf x.bin", "",
         "It has its weights in pickle files alone, which can run code when they are loaded and are "
         "never fetched: look for one with safetensors or GGUF.");

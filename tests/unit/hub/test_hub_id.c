@@ -75,6 +75,7 @@ static void test_no_ids(void **state) {
                                     "hf.co/https://a/b",
                                     "hf.co/hf.co/a/b",
                                     "a/b@main:Q8_0",
+                                    "a/b@x@y",
                                     "é/b",
                                     "a/b%2e"};
   (void)state;
@@ -94,10 +95,25 @@ static void test_commits(void **state) {
 }
 
 static void test_names(void **state) {
-  static const char *const sound[] = {"a",   "a/b", ".gitattributes",       "a b", "..a",
-                                      "a..", "...", "1_Pooling/config.json"};
-  static const char *const unsound[] = {"",     "/",      "/a",    "a/",   "a//b", ".",     "..",     "../a",
-                                        "a/..", "a/../b", "a/./b", "a\\b", "a\nb", "a\x7f", "\x1b[2J"};
+  static const char *const sound[] = {"a",   "a/b", ".gitattributes",        "a b",      "..a",
+                                      "a..", "...", "1_Pooling/config.json", "\xc2\xa0", "\xc3\x9b"};
+  static const char *const unsound[] = {"",
+                                        "/",
+                                        "/a",
+                                        "a/",
+                                        "a//b",
+                                        ".",
+                                        "..",
+                                        "../a",
+                                        "a/..",
+                                        "a/../b",
+                                        "a/./b",
+                                        "a\\b",
+                                        "a\nb",
+                                        "a\x7f",
+                                        "\x1b[2J",
+                                        "\xc2\x9b"
+                                        "2J"};
   (void)state;
   for (size_t i = 0; i < sizeof sound / sizeof *sound; i++) assert_true(hub_name_is_sound(slice_text(sound[i])));
   for (size_t i = 0; i < sizeof unsound / sizeof *unsound; i++) assert_false(hub_name_is_sound(slice_text(unsound[i])));

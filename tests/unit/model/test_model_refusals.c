@@ -123,6 +123,10 @@ static const struct refusal refusals[] = {
     {"gpt_oss", "{\"num_local_experts\": 4}",
      "Tensor model.layers.0.mlp.router.weight has shape [5, 64], expected [4, 64] from the config."},
     {"gpt_oss", "{\"num_experts_per_tok\": 6}", "config.json: num_experts_per_tok is 6, expected 1 to 5."},
+    {"gpt_oss", "{\"num_local_experts\": 100, \"num_experts_per_tok\": 65}",
+     "config.json: num_experts_per_tok is 65, expected 1 to 64."},
+    {"gpt_oss", "{\"intermediate_size\": 900000}",
+     "2 experts of width 900000 for each token are wider than the 1048576 that Spate allows."},
     {"gpt_oss", "{\"intermediate_size\": 64}",
      "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 64 × 128 from the "
      "config."},

@@ -127,6 +127,8 @@ CHANGE(fewer_matrices, weights[WEIGHT_UP].n_expert = EXPERTS - 1)
 CHANGE(one_matrix, weights[WEIGHT_UP].n_expert = 0)
 CHANGE(endless_matrices, weights[WEIGHT_UP].n_expert = LIMIT_MODEL_EXPERTS + 1)
 CHANGE(no_mode, ops[OP_OF_SPREAD].args.linear.expert_mode = EXPERTS_NONE)
+CHANGE(no_mode_of_one, (values[VALUE_CHOICE].cols = 2, values[3].cols = FFN, ops[OP_OF_ROUTE].args.route.k = 1,
+                        ops[OP_OF_SPREAD].args.linear.expert_mode = EXPERTS_NONE))
 CHANGE(odd_mode, ops[OP_OF_SPREAD].args.linear.expert_mode = EXPERT_MODES)
 CHANGE(no_route, ops[OP_OF_SPREAD].in[2] = -1)
 CHANGE(route_of_numbers, ops[OP_OF_SPREAD].in[2] = 0)
@@ -163,7 +165,8 @@ static void test_refusals(void **state) {
       {fewer_matrices, SPREAD CHOICE},
       {one_matrix, SPREAD CHOICE},
       {endless_matrices, "Weight gate_up is of 4097 experts with 64 rows each: out of range."},
-      {no_mode, SPREAD " does not fit its experts' shape."},
+      {no_mode, SPREAD CHOICE},
+      {no_mode_of_one, SPREAD CHOICE},
       {odd_mode, SPREAD CHOICE},
       {no_route, SPREAD CHOICE},
       {route_of_numbers, SPREAD CHOICE},

@@ -108,6 +108,19 @@ static void test_cases(void **state) {
   json_decref(file);
 }
 
+/* An argument that looks like another form's call is none: the list has the one call alone. */
+static void test_call_in_argument(void **state) {
+  (void)state;
+  json_t *file = file_read();
+  json_t *one = json_pack("{s:s,s:[s],s:s,s:s,s:s,s:[{s:s,s:{s:s}}]}", "of", "GLM-4.5", "signs", "<tool_call>", "text",
+                          "<tool_call>add-up\n<arg_key>note</arg_key>\n<arg_value>[ARGS]{}</arg_value>\n</tool_call>",
+                          "content", "", "thought", "", "calls", "name", "add-up", "arguments", "note", "[ARGS]{}");
+  assert_non_null(one);
+  case_check(one, json_object_get(file, "tools"), NULL, 0);
+  json_decref(one);
+  json_decref(file);
+}
+
 /* A call that has no end does not take more memory than calls may: it is text. */
 static void test_endless(void **state) {
   (void)state;
@@ -171,7 +184,7 @@ static void test_limit(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_endless),
-                                     cmocka_unit_test(test_limit)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_call_in_argument),
+                                     cmocka_unit_test(test_endless), cmocka_unit_test(test_limit)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,6 +228,14 @@ static void test_refused(void **state) {
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"ByteLevel\"},{\"type\":"
        "\"NFC\"}]}}",
        "The tokenizer's normalizer 'NFC' is malformed: it is not supported after ByteLevel."},
+      {"{" MODEL
+       ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
+       "\"content\":\"\xE2\x96\x81\"},{\"type\":\"ByteLevel\"}]}}",
+       "The tokenizer's normalizer 'ByteLevel' is malformed: it is not supported after spaces were replaced."},
+      {"{" MODEL
+       ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\",\"add_prefix_space\":"
+       "false,\"use_regex\":false},{\"type\":\"Metaspace\"}]}}",
+       "The tokenizer's pre-tokenizer 'Metaspace' is malformed: it is not supported after ByteLevel."},
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"}}}",
        "The tokenizer's normalizer 'Replace' is malformed: it has no pattern, or no content."},
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"x\"}}",
@@ -250,6 +258,12 @@ static void test_refused(void **state) {
        "The split regex '[a[^b]]' uses a negated or named class inside a class at byte 2, which is not supported."},
       {SPLIT("[a[b&&c]]"),
        "The split regex '[a[b&&c]]' uses an intersection within a class of a class at byte 4, which is not supported."},
+      {SPLIT("[a&&[^b]c]"), /* what is left of the class would be text to PCRE2 */
+       "The split regex '[a&&[^b]c]' uses an intersection that its class does not end behind at byte 8, which is not "
+       "supported."},
+      {SPLIT("[a&&b"),
+       "The split regex '[a&&b' uses an intersection that its class does not end behind at byte 5, which "
+       "is not supported."},
       {SPLIT("\\\\ua\xC3\xA9\xE2\x82\xAC"), /* four bytes that end within a character */
        "The split regex '\\ua\xC3\xA9\xE2\x82\xAC' uses \\u without four hexadecimal digits at byte 0, which is not "
        "supported."},
