@@ -130,9 +130,9 @@ static bool linear_columns_filled(const struct op_context *c, const struct op *o
 }
 
 /* The input's and the output's columns. */
-static bool linear_shape_check(const struct op_context *c, const struct op *op, const struct weight *w) {
+static bool linear_shape_check(const struct op_context *c, const struct op *op, const struct weight *w,
+                               const struct value *in, const struct value *out) {
   const struct linear_args *args = &op->args.linear;
-  const struct value *in = plan_value(c->plan, op->in[0]), *out = plan_value(c->plan, op->out);
   if (args->expert_mode != EXPERTS_NONE || w->n_expert != 0 || op->in[2] != -1) {
     const char *misfit = experts_misfit(c->plan, op, w);
     if (misfit) return op_refuse(c, misfit);
@@ -156,7 +156,7 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   if (!w || !in || !out || in->rows != out->rows || in == out) return op_refuse(c, "lacks a weight, input or output");
   if (args->gated > 1 || args->gated != w->interleaved) return op_refuse(c, "is gated without an interleaved weight");
-  if (!linear_shape_check(c, op, w)) return false;
+  if (!linear_shape_check(c, op, w, in, out)) return false;
   bool layer = args->norm == NORM_LAYER, post_layer = args->post_norm == NORM_LAYER;
   if (!expert_vector_fits(p, op->weight[1], w->rows, w->n_expert) ||
       !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||

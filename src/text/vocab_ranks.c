@@ -123,8 +123,11 @@ static bool class_markers(struct ranked *ranked, const struct rank_class *class,
   static const char *const names[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
   for (size_t i = 0; i < class->n_marker; i++) {
     char name[32];
-    if (i >= 3) snprintf(name, sizeof name, "<|extra_%zu|>", i - 3);
-    if (!ranked_marker(ranked, (uint32_t)(first + i), slice_text(i < 3 ? names[i] : name), true, error)) return false;
+    if (i < 3)
+      snprintf(name, sizeof name, "%s", names[i]);
+    else
+      snprintf(name, sizeof name, "<|extra_%zu|>", i - 3);
+    if (!ranked_marker(ranked, (uint32_t)(first + i), slice_text(name), true, error)) return false;
   }
   return true;
 }
