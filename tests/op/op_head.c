@@ -38,11 +38,12 @@ static uint16_t *matrix_row(const struct head *head, int row) {
   return (uint16_t *)(uintptr_t)head->model.codes[head->matrix].dense + (size_t)row * COLS;
 }
 
-/* Of bf16: a third of the rows twice, far from each other; and one whose logits are −∞. */
-static void rows_plant(const struct head *head, int vocab) {
+/* Of bf16: a third of the rows twice, far from each other; and one whose logits are −∞, unless a layer norm has left
+ * its column of both signs. */
+static void rows_plant(const struct head *head, int vocab, enum norm_kind norm) {
   for (int row = 0; row < vocab / 2; row += 3)
     memcpy(matrix_row(head, vocab - 1 - row), matrix_row(head, row), COLS * sizeof(uint16_t));
-  if (vocab > 5) matrix_row(head, 5)[0] = 0xff80;
+  if (vocab > 5 && norm != NORM_LAYER) matrix_row(head, 5)[0] = 0xff80;
 }
 
 static void head_make(struct head *head, struct scheme scheme, int vocab, enum norm_kind norm) {
@@ -60,7 +61,7 @@ static void head_make(struct head *head, struct scheme scheme, int vocab, enum n
   plan_add_op(&m->builder, &linear);
   model_finish(m, linear.out, true);
   embedded_plant(head, vocab, scheme.kind != SCHEME_BF16); /* 0 times infinity is no number */
-  if (scheme.kind == SCHEME_BF16) rows_plant(head, vocab);
+  if (scheme.kind == SCHEME_BF16) rows_plant(head, vocab, norm);
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------ */
@@ -187,13 +188,13 @@ static void broken_cases(const struct op_packed *packed, struct program *program
   }
 }
 
-/* A weight of the last row, in the last tile, that is no number or infinite. */
+/* A weight of the last row, in the last tile, that is no number or, where its column has one sign, infinite. */
 static void damaged_cases(const struct table *table, struct head *head, const struct subject *subject,
-                          struct family *family) {
+                          enum norm_kind norm, struct family *family) {
   static const uint16_t bad[] = {0x7fc0, 0xffc0, 0x7f80};
   static struct step step;
   int vocab = head->model.plan->vocab;
-  for (int b = 0; b < 3; b++) {
+  for (int b = 0; b < (norm == NORM_LAYER ? 2 : 3); b++) {
     struct op_packed packed;
     matrix_row(head, vocab - 1)[0] = bad[b];
     packed_init(&packed, table->tested, &head->model);
@@ -222,7 +223,7 @@ static void head_case(struct table *table, struct scheme scheme, int vocab, enum
     tokens_cases(table, &packed, program, &family);
     broken_cases(&packed, program, &family);
     table->tested->release(program);
-    if (scheme.kind == SCHEME_BF16) damaged_cases(table, &head, &table->subject[s], &family);
+    if (scheme.kind == SCHEME_BF16) damaged_cases(table, &head, &table->subject[s], norm, &family);
   }
   packed_release(&packed);
   model_release(&head.model);
