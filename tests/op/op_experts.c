@@ -59,7 +59,7 @@ static void model_run(struct table *table, const struct op_model *m, const char 
   for (int s = 0; s < table->n_subject; s++)
     for (int k = 0; k < (table->few ? 1 : 2); k++) {
       struct program *program = packed_compile(&packed, table->subject[s].device[k], &limits);
-      for (int b = 0; b < BATCHES; b++) {
+      for (int b = 0; b < BATCHES; b += table->few ? 3 : 1) {
         snprintf(name, sizeof name, "%s, %s, %d threads, %d tokens", what, table->subject[s].name, k + 1,
                  batch_tokens[b]);
         program_tokens(&packed, program, &limits, batch_tokens[b], got);
