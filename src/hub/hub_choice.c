@@ -187,7 +187,7 @@ static bool parts_choose(struct hub_listing *listing, const struct hub_file *mod
     file->wanted = true;
     found++;
   }
-  return found == of.parts ||
+  return (model->wanted && found == of.parts) ||
          error_set(error, ERROR_FORMAT, "%s has %d of the %d parts of %.100s.", where, found, of.parts, model->name);
 }
 

@@ -1,6 +1,7 @@
 /* Any bytes as a plan block. What plan_check accepts is compiled and run for two steps, a prompt and its continuation
- * (an encoder's: an image and one of a patch), by the reference and by the CPU backend where it supports every op: no
- * field of a checked plan may lead out of bounds. Weights are separate allocations of exactly their packed size. */
+ * (an encoder's: an image and one of a patch, or two texts), by the reference and by the CPU backend where it supports
+ * every op: no field of a checked plan may lead out of bounds. Weights are separate allocations of exactly their packed
+ * size. */
 #include "backend/backends.h"
 
 #include <stdlib.h>
@@ -68,9 +69,19 @@ static struct batch images_of(const struct plan *plan, struct row *row, int step
                         .want_logits = true};
 }
 
+/* One text, whole. */
+static struct batch text_of(const struct plan *plan, struct row *row, int step) {
+  static const int32_t first[1] = {0};
+  int most = plan->max_position < TOKENS ? plan->max_position : TOKENS;
+  *row = (struct row){.count = step ? 1 : most};
+  return (struct batch){
+      .n_row = 1, .n_token = row->count, .n_out = 1, .row = row, .token = tokens, .out = first, .want_logits = true};
+}
+
 static struct batch batch_of(const struct plan *plan, struct row *row, int step) {
   static const int32_t position[TOKENS][3];
   if (plan->role == PLAN_VISION) return images_of(plan, row, step);
+  if (plan->role == PLAN_ENCODER) return text_of(plan, row, step);
   *row = (struct row){.count = step ? 1 : TOKENS, .length = step ? TOKENS : 0};
   for (int i = 0; i < plan->n_group; i++) {
     row->n_block[i] = KV_BLOCKS;
