@@ -1,6 +1,7 @@
 /* Plans: building, checking blocks that were tampered with, row maps and read order; schemes and their values. */
 #include "base/limits.h"
 #include "plan/plan_builder.h"
+#include "plan_tamper.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -105,27 +106,12 @@ static void test_runs(void **state) {
   assert_int_equal(part_end(&w.part[2]), 16);
 }
 
-/* Every 4-byte word of the block replaced by extreme values: never a crash, and what is accepted is still in range. */
+/* Most of what is written over the block is refused. */
 static void test_tampered(void **state) {
   (void)state;
   struct buffer block;
   plan_make(&block);
-  static const int32_t values[] = {-1, 0, 1, 1 << 20, INT32_MAX, INT32_MIN};
-  int refused = 0;
-  for (size_t at = 0; at + 4 <= block.size; at += 4) {
-    for (int v = 0; v < 6; v++) {
-      char *copy = malloc(block.size); /* exact size, so that a sanitizer sees a read past the end */
-      memcpy(copy, block.data, block.size);
-      memcpy(copy + at, &values[v], 4);
-      struct error error = {0};
-      if (!plan_check(slice_make(copy, block.size), &error)) {
-        assert_true(error.code != ERROR_NONE && error.text[0]);
-        refused++;
-      }
-      free(copy);
-    }
-  }
-  assert_true(refused > 200);
+  assert_true(plan_tampered(buffer_slice(&block), NULL) > 200);
   buffer_release(&block);
 }
 
