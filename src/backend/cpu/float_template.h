@@ -72,18 +72,7 @@ static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const int n_tile, st
                                      struct row_view rows, tile_sums *sums) {
 #define PANEL(n) block_panel(kind, n, n_tile, unit, tile_bytes, rows, all_rows, sums)
   int all_rows = rows.n;
-  for (; rows.n >= FLOAT_ROWS; rows.n -= FLOAT_ROWS, sums += FLOAT_ROWS, rows.first += FLOAT_ROWS * rows.stride)
-    PANEL(FLOAT_ROWS);
-  switch (rows.n) { /* below FLOAT_ROWS: the compiler drops the cases that cannot be */
-  case 7: PANEL(7); break;
-  case 6: PANEL(6); break;
-  case 5: PANEL(5); break;
-  case 4: PANEL(4); break;
-  case 3: PANEL(3); break;
-  case 2: PANEL(2); break;
-  case 1: PANEL(1); break;
-  default: break;
-  }
+  ROWS_IN_PANELS(rows, sums, PANEL)
 #undef PANEL
 }
 

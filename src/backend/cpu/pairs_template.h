@@ -61,18 +61,7 @@ static ALWAYS_INLINE void pairs_rows(const int n_tile, const uint8_t *block, siz
                                      tile_sums *sums) {
 #define PANEL(n) pairs_panel(n, n_tile, block, tile_bytes, rows, all_rows, sums)
   int all_rows = rows.n;
-  for (; rows.n >= FLOAT_ROWS; rows.n -= FLOAT_ROWS, sums += FLOAT_ROWS, rows.first += FLOAT_ROWS * rows.stride)
-    PANEL(FLOAT_ROWS);
-  switch (rows.n) {
-  case 7: PANEL(7); break;
-  case 6: PANEL(6); break;
-  case 5: PANEL(5); break;
-  case 4: PANEL(4); break;
-  case 3: PANEL(3); break;
-  case 2: PANEL(2); break;
-  case 1: PANEL(1); break;
-  default: break;
-  }
+  ROWS_IN_PANELS(rows, sums, PANEL)
 #undef PANEL
 }
 

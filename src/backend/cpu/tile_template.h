@@ -31,6 +31,22 @@ static ALWAYS_INLINE void rows_take(struct row_view rows, int n, const void *row
   }
 }
 
+/* PANEL(n) for n rows of the view from its first on, whose sums `sums` are, FLOAT_ROWS at a time and then the rest. Of
+ * the cases those that cannot be, from FLOAT_ROWS on, the compiler drops. */
+#define ROWS_IN_PANELS(rows, sums, PANEL)                                                                              \
+  for (; rows.n >= FLOAT_ROWS; rows.n -= FLOAT_ROWS, sums += FLOAT_ROWS, rows.first += FLOAT_ROWS * rows.stride)       \
+    PANEL(FLOAT_ROWS);                                                                                                 \
+  switch (rows.n) {                                                                                                    \
+  case 7: PANEL(7); break;                                                                                             \
+  case 6: PANEL(6); break;                                                                                             \
+  case 5: PANEL(5); break;                                                                                             \
+  case 4: PANEL(4); break;                                                                                             \
+  case 3: PANEL(3); break;                                                                                             \
+  case 2: PANEL(2); break;                                                                                             \
+  case 1: PANEL(1); break;                                                                                             \
+  default: break;                                                                                                      \
+  }
+
 /* Adds a tile, or TILES_TOGETHER side by side, times each row to the sums, which start as zeros. */
 typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
                          tile_sums *sums);
