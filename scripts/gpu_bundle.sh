@@ -20,7 +20,7 @@ cp bench/{gpu_serving,random_model,serving_load,server_process,first_token}.py $
 cp scripts/gpu_bundle_run.sh $out/run.sh
 cp scripts/gpu_sanitize.sh $out
 mkdir -p $out/tests/e2e
-cp tests/e2e/{spate_server,test_images,test_shapes,test_gpu_images,test_encoders}.py $out/tests/e2e
+cp tests/e2e/{spate_server,test_images,test_shapes,test_gpu_images,test_image_families,test_encoders}.py $out/tests/e2e
 ln -s ../fixtures $out/tests/fixtures
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/attend \
   bench/lab/attend.cu $build/src/backend/libroom_backend.a
@@ -52,6 +52,7 @@ kernels_cut() { # PROGRAM
 cd $out
 kernels_copy spate $(kernels_place spate) >kernels
 for program in bench_serving bench_adapter_gpu bench_adapter_load bench_experts_gpu bench_vision_gpu "${names[@]}"; do kernels_cut $program; done
-tar czf tests.tar.gz --remove-files attend linear_large fixtures kernels $(ls -d *.head *.tail "${names[@]}" 2>/dev/null)
+# The programs are alike, which one dictionary for all of them sees.
+XZ_OPT=--lzma2=preset=4,dict=64MiB tar cJf tests.tar.xz --remove-files attend linear_large fixtures kernels $(ls -d *.head *.tail "${names[@]}" 2>/dev/null)
 cd - >/dev/null
 du -sh $out

@@ -3,13 +3,16 @@ prefixes share, streams beside images, and an engine that sleeps, wakes and is l
 import concurrent.futures
 import unittest
 
+import test_image_families
 import test_images
 import test_shapes
 from spate_server import Engine, Server, sse_objects
+from test_image_families import FAMILIES, PAIRS, SMALL, cases_of
 from test_images import greedy, named
 
 TARGET = ("--target", "cuda")
-EXACT = ("--kv-cache-dtype", "fp32")
+ROOM = ("--kv-cache-memory", "256M")  # others run beside this on the GPU
+EXACT = ("--kv-cache-dtype", "fp32", *ROOM)
 
 
 def setUpModule():
@@ -47,6 +50,7 @@ class Sharing(OnGpu, test_images.Sharing):
 
 class Shapes(OnGpu, test_shapes.Shapes):
     """With the kernels that 16-bit networks run in."""
+    options = ROOM
 
 
 class Neighbours(OnGpu, test_images.SeeingCase):
@@ -59,6 +63,16 @@ class Neighbours(OnGpu, test_images.SeeingCase):
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             got = list(pool.map(lambda fields: self.server.generate(**fields)["text"], (texts + cases) * 3))
         self.assertEqual(got, wanted * 3)
+
+
+# A prompt in pieces, or with others, takes other kernels than one alone, of which these are the same numbers.
+SAME = (*EXACT, "--batch-invariant")
+OPTIONS = {"build": TARGET, "backend": "cuda"}
+for title, case in (*cases_of(FAMILIES, "", options=SAME, **OPTIONS),
+                    *cases_of(FAMILIES, "SmallSteps", options=(*SAME, *SMALL), **OPTIONS),
+                    *cases_of(PAIRS, "Pair", options=SAME, pair=True, **OPTIONS)):
+    globals()[title] = type(title, (case,), {"__module__": __name__})
+del title, case
 
 
 class ComeAndGo(OnGpu, test_images.SeeingCase):

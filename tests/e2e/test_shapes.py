@@ -45,13 +45,13 @@ class ShapesEngine:
 
 
 class Shapes(unittest.TestCase):
-    build, backend = (), "cpu"
+    build, options, backend = (), (), "cpu"
 
     @classmethod
     def setUpClass(cls):
         cls.pictures = pictures()
         cls.engine = ShapesEngine(*cls.build)
-        cls.server = Server(cls.engine, backend=cls.backend)
+        cls.server = Server(cls.engine, *cls.options, backend=cls.backend)
 
     @classmethod
     def tearDownClass(cls):
