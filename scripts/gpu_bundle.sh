@@ -1,6 +1,7 @@
 #!/bin/bash
 # A folder to copy to a machine with a GPU that has only a driver: build/gpu-bundle/spate-gpu, with the server, the tests
 # that need a GPU, their fixtures, attention's lab, the bench of whole steps, and run.sh, which runs them all.
+#   usage: gpu_bundle.sh [--in-clone]  (for a clone of the project on that machine, whose fixtures it has)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CCACHE_DIR=${CCACHE_DIR:-$HOME/.cache/spate/ccache}
@@ -31,7 +32,7 @@ cp $build/tests/op/libcuda_fault.so $out/lib
 # what tests want beside the C library
 for test in "${tests[@]}"; do ldd $build/tests/$test; done |
   awk '/=> \// && !/lib[cm]\.so/ { print $3 }' | sort -u | xargs -I{} cp -L {} $out/lib
-cp -r tests/fixtures $out/fixtures
+if [ "${1:-}" = --in-clone ]; then ln -s ../../../tests/fixtures $out/fixtures; else cp -r tests/fixtures $out/fixtures; fi
 
 # All kernels are in each program, the same bytes: here they are once, and run.sh puts them back.
 kernels_copy() { # PROGRAM FIRST BYTES
@@ -53,6 +54,6 @@ cd $out
 kernels_copy spate $(kernels_place spate) >kernels
 for program in bench_serving bench_adapter_gpu bench_adapter_load bench_experts_gpu bench_vision_gpu "${names[@]}"; do kernels_cut $program; done
 # The programs are alike, which one dictionary for all of them sees.
-XZ_OPT=--lzma2=preset=4,dict=64MiB tar cJf tests.tar.xz --remove-files attend linear_large fixtures kernels $(ls -d *.head *.tail "${names[@]}" 2>/dev/null)
+XZ_OPT=--lzma2=preset=4,dict=64MiB tar cJf tests.tar.xz --remove-files attend linear_large fixtures kernels spate lib $(ls -d *.head *.tail "${names[@]}" 2>/dev/null)
 cd - >/dev/null
 du -sh $out
