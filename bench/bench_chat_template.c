@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "text/chat_template.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: bench_chat_template CONVERSATION TEMPLATE...\n");
     return 2;
   }
+  mallopt(M_TRIM_THRESHOLD, 2 << 20), mallopt(M_MMAP_THRESHOLD, 256 << 10); /* as cli/main.c does */
   json_t *conversation = json_read(argv[1], 1 << 24, &error);
   if (!conversation) fprintf(stderr, "%s\n", error.text);
   bool done = conversation != NULL;

@@ -5,6 +5,7 @@
 #include "cli/config.h"
 #include "cli/progress.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,7 +189,15 @@ static int command_run(const struct command *command, int argc, char **argv) {
   return command->run == command_serve ? code : output_end(code);
 }
 
+/* What requests gave back stays with the process up to 2 MiB a heap: touching fresh pages takes longer than most of
+ * what a request does with them (rendering a chat template 2.5 times as long). */
+static void freed_memory_keep(void) {
+  mallopt(M_TRIM_THRESHOLD, 2 << 20);
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
+}
+
 int main(int argc, char **argv) {
+  freed_memory_keep();
   spate_image_helper(argc, argv);
   if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage_print(NULL);
   if (strcmp(argv[1], "--version") == 0) {

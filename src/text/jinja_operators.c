@@ -83,9 +83,15 @@ static int64_t whole_of(struct datum d) { return d.kind == DATUM_BOOL ? d.truth 
 
 /* --- texts and lists -------------------------------------------------------------------------------------------- */
 
+/* A text that grows by joins (set out = out ~ more) goes on where it lies, so that n of them copy no more than n. */
 static bool join_texts(struct rendering *r, struct datum a, struct datum b, struct datum *out) {
-  struct builder builder = {0};
-  return print_datum(r, &builder, a) && print_datum(r, &builder, b) && builder_take(r, &builder, out);
+  struct builder *joined = &r->joined;
+  if (a.kind != DATUM_TEXT || a.text->bytes != joined->bytes || a.text->size != joined->size ||
+      a.text->user != (joined->marked ? joined->user : NULL)) {
+    *joined = (struct builder){0};
+    if (!print_datum(r, joined, a)) return false;
+  }
+  return print_datum(r, joined, b) && builder_take(r, joined, out);
 }
 
 static bool append_all(struct rendering *r, const struct datum_list *from, struct datum_list *to) {

@@ -28,6 +28,7 @@ struct rendering {
   struct error *error;
   struct frame *frame;
   struct builder *out;   /* what statements write to */
+  struct builder joined; /* the text that was joined last, and room behind it that nobody else has */
   struct datum captured; /* what a filter of a block works on */
   enum jump jump;        /* on its way to the loop */
   int line;              /* of the source, being evaluated */

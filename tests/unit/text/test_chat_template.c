@@ -85,6 +85,9 @@ static void test_marks(void **state) {
        "<[ ab C ]><[ ab C ]y>"},
       {"{{ messages[0].content|indent(2) * 2 }}", "[ ab C  ab C ]"},
       {"{% filter lower %}A{{ messages[0].content }}B{% endfilter %}", "a[ ab c ]b"},
+      {"{% set x = 'a' ~ messages[0].content %}{% set y = x ~ '1' %}{% set z = x ~ messages[0].role ~ y %}"
+       "{{ x }}|{{ y }}|{{ z ~ z }}|{{ y[:3] ~ '2' }}",
+       "a[ ab C ]|a[ ab C ]1|a[ ab C ]usera[ ab C ]1a[ ab C ]usera[ ab C ]1|a[ a]2"},
       {"{{ messages[0].content if messages[0].content == ' ab C ' else 'no' }}", "[ ab C ]"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
