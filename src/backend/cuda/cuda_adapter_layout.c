@@ -101,10 +101,13 @@ static void halves_round(const float *from, size_t n, uint16_t *to) {
   for (size_t i = 0; i < n; i++) {
     uint32_t bits;
     memcpy(&bits, from + i, sizeof bits);
-    uint32_t half = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    to[i] = (uint16_t)((half & 0x7fff) >= 0x7f80 ? (half & 0x8000) | 0x7f7f : half);
+    uint32_t sign = bits & 0x80000000, magnitude = bits & 0x7fffffff;
+    magnitude = magnitude < 0x7f7f0000 ? magnitude : 0x7f7f0000;
+    to[i] = (uint16_t)((sign | (magnitude + 0x7fff + (magnitude >> 16 & 1))) >> 16);
   }
 }
+
+static size_t number_bytes(const struct cuda_adapter_pack *p) { return p->floats ? sizeof(float) : 2; }
 
 /* A row of the result; index < 0: zeros. */
 struct pack_row {
@@ -121,40 +124,59 @@ static struct pack_row row_of(const struct cuda_adapter_pack *p, size_t row) {
   return of;
 }
 
-/* Numbers [first, first + n) of a row, n ≤ PIECE_COLS; those that have 16 bits go as they are. */
-static void piece_put(const struct cuda_adapter_pack *p, struct pack_row row, size_t first, size_t n, uint8_t *to) {
-  size_t at = (size_t)row.index * (size_t)p->have + first;
+/* The numbers given from `at` on, n ≤ PIECE_COLS; those that have 16 bits go as they are. */
+static void piece_put(const struct cuda_adapter_pack *p, size_t at, float gain, size_t n, uint8_t *to) {
   float floats[PIECE_COLS];
-  if (p->numbers.type == FACTOR_BF16 && row.gain == 1 && !p->floats) {
+  if (p->numbers.type == FACTOR_BF16 && gain == 1 && !p->floats) {
     memcpy(to, (const uint16_t *)p->numbers.numbers + at, n * 2);
     return;
   }
   factor_floats(p->numbers, at, n, floats);
-  for (size_t i = 0; i < n; i++) floats[i] *= row.gain;
+  for (size_t i = 0; i < n; i++) floats[i] *= gain;
   if (p->floats)
     memcpy(to, floats, n * sizeof *floats);
   else
     halves_round(floats, n, (uint16_t *)(void *)to);
 }
 
+static void given_put(const struct cuda_adapter_pack *p, size_t at, float gain, size_t n, uint8_t *to) {
+  for (size_t i = 0; i < n; i += PIECE_COLS)
+    piece_put(p, at + i, gain, n - i < PIECE_COLS ? n - i : PIECE_COLS, to + i * number_bytes(p));
+}
+
 /* Numbers [first, first + n) of a row. */
 static void numbers_put(const struct cuda_adapter_pack *p, struct pack_row row, size_t first, size_t n, uint8_t *to) {
-  size_t have = row.index >= 0 && first < (size_t)p->have ? (size_t)p->have - first : 0;
-  size_t size = p->floats ? sizeof(float) : 2;
+  size_t have = row.index >= 0 && first < (size_t)p->have ? (size_t)p->have - first : 0, size = number_bytes(p);
   if (have > n) have = n;
-  for (size_t i = 0; i < have; i += PIECE_COLS)
-    piece_put(p, row, first + i, have - i < PIECE_COLS ? have - i : PIECE_COLS, to + i * size);
+  given_put(p, (size_t)row.index * (size_t)p->have + first, row.gain, have, to);
   memset(to + have * size, 0, (n - have) * size);
+}
+
+/* How many of up to n rows, the first of which is `of`, follow one another in what is given, too, by one gain. */
+static size_t rows_alike(const struct cuda_adapter_pack *p, size_t row, struct pack_row of, size_t n) {
+  size_t alike = 1;
+  if (p->width != p->have || of.index < 0) return alike;
+  for (; alike < n; alike++) {
+    struct pack_row next = row_of(p, row + alike);
+    if (next.index != of.index + (int64_t)alike || next.gain != of.gain) break;
+  }
+  return alike;
 }
 
 static void rows_fill(const void *source, size_t at, size_t bytes, uint8_t *to) {
   const struct cuda_adapter_pack *p = source;
-  size_t size = p->floats ? sizeof(float) : 2, width = (size_t)p->width;
-  for (size_t i = at / size, end = (at + bytes) / size; i < end;) {
-    size_t first = i % width, n = width - first < end - i ? width - first : end - i;
-    numbers_put(p, row_of(p, i / width), first, n, to);
-    to += n * size;
-    i += n;
+  size_t size = number_bytes(p), width = (size_t)p->width;
+  for (size_t i = at / size, end = (at + bytes) / size, n; i < end; to += n * size, i += n) {
+    size_t row = i / width, first = i % width, left = end - i;
+    struct pack_row of = row_of(p, row);
+    if (first == 0 && left >= width) {
+      size_t rows = rows_alike(p, row, of, left / width);
+      n = rows * width;
+      if (rows > 1) given_put(p, (size_t)of.index * width, of.gain, n, to);
+      if (rows > 1) continue;
+    }
+    n = width - first < left ? width - first : left;
+    numbers_put(p, of, first, n, to);
   }
 }
 
@@ -174,7 +196,7 @@ static void strips_fill(const void *source, size_t at, size_t bytes, uint8_t *to
 static struct upload_job pack_job(const struct cuda_adapter_pack *pack, uint8_t *to) {
   size_t numbers = (size_t)pack->n_row * (size_t)pack->width;
   return (struct upload_job){.to = to,
-                             .from = {.size = numbers * (pack->floats ? sizeof(float) : 2)},
+                             .from = {.size = numbers * number_bytes(pack)},
                              .fill = pack->strips ? strips_fill : rows_fill,
                              .source = pack};
 }

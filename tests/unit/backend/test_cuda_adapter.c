@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { ROWS = 6, COLS = 5, RANK = 3 };
+enum { ROWS = 6, COLS = 5, RANK_MOST = 16 };
 
 struct one_op {
   struct plan plan;
@@ -25,19 +25,19 @@ static struct one_op one_op_make(enum op_kind kind, enum scheme_kind scheme) {
   return one;
 }
 
-/* b of a linear: a row's rank numbers, then zeros. */
-static void b_check(enum scheme_kind scheme, uint8_t type) {
+/* b of a linear: a row's rank numbers, then zeros; of 16 ranks rows follow one another. */
+static void b_check(enum scheme_kind scheme, uint8_t type, int rank) {
   static const float gain[PLAN_PARTS] = {1, 0.75f};
   struct one_op one = one_op_make(OP_LINEAR, scheme);
-  float floats[ROWS * RANK], a[2 * RANK * COLS] = {0};
-  uint16_t narrow[ROWS * RANK];
-  for (int i = 0; i < ROWS * RANK; i++) {
+  float floats[ROWS * RANK_MOST], a[2 * RANK_MOST * COLS] = {0};
+  uint16_t narrow[ROWS * RANK_MOST];
+  for (int i = 0; i < ROWS * rank; i++) {
     narrow[i] = type == FACTOR_F16 ? half_from_float(0.1f * (float)i) : bfloat_from_float(0.1f * (float)i);
     floats[i] = type == FACTOR_F32 ? 0.1f * (float)i : 0;
     if (type != FACTOR_F32) factor_floats((struct factor){narrow, type}, (size_t)i, 1, &floats[i]);
   }
   struct adapter_op from = {
-      .rank = RANK, .a = {.numbers = a}, .b = {type == FACTOR_F32 ? (void *)floats : narrow, type}};
+      .rank = rank, .a = {.numbers = a}, .b = {type == FACTOR_F32 ? (void *)floats : narrow, type}};
   memcpy(from.gain, gain, sizeof gain);
   struct cuda_adapter_place place = {0};
   struct cuda_adapter_pack packs[2];
@@ -47,7 +47,7 @@ static void b_check(enum scheme_kind scheme, uint8_t type) {
   jobs[1].fill(jobs[1].source, 0, jobs[1].from.size, packed);
   for (int i = 0; i < ROWS; i++)
     for (int k = 0; k < 16; k++) {
-      float wanted = k < RANK ? floats[i * RANK + k] * gain[i >= 4] : 0, got;
+      float wanted = k < rank ? floats[i * rank + k] * gain[i >= 4] : 0, got;
       uint16_t half;
       memcpy(&got, packed + (i * 16 + k) * 4, 4); /* within packed whatever there is */
       memcpy(&half, packed + (i * 16 + k) * 2, 2);
@@ -61,8 +61,10 @@ static void b_check(enum scheme_kind scheme, uint8_t type) {
 static void test_gains(void **state) {
   (void)state;
   for (uint8_t type = 0; type < FACTOR_TYPES; type++) {
-    b_check(SCHEME_BF16, type);
-    b_check(SCHEME_F32, type);
+    b_check(SCHEME_BF16, type, 3);
+    b_check(SCHEME_F32, type, 3);
+    b_check(SCHEME_BF16, type, RANK_MOST);
+    b_check(SCHEME_F32, type, RANK_MOST);
   }
 }
 
