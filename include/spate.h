@@ -108,6 +108,8 @@ typedef struct {
   int image_decoders;         /* of its processes, images at once, at most 16; 0: 2 */
   int max_images;             /* of one request, at most 64; 0: 16 */
   uint64_t image_cache_memory; /* bytes of encoded images, those in use included; 0: 256 MiB */
+  int cpu_experts; /* of a mixture of experts on a GPU: so many layers' experts stay in the host's memory, the first
+                      that there are; more than there are: all. Changes nothing elsewhere, which a warning says */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {
@@ -134,6 +136,9 @@ typedef struct {
   int task;                                             /* SPATE_TASK_GENERATE, … (spate_embed.h) */
   int vector_size; /* numbers of a text's vector, or labels; 0: the engine generates text */
   int similarity;  /* of two vectors: SPATE_COSINE, … */
+  int cpu_experts; /* layers whose experts are in the host's memory beside a GPU */
+  uint64_t host_weight_bytes, host_token_bytes; /* of all these experts, beside weight_bytes, and of those of a token */
+  double host_gbs; /* 10^9 bytes of them a second that the GPU reads, measured when it opened */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */

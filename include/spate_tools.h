@@ -112,6 +112,7 @@ typedef struct {
   bool batch_invariant;       /* as in spate_open_options */
   const char *quant_mode;     /* "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"; NULL: BF16 */
   const char *kv_cache_dtype; /* as in spate_open_options */
+  int cpu_experts;            /* the same */
 } spate_random_options;
 
 static inline void spate_random_options_init(spate_random_options *options) {

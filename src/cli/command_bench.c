@@ -188,6 +188,7 @@ static int random_bench(const struct settings *s, const int *batch, int n_batch)
   spate_random_options_init(&options);
   options.model = s->random;
   options.batch_invariant = s->batch_invariant;
+  options.cpu_experts = s->cpu_experts;
   options.quant_mode = s->quant_mode;
   options.kv_cache_dtype = s->kv_cache_dtype;
   options.device = s->device;

@@ -86,8 +86,13 @@ static void memory_log(const spate_engine_info *info) {
   log_info("Opening took %.3f s for the file, %.3f s for the device, %.3f s for memory and kernels.",
            info->file_seconds, info->device_seconds, info->program_seconds);
   if (info->weights_seconds > 0)
-    log_info("The weights were copied to the device in %.2f s (%.1f GB/s).", info->weights_seconds,
-             (double)info->weight_bytes / info->weights_seconds * 1e-9);
+    log_info("The weights were copied in %.2f s (%.1f GB/s).", info->weights_seconds,
+             (double)(info->weight_bytes + info->host_weight_bytes) / info->weights_seconds * 1e-9);
+  if (info->cpu_experts > 0)
+    log_info("The experts of %d layers, %llu MiB, stay in the host's memory, which the GPU reads at %.1f GB/s: of a "
+             "token %.0f MB, so one stream has at most %.3g tokens a second.",
+             info->cpu_experts, (unsigned long long)(info->host_weight_bytes >> 20), info->host_gbs,
+             (double)info->host_token_bytes * 1e-6, info->host_gbs * 1e9 / (double)info->host_token_bytes);
 }
 
 /* A request that this engine answers: its path, and its body. */

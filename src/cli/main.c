@@ -107,6 +107,7 @@ void open_options_fill(const struct settings *s, spate_build_options *build, spa
   open->kv_cache_dtype = s->kv_cache_dtype;
   open->no_fuse = s->no_fuse;
   open->batch_invariant = s->batch_invariant;
+  open->cpu_experts = s->cpu_experts;
   open->block_size = s->block_size;
   open->max_queue = s->max_queue;
   open->max_queue_tokens = s->max_queue_tokens;

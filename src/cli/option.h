@@ -59,7 +59,7 @@ struct settings {
   const char *output, *quant_mode, *quant_algo, *calib_data, *quant_override, *kv_cache_type, *target, *merge_lora;
   int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
 
-  int threads, block_size, max_queue, max_queue_tokens, batch_delay_ms;
+  int threads, block_size, cpu_experts, max_queue, max_queue_tokens, batch_delay_ms;
   bool no_block_reuse, no_fuse, emulate, batch_invariant;
   const char *lora_dir;
   int max_loras, max_lora_rank, max_cpu_loras;

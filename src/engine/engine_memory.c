@@ -1,6 +1,8 @@
 /* Where the memory of an engine goes: weights and workspaces are fixed, the KV cache takes a part of the rest. */
 #include "engine/engine_memory.h"
 
+#include "plan/expert_layers.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -21,15 +23,38 @@ static uint64_t least_weights(const struct plan *plan) {
   return bytes;
 }
 
-static bool refuse_fixed(const struct plan *plan, const struct footprint *footprint, uint64_t available,
-                         struct error *error) {
-  uint64_t least = least_weights(plan);
+static uint64_t sequence_bytes(const struct limits *limits, const struct footprint *footprint, int n_group) {
+  uint64_t blocks = (uint64_t)((limits->length + limits->block_size - 1) / limits->block_size), bytes = 0;
+  for (int i = 0; i < n_group; i++) bytes += footprint->kv_block[i] * blocks;
+  return bytes;
+}
+
+/* The least cpu_experts with which the decoder fits with one sequence, as far as its device is concerned; 0: none. */
+static int32_t cpu_experts_fit(const struct loaded_engine *engine, uint64_t available) {
+  const struct plan *plan = engine->plan;
+  struct limits limits = engine->limits;
+  struct footprint f;
+  if (!engine->backend->host_rate) return 0;
+  for (int32_t most = plan_expert_layers(plan); ++limits.cpu_experts <= most;)
+    if (engine->backend->measure(plan, &limits, &f, NULL) &&
+        f.weights + f.workspace + sequence_bytes(&limits, &f, plan->n_group) <= available)
+      return limits.cpu_experts;
+  return 0;
+}
+
+static bool refuse_fixed(const struct loaded_engine *engine, uint64_t available, struct error *error) {
+  const struct footprint *footprint = &engine->footprint;
+  uint64_t least = least_weights(engine->plan);
+  int32_t layers = cpu_experts_fit(engine, available);
   bool helps = least < footprint->weights && least + footprint->workspace <= available;
   char remedy[96] = "free some, or choose a smaller model";
   if (helps)
     snprintf(remedy, sizeof remedy,
              "free some, or build it with quant_mode INT4_WEIGHT: its weights take about %" PRIu64 " MiB",
              mebibytes(least));
+  if (layers > 0)
+    snprintf(remedy, sizeof remedy, "free some, or keep the experts of %d layers on the host (--cpu-experts %d)",
+             layers, layers);
   return error_set(error, ERROR_MEMORY,
                    "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64
                    " MiB for its workspace, and %" PRIu64 " MiB of memory are available; %s.",
@@ -42,7 +67,7 @@ static bool kv_budget(const struct loaded_engine *engine, const struct engine_op
   const struct footprint *footprint = &engine->footprint;
   uint64_t fixed = footprint->weights + footprint->workspace;
   double default_fraction = engine->backend->memory ? device_fraction : host_fraction;
-  if (fixed > available) return refuse_fixed(engine->plan, footprint, available, error);
+  if (fixed > available) return refuse_fixed(engine, available, error);
   uint64_t rest = available - fixed;
   double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
   uint64_t whole = rest + options->beside_kv; /* what a first engine would have found */
@@ -98,6 +123,15 @@ bool engine_memory_plan(struct loaded_engine *engine, const struct engine_option
   for (int i = 0; i < engine->plan->n_group; i++)
     engine->kv_bytes += engine->limits.n_block[i] * engine->footprint.kv_block[i];
   return true;
+}
+
+bool engine_memory_host(const struct loaded_engine *engine, uint64_t available, struct error *error) {
+  uint64_t bytes = engine->footprint.host_weights;
+  if (bytes <= available) return true;
+  return error_set(error, ERROR_MEMORY,
+                   "The experts of %d layers take %" PRIu64 " MiB of the host's memory, and %" PRIu64
+                   " MiB of it are available; free some, or keep those of fewer layers there (--cpu-experts).",
+                   engine->limits.cpu_experts, mebibytes(bytes), available >> 20);
 }
 
 bool engine_fits(const struct plan *plan, const struct backend *backend, const struct engine_config *config,

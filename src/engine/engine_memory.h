@@ -9,4 +9,7 @@
 bool engine_memory_plan(struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
                         struct error *error);
 
+/* The same of experts that stay in the host's memory, of which so many bytes are available. */
+bool engine_memory_host(const struct loaded_engine *engine, uint64_t available, struct error *error);
+
 #endif

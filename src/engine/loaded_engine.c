@@ -8,6 +8,7 @@
 #include "base/machine_memory.h"
 #include "engine/engine_memory.h"
 #include "engine/image_batch.h"
+#include "plan/expert_layers.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -76,6 +77,11 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
                    engine->backend->name);
 }
 
+static int32_t cpu_experts_of(const struct loaded_engine *engine, const struct engine_options *options) {
+  int32_t layers = engine->backend->host_rate ? plan_expert_layers(engine->plan) : 0;
+  return options->cpu_experts < layers ? options->cpu_experts : layers;
+}
+
 enum { STEP_PATCHES = 2048 }; /* of which a step's matrices are near their best rate, and short beside a stream's */
 
 /* Of the largest size, one at least. */
@@ -140,6 +146,8 @@ static bool weights_load(struct loaded_engine *engine, const struct engine_optio
   }
   if (!own_row_fill(engine, error)) return false;
   engine->weights_seconds = seconds_since(start);
+  if (engine->limits.cpu_experts > 0 && !engine->backend->host_rate(engine->program, &engine->host_gbs, error))
+    return false;
   return !options->goes_on || options->goes_on(options->user, n_weight, n_weight) || broken_off(error);
 }
 
@@ -186,6 +194,7 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   struct engine_config config = engine->file.facts->config;
   if (!engine_config_limit(&config, &options->steps, engine->plan->max_position, error)) return false;
   engine->limits = engine_limits(&config, options);
+  engine->limits.cpu_experts = cpu_experts_of(engine, options);
   if (!ops_supported(engine, error) || !images_settle(engine, options, error)) return false;
   struct device_options device = options->device;
   if (options->no_fuse) device.packer = engine->file.backend;
@@ -195,7 +204,8 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   if (!engine->device) return false;
   kv_prefer(engine, options);
   uint64_t available = 0;
-  if (!memory_find(engine, options, &available, error) || !engine_memory_plan(engine, options, available, error))
+  if (!memory_find(engine, options, &available, error) || !engine_memory_plan(engine, options, available, error) ||
+      !engine_memory_host(engine, host_available(options), error))
     return false;
   weights_prefetch(&engine->file);
   return programs_compile(engine, error);

@@ -23,6 +23,8 @@ struct engine_options {
   int outputs;          /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   struct step_limits steps;
   int32_t adapters, adapter_rank; /* of struct limits */
+  int32_t cpu_experts; /* of struct limits; more than there are: all; 0 comes of it where experts are on the host anyway
+                        */
   int32_t images;      /* of the largest size that a step of the encoder takes; 0: the engine is opened without it */
   int32_t pool;        /* rows of the embedding pool; 0: those of such a step */
   uint64_t pool_bytes; /* instead: as many rows as these hold, no fewer than a step's */
@@ -48,6 +50,7 @@ struct loaded_engine {
   struct limits vision_limits;
   int32_t own_row; /* of the embedding pool, its last: the network's own vector (plan_vision.breaks); −1: it has none */
   uint64_t kv_bytes; /* of all blocks of all groups */
+  double host_gbs;   /* at which experts in the host's memory are read (backend.host_rate); 0: there are none */
   /* What opening took: the file, the device, memory and kernels and whatever else a program has, and handing over the
    * weights. */
   double file_seconds, device_seconds, program_seconds, weights_seconds;

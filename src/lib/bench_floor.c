@@ -1,11 +1,14 @@
 /* Floors. */
 #include "lib/bench_floor.h"
 
+#include "plan/expert_layers.h"
+
 #include <math.h>
 
 struct work {
   double bytes, operations;
-  bool int8; /* multiplied as integers */
+  double crossing; /* of the bytes, those that come from the host's memory to a device */
+  bool int8;       /* multiplied as integers */
 };
 
 /* The part of a weight's experts that any of so many tokens has, if all are chosen equally often; 1 of one matrix. */
@@ -26,8 +29,10 @@ static struct work linear_work(const struct loaded_engine *engine, const struct 
   const struct weight *w = plan_weights(engine->plan) + op->weight[0];
   bool head = plan_values(engine->plan)[op->out].rows == ROWS_OUTPUTS;
   double tokens = head ? shape->outputs : shape->tokens + shape->chunk;
-  return (struct work){.bytes =
-                           (double)backend_packed_bytes(engine->backend, w) * experts_read(engine->plan, op, tokens),
+  double bytes = (double)backend_packed_bytes(engine->backend, w) * experts_read(engine->plan, op, tokens);
+  return (struct work){.bytes = bytes,
+                       .crossing =
+                           plan_weight_on_host(engine->plan, op->weight[0], engine->limits.cpu_experts) ? bytes : 0,
                        .operations = 2.0 * w->rows * w->cols * tokens * experts_each(engine->plan, op, w),
                        .int8 = w->scheme.activation == ACTIVATION_INT8};
 }
@@ -91,7 +96,8 @@ double step_floor(const struct loaded_engine *engine, const struct machine_rates
   for (int i = 0; i < engine->plan->n_op; i++) {
     struct work work = op_work(engine, plan_ops(engine->plan) + i, shape);
     double memory = work.bytes / gbs, compute = work.operations / (work.int8 ? int8 : rates->linear_gflops);
-    seconds += (memory > compute ? memory : compute) * 1e-9;
+    double link = rates->link_gbs > 0 ? work.crossing / rates->link_gbs : 0;
+    seconds += fmax(link, memory > compute ? memory : compute) * 1e-9;
   }
   return seconds;
 }

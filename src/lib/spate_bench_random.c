@@ -214,8 +214,10 @@ static struct engine_config config_of(const spate_random_options *o) {
 static bool random_run(const spate_random_options *o, struct buffer *out, struct error *error) {
   struct random_engine engine = {0};
   /* Measuring the machine wants some memory too. */
-  struct engine_options options = {
-      .device = {.n_thread = o->threads}, .memory_fraction = 0.9, .batch_invariant = o->batch_invariant};
+  struct engine_options options = {.device = {.n_thread = o->threads},
+                                   .memory_fraction = 0.9,
+                                   .batch_invariant = o->batch_invariant,
+                                   .cpu_experts = o->cpu_experts};
   if (!options_check(o, error) || !kv_choice_parse(o->kv_cache_dtype, &options.kv, error) ||
       !device_choose(o->device, &options.backend, error))
     return false;

@@ -8,6 +8,7 @@
 #include "lib/images_open.h"
 #include "lib/spate_state.h"
 #include "base/machine_memory.h"
+#include "plan/expert_layers.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,6 +61,16 @@ static bool loras_read(const spate_open_options *from, struct engine_options *to
   return true;
 }
 
+/* Asked for where nothing follows from it, which one setting for several models may well do. */
+static void cpu_experts_tell(const struct loaded_engine *engine) {
+  if (engine->limits.cpu_experts > 0) return;
+  if (engine->backend->host_rate)
+    log_warning("%s has no experts: cpu_experts changes nothing.", engine->file.facts->name);
+  else
+    log_warning("cpu_experts changes nothing on %s: all weights are in the host's memory there.",
+                engine->backend->name);
+}
+
 enum { PROGRESS_US = 100000 }; /* between two words to a caller */
 
 struct load_watch {
@@ -91,6 +102,7 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .block_size = options->block_size,
                                 .no_fuse = options->no_fuse,
                                 .batch_invariant = options->batch_invariant,
+                                .cpu_experts = options->cpu_experts,
                                 .outputs = options->max_outputs,
                                 .steps = place.steps,
                                 .verify = options->beside != NULL,
@@ -102,10 +114,12 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);
-  if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error) || !loras_read(options, &load, error) ||
+  if (!count_check("cpu_experts", options->cpu_experts, LIMIT_MODEL_LAYERS, error) ||
+      !kv_choice_parse(options->kv_cache_dtype, &load.kv, error) || !loras_read(options, &load, error) ||
       !image_options_read(options, &load, error))
     return false;
   engine->loaded = engine_open(place.path, &load, error);
+  if (engine->loaded && options->cpu_experts > 0) cpu_experts_tell(engine->loaded);
   return engine->loaded != NULL;
 }
 
@@ -215,6 +229,17 @@ void spate_close(spate_engine *engine) {
   free(engine);
 }
 
+/* What one token reads of the experts on the host. */
+static uint64_t host_token_bytes(const struct loaded_engine *engine) {
+  double bytes = 0;
+  for (int i = 0; i < engine->plan->n_weight; i++) {
+    if (plan_weight_on_host(engine->plan, i, engine->limits.cpu_experts))
+      bytes += (double)backend_packed_bytes(engine->backend, plan_weights(engine->plan) + i) *
+               plan_expert_share(engine->plan, i);
+  }
+  return (uint64_t)bytes;
+}
+
 void spate_info(const spate_engine *engine, spate_engine_info *info) {
   const struct loaded_engine *loaded = engine->loaded;
   const struct engine_facts *facts = loaded->file.facts;
@@ -235,6 +260,10 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .file_seconds = loaded->file_seconds,
                            .device_seconds = loaded->device_seconds,
                            .program_seconds = loaded->program_seconds,
+                           .cpu_experts = loaded->limits.cpu_experts,
+                           .host_weight_bytes = loaded->footprint.host_weights,
+                           .host_token_bytes = host_token_bytes(loaded),
+                           .host_gbs = loaded->host_gbs,
                            .task = facts->encoder.task,
                            .similarity = facts->encoder.measure};
   if (all.task != SPATE_TASK_GENERATE) all.vector_size = plan_values(loaded->plan)[plan_result(loaded->plan)].cols;

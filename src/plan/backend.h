@@ -41,6 +41,8 @@ struct limits {
   uint32_t n_block[PLAN_GROUPS];
   int32_t adapters;     /* that may be on the device at once, slots [0, adapters) (max_loras); 0: no row names one */
   int32_t adapter_rank; /* of the largest of them (max_lora_rank) */
+  int32_t cpu_experts;  /* layers, of those that have experts the first, whose experts stay in the host's memory
+                           (plan/expert_layers.h); 0 where a backend uses the host's for all */
   int32_t pool;         /* rows of the embedding pool, each `hidden` of the plan wide; 0: no token names one */
 };
 
@@ -54,6 +56,7 @@ struct pool_source {
 
 struct footprint {
   uint64_t weights, workspace;    /* bytes; with slots of adapters that are allocated beforehand */
+  uint64_t host_weights;          /* bytes of the host's memory beside these: of limits.cpu_experts */
   uint64_t kv_block[PLAN_GROUPS]; /* bytes of one block of each group, all its layers */
 };
 
@@ -127,6 +130,9 @@ struct backend {
                              struct error *error);
   /* Packed bytes of weight i; may keep pointing at them (mapped file), so they must outlive the program. */
   bool (*load)(struct program *program, int weight, struct slice packed, struct error *error);
+  /* 10⁹ bytes a second at which the device reads weights that limits.cpu_experts keeps in the host's memory, all of
+   * which are loaded; no step is out. NULL: it keeps none. */
+  bool (*host_rate)(struct program *program, double *gbs, struct error *error);
   void (*release)(struct program *program);
   /* Puts an adapter of limits.adapter_rank at most into a slot that no row of a submitted step names, in place of the
    * one there; NULL: empties it. After false the slot is empty, or has what it had. The adapter may be freed

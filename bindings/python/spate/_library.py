@@ -109,6 +109,7 @@ class OpenOptions(ctypes.Structure):
     image_decoders: Int
     max_images: Int
     image_cache_memory: Uint64
+    cpu_experts: Int
 
 
 @structure
@@ -133,6 +134,10 @@ class EngineInfo(ctypes.Structure):
     task: Int
     vector_size: Int
     similarity: Int
+    cpu_experts: Int
+    host_weight_bytes: Uint64
+    host_token_bytes: Uint64
+    host_gbs: Double
 
 
 @structure

@@ -63,8 +63,9 @@ class LLM:
                  scheduler: str | None = None, batch_delay_ms: int = 0, max_queue: int = 0, max_queue_tokens: int = 0,
                  target_itl_ms: float = 0, stall_timeout: float = 0, idle_release: float = 0,
                  cache_dir: str | os.PathLike[str] | None = None, cache_limit: int = 0, backend: str | None = None,
-                 no_fuse: bool = False, batch_invariant: bool = False, lora_manager: LoraManager | None = None,
-                 limit_mm_per_prompt: int = 0, image_decoders: int = 0, image_cache_memory: int = 0,
+                 no_fuse: bool = False, batch_invariant: bool = False, cpu_experts: int = 0,
+                 lora_manager: LoraManager | None = None, limit_mm_per_prompt: int = 0,
+                 image_decoders: int = 0, image_cache_memory: int = 0,
                  image_helper: str | os.PathLike[str] | None = None,
                  progress: ProgressCall | None = None) -> None:
         if tensor_parallel_size != 1:
@@ -73,7 +74,7 @@ class LLM:
         for name, number, most in (("threads", threads, INT_MAX), ("batch_delay_ms", batch_delay_ms, INT_MAX),
                                    ("max_queue", max_queue, INT_MAX), ("max_queue_tokens", max_queue_tokens, 2**63 - 1),
                                    ("cache_limit", cache_limit, 2**63 - 1), ("limit_mm_per_prompt", limit_mm_per_prompt, INT_MAX),
-                                   ("image_decoders", image_decoders, INT_MAX),
+                                   ("image_decoders", image_decoders, INT_MAX), ("cpu_experts", cpu_experts, INT_MAX),
                                    ("image_cache_memory", image_cache_memory, 2**63 - 1)):
             check_whole(name, number, 0, most)
         for name, seconds in (("target_itl_ms", target_itl_ms), ("stall_timeout", stall_timeout), ("idle_release", idle_release)):
@@ -81,8 +82,9 @@ class LLM:
         options = _library.OpenOptions(size=ctypes.sizeof(_library.OpenOptions), threads=threads, max_queue=max_queue,
                                        target_itl_ms=target_itl_ms, batch_delay_ms=batch_delay_ms, stall_timeout_s=stall_timeout,
                                        max_queue_tokens=max_queue_tokens, idle_release_s=idle_release, cache_limit=cache_limit,
-                                       no_fuse=no_fuse, batch_invariant=batch_invariant, max_images=limit_mm_per_prompt,
-                                       image_decoders=image_decoders, image_cache_memory=image_cache_memory)
+                                       no_fuse=no_fuse, batch_invariant=batch_invariant, cpu_experts=cpu_experts,
+                                       max_images=limit_mm_per_prompt, image_decoders=image_decoders,
+                                       image_cache_memory=image_cache_memory)
         helper = _library.image_helper() if image_helper is None else image_helper
         options.image_helper = None if helper is None else os.fsencode(helper)
         options.model = os.fsencode(model_dir)

@@ -39,6 +39,11 @@ bool cuda_load(struct program *program, int weight, struct slice packed, struct 
   return false;
 }
 
+bool cuda_host_rate(struct program *program, double *gbs, struct error *error) {
+  (void)program, (void)gbs, (void)error;
+  return false;
+}
+
 bool cuda_load_random(struct program *program, int weight, struct error *error) {
   (void)program, (void)weight, (void)error;
   return false;

@@ -145,6 +145,7 @@ const struct backend backend_cuda = {
     .measure = cuda_measure,
     .compile = cuda_compile,
     .load = cuda_load,
+    .host_rate = cuda_host_rate,
     .release = cuda_release,
     .adapter_load = cuda_adapter_load,
     .pool_fill = cuda_pool_fill,

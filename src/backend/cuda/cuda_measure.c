@@ -2,6 +2,7 @@
 #include "backend/backends.h"
 #include "backend/cuda/cuda_program.h"
 #include "backend/row_passes.h"
+#include "plan/expert_layers.h"
 
 #include <inttypes.h>
 
@@ -15,13 +16,21 @@ size_t cuda_weight_room(const struct weight *weight) {
   return (backend_packed_bytes(&backend_cuda, weight) + WEIGHT_ALIGN - 1) / WEIGHT_ALIGN * WEIGHT_ALIGN;
 }
 
-size_t cuda_weights_bytes(const struct plan *plan) {
-  size_t bytes = 0;
-  for (int i = 0; i < plan->n_weight; i++) bytes += cuda_weight_room(plan_weights(plan) + i);
-  return bytes;
-}
-
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
+
+struct cuda_weight_needs cuda_weights_most(const struct plan *plan, const struct limits *limits) {
+  struct cuda_weight_needs needs = {0};
+  for (int i = 0; i < plan->n_weight; i++) {
+    size_t room = cuda_weight_room(plan_weights(plan) + i);
+    if (plan_weight_on_host(plan, i, limits->cpu_experts)) {
+      needs.host += room, needs.n_hosted++;
+      needs.stage = size_max(needs.stage, room);
+    } else {
+      needs.device += room;
+    }
+  }
+  return needs;
+}
 
 bool cuda_read_later(const struct plan *plan, const struct op *op) {
   for (const struct op *o = op + 2; o < plan_ops(plan) + plan->n_op; o++) {
@@ -237,10 +246,11 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]) {
 }
 
 /* What the driver keeps of a launch, as measured; an op is two as a rule, and the head is in three of the graphs. */
-static uint64_t graphs_bytes(const struct plan *plan, const struct limits *limits) {
+static uint64_t graphs_bytes(const struct plan *plan, const struct limits *limits, int n_hosted) {
   enum { LAUNCH_BYTES = 3 << 10, OP_LAUNCHES = 2, ADAPTED_LAUNCHES = 5 };
   int32_t rows[CUDA_GRAPHS];
   uint64_t launches = (uint64_t)(plan->n_op + 7) * OP_LAUNCHES;
+  launches += (uint64_t)n_hosted; /* each is fetched */
   if (limits->adapters > 0) launches += (uint64_t)plan->n_op * ADAPTED_LAUNCHES;
   return (uint64_t)cuda_graph_sizes(limits, rows) * launches * LAUNCH_BYTES;
 }
@@ -285,8 +295,9 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
   struct program measured = {.plan = plan, .limits = *limits};
   uint64_t buffers = 0;
   cuda_buffers_visit(&measured, bytes_add, &buffers);
-  *footprint = (struct footprint){.weights = cuda_weights_bytes(plan)};
-  footprint->workspace = buffers - footprint->weights + graphs_bytes(plan, limits);
+  struct cuda_weight_needs weights = cuda_weights_most(plan, limits);
+  *footprint = (struct footprint){.weights = weights.device, .host_weights = weights.host};
+  footprint->workspace = buffers - footprint->weights + graphs_bytes(plan, limits, weights.n_hosted);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = cuda_block_bytes(plan, limits, g);
   return true;
 }

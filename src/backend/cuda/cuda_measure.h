@@ -13,7 +13,12 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
                   struct error *error);
 /* Rows of the decode steps for which graphs are made, ascending; returns how many. */
 int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
-size_t cuda_weights_bytes(const struct plan *plan);
+/* Bytes of all weights on the device, of those that stay on the host, and of the buffer that these come to in turn. */
+struct cuda_weight_needs {
+  size_t device, host, stage;
+  int n_hosted;
+};
+struct cuda_weight_needs cuda_weights_most(const struct plan *plan, const struct limits *limits);
 size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
 /* Is a linear's activation or post norm one for which there is a kernel after the product alone? */

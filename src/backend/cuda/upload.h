@@ -17,7 +17,8 @@ enum {
 
 /* Bytes of a weight or an adapter, and where they go. */
 struct upload_job {
-  uint8_t *to; /* on the device */
+  uint8_t *to; /* on the device, */
+  bool host;   /* or on the host: threads copy, and no link */
   struct slice from;
   /* Where they are not as they go over (from.data is NULL then): makes bytes [at, at + bytes) of them. */
   void (*fill)(const void *source, size_t at, size_t bytes, uint8_t *to);
