@@ -1,9 +1,10 @@
 /* How long a GPU takes for mixtures of experts: layers of a router, a gated spread and a gather, of random weights in
  * bf16, nothing else. Steps of so many rows with a token each (decode steps, by their graphs), then prompts.
- *   bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]
- * which are Qwen3-30B-A3B's. Times are of a layer, medians. The floor is the more of two: bytes of the experts that so
- * many tokens choose in the mean, if they choose at random, and of the router at the rate of reads; operations at the
- * rate of the matrix units; both measured first. */
+ *   bench_experts_gpu [--host] [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]
+ * which are Qwen3-30B-A3B's. Times are of a layer, medians. The floor is the most of these: bytes of the experts that
+ * so many tokens choose in the mean, if they choose at random, and of the router at the rate of reads; operations at
+ * the rate of the matrix units; with --host, where all experts are in the host's memory, their bytes at the rate at
+ * which the copy engine brings them over the bus. All rates are measured first. */
 #include "backend/backends.h"
 #include "base/clock.h"
 #include "plan/plan_builder.h"
@@ -23,6 +24,7 @@ struct bench {
   const struct backend *backend;
   struct device *device;
   struct shape shape;
+  bool host;
   struct buffer block;
   const struct plan *plan;
   struct limits limits;
@@ -155,18 +157,20 @@ static double step_seconds(struct bench *b, int runs) {
   return seconds[runs / 2];
 }
 
-/* Of a layer, by bytes and by operations. */
-static double floor_of(const struct shape *s, const struct machine_rates *rates, int n) {
+/* Of a layer, by bytes, by operations and by the bus. */
+static double floor_of(const struct bench *b, const struct machine_rates *rates, int n) {
+  const struct shape *s = &b->shape;
   double chosen = s->experts * (1 - pow(1 - (double)s->k / s->experts, n));
   double each = 3.0 * s->hidden * s->inner, bytes = 2 * (chosen * each + (double)s->experts * s->hidden);
   double operations = 2.0 * n * (s->k * each + (double)s->experts * s->hidden);
   double read = bytes / (rates->read[rates->n_size - 1].gbs * 1e9), made = operations / (rates->linear_gflops * 1e9);
-  return read > made ? read : made;
+  double crossed = b->host ? 2 * chosen * each / (rates->link_gbs * 1e9) : 0;
+  return fmax(crossed, fmax(read, made));
 }
 
 static void size_run(struct bench *b, const struct machine_rates *rates, int n, bool decode, int runs) {
   batch_make(b, n, decode);
-  double layer = step_seconds(b, runs) / b->shape.layers, least = floor_of(&b->shape, rates, n);
+  double layer = step_seconds(b, runs) / b->shape.layers, least = floor_of(b, rates, n);
   printf("| %s of %d | %.1f | %.1f | %.1f %% |\n", decode ? "decode" : "a prompt", n, layer * 1e6, least * 1e6,
          100 * least / layer);
   fflush(stdout);
@@ -179,11 +183,14 @@ int main(int argc, char **argv) {
   static struct bench b;
   struct machine_rates rates;
   struct error error;
+  b.host = argc > 1 && strcmp(argv[1], "--host") == 0;
+  argc -= b.host, argv += b.host;
   b.shape = (struct shape){number_of(argc, argv, 1, 128), number_of(argc, argv, 2, 8), number_of(argc, argv, 3, 2048),
                            number_of(argc, argv, 4, 768), number_of(argc, argv, 5, 16)};
   int runs = number_of(argc, argv, 6, 30);
   if (runs < 1 || runs > RUNS_MOST || b.shape.layers < 1) {
-    printf("usage: bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]\n");
+    printf("usage: bench_experts_gpu [--host] [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs "
+           "30]\n");
     return 2;
   }
   b.backend = backend_find("cuda");
@@ -196,14 +203,15 @@ int main(int argc, char **argv) {
                              .length = TOKENS,
                              .opt_batch = SEATS,
                              .block_size = 16,
-                             .kv_dtype = KV_F16};
+                             .kv_dtype = KV_F16,
+                             .cpu_experts = b.host ? b.shape.layers : 0};
   for (int i = 0; i < b.plan->n_op; i++)
     if (!b.backend->supports(b.plan, i, &error)) die(&error);
   b.program = b.backend->compile(b.device, b.plan, &b.limits, &error);
   if (!b.program) die(&error);
   weights_make(&b);
-  printf("%s\n%d experts, %d of a token, %d wide, %d inside, %d layers\n", b.backend->describe(b.device),
-         b.shape.experts, b.shape.k, b.shape.hidden, b.shape.inner, b.shape.layers);
+  printf("%s\n%d experts, %d of a token, %d wide, %d inside, %d layers%s\n", b.backend->describe(b.device),
+         b.shape.experts, b.shape.k, b.shape.hidden, b.shape.inner, b.shape.layers, b.host ? ", on the host" : "");
   printf("| a step | µs a layer | floor | of it |\n|---|---|---|---|\n");
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) size_run(&b, &rates, rows[i], true, runs);
   for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) size_run(&b, &rates, prompts[i], false, runs / 4 + 1);
