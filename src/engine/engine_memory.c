@@ -47,13 +47,13 @@ static bool refuse_fixed(const struct loaded_engine *engine, uint64_t available,
   uint64_t least = least_weights(engine->plan);
   int32_t layers = cpu_experts_fit(engine, available);
   bool helps = least < footprint->weights && least + footprint->workspace <= available;
-  char remedy[96] = "free some, or choose a smaller model";
+  char remedy[128] = "free some, or choose a smaller model";
   if (helps)
     snprintf(remedy, sizeof remedy,
              "free some, or build it with quant_mode INT4_WEIGHT: its weights take about %" PRIu64 " MiB",
              mebibytes(least));
   if (layers > 0)
-    snprintf(remedy, sizeof remedy, "free some, or keep the experts of %d layers on the host (--cpu-experts %d)",
+    snprintf(remedy, sizeof remedy, "free some, or keep the experts of %d layers in the host's memory (--cpu-experts %d)",
              layers, layers);
   return error_set(error, ERROR_MEMORY,
                    "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64

@@ -67,7 +67,7 @@ static uint8_t *noise_make(size_t size) {
   return bytes;
 }
 
-/* All weights together, by any number of threads. */
+/* All weights together, by any number of threads; some stay on the host, for which nothing is sent. */
 static void test_arrives(void **state) {
   (void)state;
   static const size_t sizes[] = {0,   1, UPLOAD_BYTES - 1, UPLOAD_BYTES, UPLOAD_BYTES + 1, 3 * UPLOAD_BYTES + 12345,
@@ -79,12 +79,15 @@ static void test_arrives(void **state) {
   for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
     struct late_link *late = link_make();
     struct error error = {0};
+    int sends = 0;
     for (int i = 0; i < SIZES; i++) {
       to[i] = calloc(1, sizes[i] + 1);
       assert_non_null(to[i]);
-      jobs[i] = (struct upload_job){.to = to[i], .from = slice_make(from, sizes[i])};
+      jobs[i] = (struct upload_job){.to = to[i], .host = i % 2 == 0, .from = slice_make(from, sizes[i])};
+      for (size_t at = 0; i % 2 && at < sizes[i]; at += UPLOAD_BYTES) sends++;
     }
     assert_true(upload_run(&late->link, threads[t], jobs, SIZES, &error));
+    assert_int_equal(late->sends, sends);
     for (int i = 0; i < UPLOAD_BUFFERS; i++) buffer_empty(late, i);
     for (int i = 0; i < SIZES; i++) {
       assert_memory_equal(to[i], from, sizes[i]);
