@@ -47,7 +47,7 @@ if command -v python3 >/dev/null; then
 else
   echo "SKIPPED encoders-served, images-served: there is no python3"
 fi
-for family in mixture experts texts embed "chain BF16" "head BF16"; do beside "${family// /-}" 90 ./op_table $family; done
+for family in hosted mixture experts texts embed "chain BF16" "head BF16"; do beside "${family// /-}" 90 ./op_table $family; done
 beside families 120 ./test_families
 for family in adapter linear chain head attend columns range encode sample decode far; do beside "$family" 120 ./op_table $family; done
 for test in adapters folded_adapters beams quantized vision network_walk calibration gpu_calibration; do beside $test 90 ./test_$test; done
@@ -66,6 +66,7 @@ all_ended
 
 # How fast it is.
 for shape in "128 8 2048 768" "32 4 2880 2880" "8 2 4096 14336 2"; do measure "experts-speed-${shape// /-}" 60 ./bench_experts_gpu $shape; done
+measure experts-host-speed 60 ./bench_experts_gpu --host 128 8 2048 768 8
 for rows in 1 32; do measure adapter-speed-$rows 60 ./bench_adapter_gpu llama-3.1-8b $rows 16 1024; done
 measure vision-speed 60 ./bench_vision_gpu
 measure attention-alone 60 ./attend all

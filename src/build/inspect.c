@@ -6,8 +6,23 @@
 #include "build/manifest.h"
 #include "engine/loaded_engine.h"
 #include "format/tensor.h"
+#include "plan/expert_layers.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+
+/* Of each layer that has experts their bytes: what --cpu-experts keeps on the host. */
+static void experts_write(const struct plan *plan, const struct backend *backend, struct buffer *json) {
+  int layers = plan_expert_layers(plan);
+  uint64_t *bytes = calloc((size_t)layers + 1, sizeof *bytes);
+  for (int i = 0; bytes && i < plan->n_weight; i++) {
+    int layer = plan_expert_layer(plan, i);
+    if (layer >= 0) bytes[layer] += backend_packed_bytes(backend, plan_weights(plan) + i);
+  }
+  for (int i = 0; bytes && i < layers; i++) buffer_print(json, "%s%" PRIu64, i ? "," : ",\"experts\":[", bytes[i]);
+  if (bytes && layers > 0) buffer_text(json, "]");
+  free(bytes);
+}
 
 /* What serving would take of memory: `,"memory":{…}`. */
 static void memory_write(const struct plan *plan, const struct engine_config *config, const struct backend *backend,
@@ -20,8 +35,10 @@ static void memory_write(const struct plan *plan, const struct engine_config *co
   uint64_t token = block / (uint64_t)limits.block_size;
   buffer_print(json,
                ",\"memory\":{\"weights\":%" PRIu64 ",\"workspace\":%" PRIu64 ",\"kv_per_token\":%" PRIu64
-               ",\"kv_per_sequence\":%" PRIu64 "}",
+               ",\"kv_per_sequence\":%" PRIu64,
                footprint.weights, footprint.workspace, token, token * (uint64_t)limits.length);
+  experts_write(plan, backend, json);
+  buffer_text(json, "}");
 }
 
 /* --- engine files ------------------------------------------------------------------------------------------------ */

@@ -69,6 +69,7 @@ static bool engine_look(const struct settings *settings, const struct asked_serv
   bool beside = settings->url && server->found && on_this_machine(server->url.host);
   struct engine_use use = {.context = settings->has_context ? settings->context : 0,
                            .memory_fraction = settings->memory_fraction,
+                           .cpu_experts = settings->cpu_experts,
                            .freed_bytes = beside ? server_memory_ask(&server->probe, server->url.prefix) : 0,
                            .kv_bytes = (double)settings->kv_cache_memory};
   struct progress progress = progress_quiet();

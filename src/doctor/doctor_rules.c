@@ -76,6 +76,10 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_MEMORY_SHARE, 1), BELOW(FACT_AVERAGE_BITS, 6)},
      "Serving it takes {memory_needed} with one sequence, and {memory_open} are available.",
      "Build with a lower --max-seq-len than {max_seq_len}, choose a smaller model, or add memory."},
+    {{ABOVE(FACT_HOST_SHARE, 1)},
+     "The experts of {cpu_experts} layers take {host_experts} of this machine's memory, and {memory_available} are "
+     "available.",
+     "Give --cpu-experts fewer than {cpu_experts} layers, free some memory, or add some."},
     {{BELOW(FACT_SEATS_FILLED, 0.5), BELOW(FACT_MEMORY_SHARE, 1)},
      "The KV cache of {kv_cache} holds {kv_sequences} sequences of {context} tokens; the engine has "
      "{max_batch_size} seats.",

@@ -11,6 +11,7 @@ struct engine_use {
   int context; /* tokens of a sequence; 0: 2048, or what the engine takes */
   double memory_fraction;
   double kv_bytes;
+  int cpu_experts;    /* layers whose experts stay in the host's memory, of an engine for a GPU */
   double freed_bytes; /* that a server on this machine holds, whose engine this is */
 };
 

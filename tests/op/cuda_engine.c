@@ -1,5 +1,5 @@
-/* Engines on a GPU: the memory that they take, and what becomes of requests when the GPU fails. Skipped (77) where
- * there is no GPU. */
+/* Engines on a GPU: the memory that they take, experts in that of the host, and what becomes of requests when the GPU
+ * fails. Skipped (77) where there is no GPU. */
 #include "cuda_engine.h"
 
 #include <cuda_runtime_api.h>
@@ -12,7 +12,8 @@
 #include <cmocka.h>
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_budget), cmocka_unit_test(test_lost)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_offload), cmocka_unit_test(test_budget),
+                                     cmocka_unit_test(test_lost)};
   int count = 0;
   if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
     printf("SKIPPED: there is no GPU\n");

@@ -3,6 +3,7 @@
 #define SPATE_TESTS_CUDA_ENGINE_H
 
 void test_budget(void **state);
+void test_offload(void **state);
 void test_lost(void **state); /* afterwards the process has no GPU */
 
 #endif

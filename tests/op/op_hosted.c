@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LAYERS = 3, TOKENS = 2200, IDS = 64, EXPERTS = 24, CHOSEN = 4, HIDDEN = 128, INNER = 64 };
+enum { LAYERS = 3, TOKENS = 2200, IDS = 64, EXPERTS = 24, CHOSEN = 4, HIDDEN = 256, INNER = 128 };
 
 static const int prompts[] = {1, 7, 32, 33, 150, 300, TOKENS}, rows[] = {1, 9, STEP_ROWS};
 
