@@ -70,7 +70,7 @@ static void memory_open_find(struct facts *facts, double freed) {
   fact_set(facts, FACT_MEMORY_OPEN, facts->known[FACT_MEMORY] ? fmin(open, facts->value[FACT_MEMORY]) : open);
 }
 
-/* Bytes of a GPU's weights that stay on the host, beside one buffer there for the larger weight of a layer. */
+/* Bytes of a GPU's weights that stay on the host. */
 static double experts_stay(struct facts *facts, const json_t *layers, const struct engine_use *use) {
   double bytes = 0, count = 0;
   if (on_host(facts)) return 0;

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import unittest
 
@@ -77,6 +78,22 @@ class Engine(spate_server.EngineCase):
         code, facts = report(ROOT / "tests/fixtures/model/smollm2")
         self.assertEqual((facts["engine"]["kind"], found(facts)), ("checkpoint", []))
         self.assertIn(code, (0, 1))
+
+    def test_cpu_experts(self):
+        """Of a mixture for a GPU, which is built without one; what inspect says of a layer is what leaves its memory."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "mixture.spate")
+            subprocess.run([SPATE, "build", ROOT / "tests/fixtures/model/qwen3_moe", "-o", path, "--target", "cuda"],
+                           capture_output=True, check=True)
+            layers = json.loads(subprocess.run([SPATE, "inspect", path, "--json"], capture_output=True, check=True).stdout)["memory"]["experts"]
+            whole = report(path)[1]["engine"]
+            self.assertNotIn("host_experts", whole)
+            self.assertGreater(len(layers), 1)
+            for count in (1, len(layers), 1000):
+                engine = report(path, "--cpu-experts", str(count))[1]["engine"]
+                self.assertEqual(engine["host_experts"], sum(layers[:count]))
+                self.assertEqual((engine["weights"], engine["cpu_experts"]), (whole["weights"] - sum(layers[:count]), min(count, len(layers))))
+                self.assertEqual(engine["memory_needed"], whole["memory_needed"] - sum(layers[:count]))
 
     def test_measure(self):
         code, facts = report(self.engine.path, "--measure")

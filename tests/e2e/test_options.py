@@ -302,9 +302,20 @@ class Options(spate_server.EngineCase):
         greedy = self.generate("--temperature", "0")
         for options in (("--threads", "2"), ("--block-size", "64"), ("--backend", "cpu"), ("--kv-cache-dtype", "fp16"),
                         ("--kv-cache-dtype", "auto"), ("--backend", "late"), ("--tensor-parallel-size", "1"), ("--enable-block-reuse",),
-                        ("--no-enable-block-reuse",), ("--batch-invariant",)):
+                        ("--no-enable-block-reuse",), ("--batch-invariant",), ("--cpu-experts", "2")):
             self.assertEqual(self.generate("--temperature", "0", *options), greedy, options)
         self.assertNotEqual(self.generate("--kv-cache-dtype", "fp32"), "")
+
+    def test_cpu_experts(self):
+        """Where nothing follows from it, a warning says why; a number that is none is refused."""
+        options = "generate", self.engine.path, "-p", "a", "-n", "1", *SMALL_KV
+        for given in ("1", "1024"):
+            answer = run(*options, "--backend", "cpu", "--cpu-experts", given)
+            self.assertEqual(answer.returncode, 0, answer.stderr)
+            self.assertIn("cpu_experts changes nothing on cpu: all weights are in the host's memory there.", answer.stderr)
+        self.assertNotIn("cpu_experts", run(*options, "--cpu-experts", "0").stderr)
+        for wrong in ("-1", "1025", "all"):
+            self.refused(f'--cpu-experts is "{wrong}", expected a whole number from 0 to 1024.', *options, "--cpu-experts", wrong)
 
     def test_no_fuse(self):
         """Op by op in double: another program's answer from the same engine file."""

@@ -66,6 +66,29 @@ static void test_target(void **state) {
   free(facts);
 }
 
+/* Of a GPU's weights the experts of so many layers are the host's. */
+static void test_cpu_experts(void **state) {
+  (void)state;
+  static const struct {
+    int asked;
+    double layers, bytes;
+  } cases[] = {{0, 0, 0}, {1, 1, 30}, {2, 2, 70}, {9, 2, 70}};
+  static const char inspection[] =
+      "{\"kind\":\"engine\",\"memory\":{\"weights\":104857600,\"workspace\":10485760,\"kv_per_token\":1024,"
+      "\"kv_per_sequence\":8388608,\"experts\":[31457280,41943040]},\"manifest\":{\"target\":\"cuda\"," CONFIG "}}";
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct facts *facts = facts_of(inspection, &(struct engine_use){.cpu_experts = cases[i].asked}, 1);
+    bool any = cases[i].layers > 0;
+    assert_true(facts->value[FACT_WEIGHTS] == (100 - cases[i].bytes) * MIB);
+    assert_true(facts->value[FACT_MEMORY_NEEDED] == (118 - cases[i].bytes) * MIB);
+    assert_int_equal(facts->known[FACT_HOST_EXPERTS], any);
+    if (any) assert_true(facts->value[FACT_CPU_EXPERTS] == cases[i].layers);
+    if (any) assert_true(facts->value[FACT_HOST_EXPERTS] == cases[i].bytes * MIB);
+    if (any) assert_true(facts->value[FACT_HOST_SHARE] == cases[i].bytes / 4096);
+    free(facts);
+  }
+}
+
 static void test_losses(void **state) {
   (void)state;
   struct facts *facts = facts_of("{\"kind\":\"engine\",\"manifest\":{\"evaluation\":{\"text\":{\"perplexity\":20.5},"
@@ -148,7 +171,7 @@ static void test_measured(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_engine),  cmocka_unit_test(test_use),        cmocka_unit_test(test_target),
+      cmocka_unit_test(test_engine),  cmocka_unit_test(test_use),        cmocka_unit_test(test_target), cmocka_unit_test(test_cpu_experts),
       cmocka_unit_test(test_losses),  cmocka_unit_test(test_checkpoint), cmocka_unit_test(test_strange),
       cmocka_unit_test(test_refused), cmocka_unit_test(test_measured),
   };
