@@ -105,6 +105,8 @@ const struct metric_definition metric_definitions[] = {
      "Sequences that a step may have (max_batch_size).", NULL},
     {AT(step_token_limit), METRIC_GAUGE, "llm_step_token_limit", NULL, "Tokens that a step may have (max_num_tokens).",
      NULL},
+    {AT(host_expert_bytes), METRIC_GAUGE, "llm_host_expert_bytes", NULL,
+     "Experts in the host's memory, beside a GPU (--cpu-experts).", NULL},
     {AT(itl_target), METRIC_GAUGE, "llm_itl_target_seconds", NULL,
      "What the time between two tokens is kept under (--target-itl-ms); 0: no target.", NULL},
     {AT(itl_p99), METRIC_GAUGE, "llm_itl_current_seconds", NULL,

@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-enum { METRIC_DEFINITIONS = 66, METRIC_VLLM_NAMES = 26 };
+enum { METRIC_DEFINITIONS = 67, METRIC_VLLM_NAMES = 26 };
 
 struct metric_bounds {
   int count;

@@ -44,6 +44,7 @@ bool runtime_metrics_init(struct runtime_metrics *m, const struct loaded_engine 
   metric_set(&m->kv_blocks, engine->limits.n_block[0]);
   metric_set(&m->step_sequence_limit, engine->limits.seats);
   metric_set(&m->step_token_limit, engine->limits.tokens);
+  metric_set(&m->host_expert_bytes, (double)engine->footprint.host_weights);
   return true;
 }
 

@@ -28,7 +28,7 @@ struct runtime_metrics {
   struct metric images, image_hits, image_misses, image_evictions, image_losses;
   struct metric image_prepare_seconds, image_encoder_seconds;
   struct metric itl_target, itl_p99, itl_prompt_tokens, itl_sequences, itl_missed;
-  struct metric step_sequences, step_tokens, step_kv_usage, step_sequence_limit, step_token_limit;
+  struct metric step_sequences, step_tokens, step_kv_usage, step_sequence_limit, step_token_limit, host_expert_bytes;
   _Atomic int arriving;         /* submitted, and not yet taken by the step thread */
   _Atomic int queued;           /* waiting in the schedule */
   struct buffer model_labels;   /* of the aliases; NUL-terminated */
