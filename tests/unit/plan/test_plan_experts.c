@@ -2,6 +2,7 @@
  * that multiply with several matrices. */
 #include "base/limits.h"
 #include "plan/plan_builder.h"
+#include "plan/expert_layers.h"
 #include "plan_tamper.h"
 
 #include <setjmp.h>
@@ -200,12 +201,27 @@ static void ids_bounded(const struct plan *p) {
   }
 }
 
+/* A weight is of one of the layers that have experts, or of none, and a part of it is at most all. */
+static void layers_bounded(const struct plan *p) {
+  int layers = plan_expert_layers(p);
+  for (int i = 0; i < p->n_weight; i++) {
+    int layer = plan_expert_layer(p, i);
+    assert_true(layer >= -1 && layer < layers);
+    assert_true(plan_expert_share(p, i) >= 0 && plan_expert_share(p, i) <= 1);
+  }
+}
+
+static void plan_look(const struct plan *p) {
+  ids_bounded(p);
+  layers_bounded(p);
+}
+
 /* Ids that are accepted stay below n_expert. */
 static void test_tampered(void **state) {
   (void)state;
   struct buffer block;
   plan_make(&block);
-  plan_tampered(buffer_slice(&block), ids_bounded);
+  plan_tampered(buffer_slice(&block), plan_look);
   buffer_release(&block);
 }
 
