@@ -102,6 +102,8 @@ struct program {
   uint8_t *weights, **weight; /* on the device; [n_weight] where they are in there */
   uint8_t *stage;             /* where those that stay on the host are while an op runs */
   uint8_t *host, **hosted;    /* pinned memory of theirs; [n_weight] where they are in there, NULL: on the device */
+  size_t host_bytes;          /* of all that memory, in huge pages */
+  bool host_pinned;           /* it is known to the driver */
   int32_t **exponent;         /* [n_weight] of strips, on the device, where the path wants them */
   bool *loaded;               /* [n_weight] */
   int n_loaded;               /* of them */

@@ -51,10 +51,10 @@ static inline int32_t cuda_expert_tiles(int32_t n_pair, int32_t n_expert, int32_
   return most < n_pair ? most : n_pair;
 }
 
-/* Experts of a list, or all n_expert (lists NULL), from pinned memory of the host to the device, where each has the
+/* Experts of a list (its `active` and `counts` alone) from pinned memory of the host to the device, where each has the
  * same place; expert_bytes is a multiple of 16. experts_fetch.cu */
-void cuda_experts_fetch(const struct cuda_expert_lists *lists, int n_expert, const uint8_t *host, uint8_t *to,
-                        uint64_t expert_bytes, cuda_stream stream);
+void cuda_experts_fetch(const struct cuda_expert_lists *lists, const uint8_t *host, uint8_t *to, uint64_t expert_bytes,
+                        cuda_stream stream);
 
 /* A linear over experts. `linear` has as `in` a row for each pair, of a spread for each token. out and residual have
  * out_cols and residual_cols for each token, where pairs' results are side by side, or a gather's one. */
