@@ -112,12 +112,10 @@ const struct option options[] = {
      "encoded images that are kept, those in use included (default 256 MiB)"},
     {"allow-media-url-prefix", 0, OPTION_LIST, FOR_SERVE, PLAIN(media_prefixes), "URL",
      "fetch images of requests whose address is below this one, such as https://HOST/images/; may be given 16 times, "
-     "or "
-     "several with commas (default: none is fetched)"},
+     "or several with commas (default: none is fetched)"},
     {"allow-media-address", 0, OPTION_LIST, FOR_SERVE, PLAIN(media_addresses), "RANGE",
      "addresses such as 10.1.0.0/16 that hosts of these URLs may have though they are not public; may be given 16 "
-     "times, "
-     "or several with commas (default: none)"},
+     "times, or several with commas (default: none)"},
     {"media-timeout", 0, OPTION_INT, FOR_SERVE, PLAIN(media_timeout), "SECONDS",
      "that all images of a request may take to come (default 10)", .most = LIMIT_FETCH_SECONDS},
     {"tensor-parallel-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(tensor_parallel_size), "N",

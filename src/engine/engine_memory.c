@@ -53,8 +53,8 @@ static bool refuse_fixed(const struct loaded_engine *engine, uint64_t available,
              "free some, or build it with quant_mode INT4_WEIGHT: its weights take about %" PRIu64 " MiB",
              mebibytes(least));
   if (layers > 0)
-    snprintf(remedy, sizeof remedy, "free some, or keep the experts of %d layers in the host's memory (--cpu-experts %d)",
-             layers, layers);
+    snprintf(remedy, sizeof remedy,
+             "free some, or keep the experts of %d layers in the host's memory (--cpu-experts %d)", layers, layers);
   return error_set(error, ERROR_MEMORY,
                    "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64
                    " MiB for its workspace, and %" PRIu64 " MiB of memory are available; %s.",
@@ -132,6 +132,15 @@ bool engine_memory_host(const struct loaded_engine *engine, uint64_t available, 
                    "The experts of %d layers take %" PRIu64 " MiB of the host's memory, and %" PRIu64
                    " MiB of it are available; free some, or keep those of fewer layers there (--cpu-experts).",
                    engine->limits.cpu_experts, mebibytes(bytes), available >> 20);
+}
+
+uint64_t engine_host_token_bytes(const struct loaded_engine *engine) {
+  double bytes = 0;
+  for (int i = 0; i < engine->plan->n_weight; i++)
+    if (plan_weight_on_host(engine->plan, i, engine->limits.cpu_experts))
+      bytes += (double)backend_packed_bytes(engine->backend, plan_weights(engine->plan) + i) *
+               plan_expert_share(engine->plan, i);
+  return (uint64_t)bytes;
 }
 
 bool engine_fits(const struct plan *plan, const struct backend *backend, const struct engine_config *config,

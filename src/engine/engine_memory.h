@@ -12,4 +12,7 @@ bool engine_memory_plan(struct loaded_engine *engine, const struct engine_option
 /* The same of experts that stay in the host's memory, of which so many bytes are available. */
 bool engine_memory_host(const struct loaded_engine *engine, uint64_t available, struct error *error);
 
+/* Bytes that one token reads of them. */
+uint64_t engine_host_token_bytes(const struct loaded_engine *engine);
+
 #endif

@@ -3,12 +3,12 @@
 #include "base/limits.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/engine_memory.h"
 #include "lib/engine_cache.h"
 #include "lib/public_options.h"
 #include "lib/images_open.h"
 #include "lib/spate_state.h"
 #include "base/machine_memory.h"
-#include "plan/expert_layers.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -90,6 +90,17 @@ static bool load_goes_on(void *user, int done, int total) {
   return watch->options->progress(watch->options->user, "load", (uint64_t)done, (uint64_t)total);
 }
 
+/* What has to be looked up or checked, into what the engine is opened with. */
+static bool load_options_read(const spate_open_options *from, struct engine_options *to, struct error *error) {
+  if (from->backend && !(to->backend = backend_find(from->backend)))
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "There is no backend \"%s\"; this binary has cpu, reference, null and late.", from->backend);
+  to->cpu_experts = from->cpu_experts;
+  return count_check("cpu_experts", from->cpu_experts, LIMIT_MODEL_LAYERS, error) &&
+         kv_choice_parse(from->kv_cache_dtype, &to->kv, error) && loras_read(from, to, error) &&
+         image_options_read(from, to, error);
+}
+
 static bool engine_load(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
   char tactics[PATH_MAX];
   struct engine_place place;
@@ -102,7 +113,6 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .block_size = options->block_size,
                                 .no_fuse = options->no_fuse,
                                 .batch_invariant = options->batch_invariant,
-                                .cpu_experts = options->cpu_experts,
                                 .outputs = options->max_outputs,
                                 .steps = place.steps,
                                 .verify = options->beside != NULL,
@@ -111,13 +121,7 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .disposable = place.cached,
                                 .goes_on = options->progress ? load_goes_on : NULL,
                                 .user = &watch};
-  if (options->backend && !(load.backend = backend_find(options->backend)))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);
-  if (!count_check("cpu_experts", options->cpu_experts, LIMIT_MODEL_LAYERS, error) ||
-      !kv_choice_parse(options->kv_cache_dtype, &load.kv, error) || !loras_read(options, &load, error) ||
-      !image_options_read(options, &load, error))
-    return false;
+  if (!load_options_read(options, &load, error)) return false;
   engine->loaded = engine_open(place.path, &load, error);
   if (engine->loaded && options->cpu_experts > 0) cpu_experts_tell(engine->loaded);
   return engine->loaded != NULL;
@@ -229,17 +233,6 @@ void spate_close(spate_engine *engine) {
   free(engine);
 }
 
-/* What one token reads of the experts on the host. */
-static uint64_t host_token_bytes(const struct loaded_engine *engine) {
-  double bytes = 0;
-  for (int i = 0; i < engine->plan->n_weight; i++) {
-    if (plan_weight_on_host(engine->plan, i, engine->limits.cpu_experts))
-      bytes += (double)backend_packed_bytes(engine->backend, plan_weights(engine->plan) + i) *
-               plan_expert_share(engine->plan, i);
-  }
-  return (uint64_t)bytes;
-}
-
 void spate_info(const spate_engine *engine, spate_engine_info *info) {
   const struct loaded_engine *loaded = engine->loaded;
   const struct engine_facts *facts = loaded->file.facts;
@@ -262,7 +255,7 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .program_seconds = loaded->program_seconds,
                            .cpu_experts = loaded->limits.cpu_experts,
                            .host_weight_bytes = loaded->footprint.host_weights,
-                           .host_token_bytes = host_token_bytes(loaded),
+                           .host_token_bytes = engine_host_token_bytes(loaded),
                            .host_gbs = loaded->host_gbs,
                            .task = facts->encoder.task,
                            .similarity = facts->encoder.measure};

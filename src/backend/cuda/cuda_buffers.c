@@ -74,7 +74,7 @@ static bool images_visit(struct program *p, const struct visit *v) {
 bool cuda_buffers_visit(struct program *p, cuda_buffer_visit *one, void *user) {
   struct visit v = {one, user};
   struct cuda_weight_needs weights = cuda_weights_most(p->plan, &p->limits);
-  return numbers(&v, &p->weights, weights.device, 1) && numbers(&v, &p->stage, weights.stage, 1) &&
+  return numbers(&v, &p->weights, weights.device, 1) && numbers(&v, &p->hosted.stage, weights.stage, 1) &&
          values_visit(p, &v) && linears_visit(p, &v) && attention_visit(p, &v) && exponents_visit(p, &v) &&
          adapters_visit(p, &v) && images_visit(p, &v) &&
          numbers(&v, &p->slab, cuda_slab_most(p->plan, &p->limits), 1) &&

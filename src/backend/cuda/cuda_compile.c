@@ -87,8 +87,8 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
 /* Most of a model is in large matrices, which wait for the last weight: their bytes outlive the program. A weight that
  * is there already gets other numbers, as calibration does. */
 static bool weight_copy(struct program *p, int weight, struct slice packed, struct error *error) {
-  bool host = p->hosted[weight];
-  uint8_t *to = host ? p->hosted[weight] : p->weight[weight];
+  bool host = p->hosted.data[weight];
+  uint8_t *to = host ? p->hosted.data[weight] : p->weight[weight];
   struct upload_job job = {.to = to, .host = host, .from = packed};
   if (packed.size <= UPLOAD_BYTES && !host)
     return device_copy(p, to, packed.data, packed.size, "copying weights to the GPU", error);

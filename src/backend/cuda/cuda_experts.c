@@ -93,7 +93,8 @@ static struct cuda_experts experts_of(struct program *p, const struct slice_work
   a->result_cols = s->width;
   lists_make(p, s, &e.lists, e.choice);
   bool whole = s->n < p->on_device.n_token; /* slices together have about all experts */
-  if (p->hosted[s->op->weight[0]] && s->first == 0) cuda_hosted_fetch(p, s->op->weight[0], whole ? NULL : &e.lists);
+  if (p->hosted.data[s->op->weight[0]] && s->first == 0)
+    cuda_hosted_fetch(p, s->op->weight[0], whole ? NULL : &e.lists);
   return e;
 }
 

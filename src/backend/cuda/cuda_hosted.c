@@ -79,19 +79,20 @@ static bool host_refuse(const struct program *p, size_t bytes, struct error *err
 /* Kernels and graphs have one address of it. */
 static bool address_check(const struct program *p, struct error *error) {
   void *address = NULL;
-  if (!cuda_check(cudaHostGetDevicePointer(&address, p->host, 0), "mapping experts for the GPU", error)) return false;
-  return address == p->host ||
+  if (!cuda_check(cudaHostGetDevicePointer(&address, p->hosted.memory, 0), "mapping experts for the GPU", error))
+    return false;
+  return address == p->hosted.memory ||
          error_set(error, ERROR_UNSUPPORTED,
                    "This GPU has other addresses for the host's memory than the host: leave --cpu-experts out.");
 }
 
 static bool host_alloc(struct program *p, size_t bytes, struct error *error) {
-  p->host_bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-  p->host = pages_map(p->host_bytes);
-  if (!p->host) return host_refuse(p, p->host_bytes, error);
-  cudaError_t status = cudaHostRegister(p->host, p->host_bytes, cudaHostRegisterMapped);
-  p->host_pinned = status == cudaSuccess;
-  if (status == cudaErrorMemoryAllocation) return cudaGetLastError(), host_refuse(p, p->host_bytes, error);
+  p->hosted.bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  p->hosted.memory = pages_map(p->hosted.bytes);
+  if (!p->hosted.memory) return host_refuse(p, p->hosted.bytes, error);
+  cudaError_t status = cudaHostRegister(p->hosted.memory, p->hosted.bytes, cudaHostRegisterMapped);
+  p->hosted.pinned = status == cudaSuccess;
+  if (status == cudaErrorMemoryAllocation) return cudaGetLastError(), host_refuse(p, p->hosted.bytes, error);
   return cuda_check(status, "pinning memory of the host for experts", error) && address_check(p, error);
 }
 
@@ -101,15 +102,15 @@ bool cuda_hosted_take(struct program *p, struct error *error) {
   if (!host_alloc(p, bytes, error)) return false;
   for (int i = 0; i < p->plan->n_weight; i++) {
     if (!plan_weight_on_host(p->plan, i, p->limits.cpu_experts)) continue;
-    p->hosted[i] = p->host + used;
+    p->hosted.data[i] = p->hosted.memory + used;
     used += cuda_weight_room(plan_weights(p->plan) + i);
   }
   return true;
 }
 
 void cuda_hosted_release(struct program *p) {
-  if (p->host_pinned) cudaHostUnregister(p->host);
-  if (p->host) munmap(p->host, p->host_bytes);
+  if (p->hosted.pinned) cudaHostUnregister(p->hosted.memory);
+  if (p->hosted.memory) munmap(p->hosted.memory, p->hosted.bytes);
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
@@ -119,9 +120,9 @@ void cuda_hosted_fetch(struct program *p, int weight, const struct cuda_expert_l
   size_t bytes = cuda_expert_bytes(w);
   assert(bytes % 16 == 0);
   if (lists)
-    cuda_experts_fetch(lists, p->hosted[weight], p->stage, bytes, p->device->stream);
+    cuda_experts_fetch(lists, p->hosted.data[weight], p->hosted.stage, bytes, p->device->stream);
   else
-    cudaMemcpyAsync(p->stage, p->hosted[weight], bytes * (size_t)w->n_expert, cudaMemcpyHostToDevice,
+    cudaMemcpyAsync(p->hosted.stage, p->hosted.data[weight], bytes * (size_t)w->n_expert, cudaMemcpyHostToDevice,
                     p->device->stream);
 }
 
@@ -131,7 +132,7 @@ static int largest_hosted(const struct program *p) {
   int largest = -1;
   size_t most = 0;
   for (int i = 0; i < p->plan->n_weight; i++) {
-    size_t room = p->hosted[i] ? cuda_weight_room(plan_weights(p->plan) + i) : 0;
+    size_t room = p->hosted.data[i] ? cuda_weight_room(plan_weights(p->plan) + i) : 0;
     if (room > most) most = room, largest = i;
   }
   return largest;

@@ -2,35 +2,16 @@
 #include "backend/backends.h"
 #include "backend/cuda/cuda_program.h"
 #include "backend/row_passes.h"
-#include "plan/expert_layers.h"
 
 #include <inttypes.h>
 
-enum { WEIGHT_ALIGN = 512, SLAB_ALIGN = 64, RULES_LEAST = 256 << 10, RULES_MOST = 8 << 20 };
+enum { SLAB_ALIGN = 64, RULES_LEAST = 256 << 10, RULES_MOST = 8 << 20 };
 
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value) {
   return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
 }
 
-size_t cuda_weight_room(const struct weight *weight) {
-  return (backend_packed_bytes(&backend_cuda, weight) + WEIGHT_ALIGN - 1) / WEIGHT_ALIGN * WEIGHT_ALIGN;
-}
-
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
-
-struct cuda_weight_needs cuda_weights_most(const struct plan *plan, const struct limits *limits) {
-  struct cuda_weight_needs needs = {0};
-  for (int i = 0; i < plan->n_weight; i++) {
-    size_t room = cuda_weight_room(plan_weights(plan) + i);
-    if (plan_weight_on_host(plan, i, limits->cpu_experts)) {
-      needs.host += room, needs.n_hosted++;
-      needs.stage = size_max(needs.stage, room);
-    } else {
-      needs.device += room;
-    }
-  }
-  return needs;
-}
 
 bool cuda_read_later(const struct plan *plan, const struct op *op) {
   for (const struct op *o = op + 2; o < plan_ops(plan) + plan->n_op; o++) {

@@ -13,13 +13,6 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
                   struct error *error);
 /* Rows of the decode steps for which graphs are made, ascending; returns how many. */
 int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
-/* Bytes of all weights on the device, of those that stay on the host, and of the buffer that these come to in turn. */
-struct cuda_weight_needs {
-  size_t device, host, stage;
-  int n_hosted;
-};
-struct cuda_weight_needs cuda_weights_most(const struct plan *plan, const struct limits *limits);
-size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
 /* Is a linear's activation or post norm one for which there is a kernel after the product alone? */
 bool cuda_linear_ends_apart(const struct op *op);
@@ -33,6 +26,14 @@ struct cuda_linear_needs {
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
 /* Does any op but the next read what this one makes, before another overwrites it? */
 bool cuda_read_later(const struct plan *plan, const struct op *op);
+/* cuda_weights_layout.c: bytes of all weights on the device, of those that stay on the host, and of the buffer that
+ * these come to in turn. */
+struct cuda_weight_needs {
+  size_t device, host, stage;
+  int n_hosted;
+};
+struct cuda_weight_needs cuda_weights_most(const struct plan *plan, const struct limits *limits);
+size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 /* cuda_experts_layout.c: is it a linear over experts? Pairs that a token has of it; does it run on matrix units (path
  * NULL: on any path's)? Bytes from one expert to the next. What it needs, added to what all need at most. */
 bool cuda_op_has_experts(const struct op *op);

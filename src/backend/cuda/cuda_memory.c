@@ -32,8 +32,8 @@ static bool device_alloc(struct program *p, struct error *error) {
   size_t used = 0;
   if (!cuda_buffers_visit(p, buffer_alloc, error)) return false;
   for (int i = 0; i < p->plan->n_weight; i++) {
-    bool hosted = p->hosted[i];
-    p->weight[i] = hosted ? p->stage : p->weights + used;
+    bool hosted = p->hosted.data[i];
+    p->weight[i] = hosted ? p->hosted.stage : p->weights + used;
     if (!hosted) used += cuda_weight_room(plan_weights(p->plan) + i);
   }
   p->between.units = cuda_linear_most(p->plan, &p->limits).between;
@@ -89,7 +89,7 @@ static bool slots_alloc(struct program *p, struct error *error) {
 static bool tables_alloc(struct program *p, struct error *error) {
   size_t seats = (size_t)p->limits.seats, cols = (size_t)plan_values(p->plan)[plan_result(p->plan)].cols;
   p->weight = calloc((size_t)p->plan->n_weight + 1, sizeof *p->weight);
-  p->hosted = calloc((size_t)p->plan->n_weight + 1, sizeof *p->hosted);
+  p->hosted.data = calloc((size_t)p->plan->n_weight + 1, sizeof *p->hosted.data);
   p->loaded = calloc((size_t)p->plan->n_weight + 1, sizeof *p->loaded);
   p->upload = calloc((size_t)p->plan->n_weight + 1, sizeof *p->upload);
   p->exponent = calloc((size_t)p->plan->n_weight + 1, sizeof *p->exponent);
@@ -98,8 +98,8 @@ static bool tables_alloc(struct program *p, struct error *error) {
   p->history = calloc((size_t)p->limits.length + 1, sizeof *p->history);
   p->seat_token = malloc((seats + 1) * sizeof *p->seat_token);
   p->logits = malloc((size_t)p->limits.outputs * cols * sizeof *p->logits);
-  if (!p->weight || !p->hosted || !p->loaded || !p->upload || !p->exponent || !p->value || !p->sampler || !p->history ||
-      !p->seat_token || !p->logits)
+  if (!p->weight || !p->hosted.data || !p->loaded || !p->upload || !p->exponent || !p->value || !p->sampler ||
+      !p->history || !p->seat_token || !p->logits)
     return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", p->plan->n_op);
   for (size_t i = 0; i < seats; i++) p->seat_token[i] = -1;
   return true;
@@ -128,7 +128,7 @@ void cuda_memory_release(struct program *p) {
   for (int i = 0; i <= CUDA_RUN_AHEAD; i++) slot_release(&p->slot[i]);
   cudaFreeHost(p->last_seen);
   free(p->weight);
-  free(p->hosted);
+  free(p->hosted.data);
   free(p->loaded);
   free(p->upload);
   free(p->exponent);

@@ -5,11 +5,11 @@
 
 #include "backend/cuda/attend_split.h"
 #include "backend/cuda/cuda_adapter.h"
+#include "backend/cuda/cuda_hosted.h"
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_layout.h"
 #include "backend/cuda/cuda_measure.h"
 #include "backend/cuda/cuda_paths.h"
-#include "backend/cuda/expert_kernels.h"
 #include "backend/cuda/row_kernels.h"
 #include "backend/cuda/upload.h"
 
@@ -100,11 +100,8 @@ struct program {
   int n_body; /* ops [0, n_body) are the body, the rest the head */
 
   uint8_t *weights, **weight; /* on the device; [n_weight] where they are in there */
-  uint8_t *stage;             /* where those that stay on the host are while an op runs */
-  uint8_t *host, **hosted;    /* pinned memory of theirs; [n_weight] where they are in there, NULL: on the device */
-  size_t host_bytes;          /* of all that memory, in huge pages */
-  bool host_pinned;           /* it is known to the driver */
   int32_t **exponent;         /* [n_weight] of strips, on the device, where the path wants them */
+  struct cuda_hosted hosted;  /* of those that stay on the host */
   bool *loaded;               /* [n_weight] */
   int n_loaded;               /* of them */
   struct upload_job *upload;  /* [n_upload] large ones, which go over together with the last; then NULL */
@@ -182,13 +179,6 @@ void cuda_release(struct program *program);
 /* cuda_memory.c: all that a program has, or none of it; what was taken, of a program that lacks some too. */
 bool cuda_memory_take(struct program *program, struct error *error);
 void cuda_memory_release(struct program *program);
-
-/* cuda_hosted.c: experts in the host's memory: it is taken, and given back; an op's come to the stage, of a list those
- * that it has (struct cuda_expert_lists), or all. */
-bool cuda_hosted_take(struct program *program, struct error *error);
-void cuda_hosted_release(struct program *program);
-void cuda_hosted_fetch(struct program *program, int weight, const struct cuda_expert_lists *lists);
-bool cuda_host_rate(struct program *program, double *gbs, struct error *error);
 
 /* cuda_pool.c: memory for so many bytes, and addresses for those that are wanted. After a failure, too, it is closed.
  */

@@ -24,7 +24,7 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
         "four bits in groups, "
         "and %s is none of them.",
         plan_name(p->plan, w->name));
-  struct random_matrix matrix = {.data = p->hosted[weight] ? p->hosted[weight] : p->weight[weight],
+  struct random_matrix matrix = {.data = p->hosted.data[weight] ? p->hosted.data[weight] : p->weight[weight],
                                  .rows = weight_rows(w),
                                  .cols = w->cols,
                                  .strip_bytes = layout.strip_bytes,
