@@ -5,6 +5,7 @@
 #include "backend/backends.h"
 #include "base/clock.h"
 #include "base/lazy_memory.h"
+#include "base/log.h"
 #include "base/machine_memory.h"
 #include "engine/engine_memory.h"
 #include "engine/image_batch.h"
@@ -77,8 +78,14 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
                    engine->backend->name);
 }
 
+/* Where nothing follows from it a warning says why: one setting may well be for several models. */
 static int32_t cpu_experts_of(const struct loaded_engine *engine, const struct engine_options *options) {
   int32_t layers = engine->backend->host_rate ? plan_expert_layers(engine->plan) : 0;
+  if (layers == 0 && options->cpu_experts > 0 && engine->backend->host_rate)
+    log_warning("%s has no experts: cpu_experts changes nothing.", engine->file.facts->name);
+  else if (layers == 0 && options->cpu_experts > 0)
+    log_warning("cpu_experts changes nothing on %s: all weights are in the host's memory there.",
+                engine->backend->name);
   return options->cpu_experts < layers ? options->cpu_experts : layers;
 }
 

@@ -61,16 +61,6 @@ static bool loras_read(const spate_open_options *from, struct engine_options *to
   return true;
 }
 
-/* Asked for where nothing follows from it, which one setting for several models may well do. */
-static void cpu_experts_tell(const struct loaded_engine *engine) {
-  if (engine->limits.cpu_experts > 0) return;
-  if (engine->backend->host_rate)
-    log_warning("%s has no experts: cpu_experts changes nothing.", engine->file.facts->name);
-  else
-    log_warning("cpu_experts changes nothing on %s: all weights are in the host's memory there.",
-                engine->backend->name);
-}
-
 enum { PROGRESS_US = 100000 }; /* between two words to a caller */
 
 struct load_watch {
@@ -123,7 +113,6 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .user = &watch};
   if (!load_options_read(options, &load, error)) return false;
   engine->loaded = engine_open(place.path, &load, error);
-  if (engine->loaded && options->cpu_experts > 0) cpu_experts_tell(engine->loaded);
   return engine->loaded != NULL;
 }
 
