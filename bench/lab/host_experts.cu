@@ -221,7 +221,8 @@ int main() {
     size_t bytes;
     int n;
   } shapes[] = {{6291456, 8}, {3145728, 8}, {884736, 4}, {3145728, 128}};
-  printf("| experts | copy engine | copy1 | copy4 | copy8 | bulk | few | by blocks |\n|---|---|---|---|---|---|---|---|\n");
+  printf("| experts | copy engine | copy1 | copy4 | copy8 | bulk | few | by blocks "
+         "|\n|---|---|---|---|---|---|---|---|\n");
   CHECK(cudaFuncSetAttribute(bulk, cudaFuncAttributeMaxDynamicSharedMemorySize, 4 * STAGE));
   for (auto &s : shapes)
     for (int blocks : {16, 33, 66, 132, 264}) {

@@ -171,9 +171,9 @@ static void test_measured(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_engine),  cmocka_unit_test(test_use),        cmocka_unit_test(test_target), cmocka_unit_test(test_cpu_experts),
-      cmocka_unit_test(test_losses),  cmocka_unit_test(test_checkpoint), cmocka_unit_test(test_strange),
-      cmocka_unit_test(test_refused), cmocka_unit_test(test_measured),
+      cmocka_unit_test(test_engine),      cmocka_unit_test(test_use),     cmocka_unit_test(test_target),
+      cmocka_unit_test(test_cpu_experts), cmocka_unit_test(test_losses),  cmocka_unit_test(test_checkpoint),
+      cmocka_unit_test(test_strange),     cmocka_unit_test(test_refused), cmocka_unit_test(test_measured),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
