@@ -116,6 +116,7 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
   if (index == p->n_body || index >= p->plan->n_op || p->plan->role != PLAN_DECODER) return NULL;
+  if (cuda_mixture_ops(p, next) > 0) return NULL; /* it rounds its tokens itself */
   if (p->limits.batch_invariant && p->limits.adapters > 0) return NULL; /* what is left is rounded otherwise */
   if (p->adapted && !(op_takes_pairs(p, op, a->n_row) && takes_pairs(p, next, a->n_row, true))) return NULL;
   if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
@@ -148,6 +149,10 @@ static void inputs_hand_over(struct program *p, const struct op *op, const struc
   a->next_fragments = p->fragments[p->turn];
   a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
   a->next_squares = normed ? p->squares[p->turn] : NULL;
+}
+
+void cuda_linear_leave(struct program *p, const struct op *op, struct cuda_linear *a) {
+  inputs_hand_over(p, op, p->device->path->chained ? next_halves(p, op, a, false) : NULL, a);
 }
 
 /* Do weights run in the same kernel? */

@@ -38,8 +38,13 @@ bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
   p->n_chain = 0;
   if (first == 0) cuda_attention_begin(p);
   for (int i = first; i < end; i++) {
-    op_run(p, plan_ops(p->plan) + i);
-    if (!cuda_check(cudaGetLastError(), op_kind_name(plan_ops(p->plan)[i].kind), error)) return false;
+    const struct op *op = plan_ops(p->plan) + i;
+    int n_mixture = cuda_mixture_ops(p, op);
+    if (n_mixture > 0)
+      cuda_mixture_run(p, op), i += n_mixture - 1;
+    else
+      op_run(p, op);
+    if (!cuda_check(cudaGetLastError(), op_kind_name(op->kind), error)) return false;
   }
   return true;
 }
