@@ -54,10 +54,10 @@ static int mixture_add(struct op_model *m, const struct mixture *s, const struct
   struct op route = op_make(OP_ROUTE, 0), spread = op_make(OP_LINEAR, 0), gather = spread;
   int norm = model_vector(m, s->hidden, 0.5f, 1.5f);
   spread.in[0] = gather.in[1] = gather.out = model_embedded_value(m, s->hidden, 1);
-  route.in[0] =
-      s->router ? router_add(m, s, scheme, spread.in[0], norm) : model_embedded_value(m, s->n_expert, 1);
+  route.in[0] = s->router ? router_add(m, s, scheme, spread.in[0], norm) : model_embedded_value(m, s->n_expert, 1);
   route.out = spread.in[2] = gather.in[2] = plan_add_choice(&m->builder, s->n_expert, s->k);
-  route.args.route = (struct route_args){.n_expert = s->n_expert, .k = s->k, .score = s->score, .normalize = 1, .scale = 1};
+  route.args.route =
+      (struct route_args){.n_expert = s->n_expert, .k = s->k, .score = s->score, .normalize = 1, .scale = 1};
   plan_add_op(&m->builder, &route);
   spread.weight[2] = norm;
   spread.args.linear.norm = NORM_RMS, spread.args.linear.eps = 1e-5f;

@@ -116,7 +116,7 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
   if (index == p->n_body || index >= p->plan->n_op || p->plan->role != PLAN_DECODER) return NULL;
-  if (cuda_mixture_ops(p, next) > 0) return NULL; /* it rounds its tokens itself */
+  if (cuda_mixture_ops(p, next) > 0) return NULL;                       /* it rounds its tokens itself */
   if (p->limits.batch_invariant && p->limits.adapters > 0) return NULL; /* what is left is rounded otherwise */
   if (p->adapted && !(op_takes_pairs(p, op, a->n_row) && takes_pairs(p, next, a->n_row, true))) return NULL;
   if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;

@@ -30,8 +30,7 @@ static bool spread_fits(const struct plan *plan, const struct op *route, const s
   return is_bf16(plan, op) && a->gated && a->norm != NORM_LAYER && ends_plain(op) && op->in[1] < 0;
 }
 
-static bool gather_fits(const struct plan *plan, const struct op *route, const struct op *spread,
-                        const struct op *op) {
+static bool gather_fits(const struct plan *plan, const struct op *route, const struct op *spread, const struct op *op) {
   if (op->kind != OP_LINEAR || op->args.linear.expert_mode != EXPERTS_GATHER || op->in[2] != route->out) return false;
   const struct linear_args *a = &op->args.linear;
   bool plain = a->norm == NORM_NONE && a->act == ACT_NONE && !(a->softcap > 0) && ends_plain(op);

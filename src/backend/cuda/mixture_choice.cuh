@@ -47,7 +47,8 @@ __device__ __forceinline__ void tokens_pass(const work &w, const block &b, int r
       if (t < w.m.n_token) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          float2 x = pair_load(up.in + (size_t)t * up.in_cols, col + i * 8, cols), y = {x.x * norm[i].x, x.y * norm[i].y};
+          float2 x = pair_load(up.in + (size_t)t * up.in_cols, col + i * 8, cols),
+                 y = {x.x * norm[i].x, x.y * norm[i].y};
           sum[0][t] += x.x * x.x + x.y * x.y;
           sum[1][t] += y.x * weight[i].x + y.y * weight[i].y;
           pair[i] = pair_round(y.x, y.y);

@@ -2,12 +2,12 @@
  * device memory: a layer's norm, router, choice, gated linear and gather.
  *
  * Each block rounds all tokens, makes one row of the router, and waits for everybody's logits, of which each makes the
- * choice for itself. From then on one thread keeps bulk copies in flight into a ring of stages (mixture_ring.cuh), first
- * of the block's pairs of strips (a gate's and its up's) of all chosen experts, then of its strips of what adds them
- * up, of all of them: while the last results of the first linear are made, the second one's weights fill the ring. 8
- * warps multiply; a stage has a piece for each. Tokens are the B operand all together: a column of a token that has not
- * chosen the expert is looked at by nobody, in the gather it is zero. Results of the first linear have the weight of
- * their choice, and go to all blocks by words that tell themselves whether they are there (linear_between.cuh).
+ * choice for itself. From then on one thread keeps bulk copies in flight into a ring of stages (mixture_ring.cuh),
+ * first of the block's pairs of strips (a gate's and its up's) of all chosen experts, then of its strips of what adds
+ * them up, of all of them: while the last results of the first linear are made, the second one's weights fill the ring.
+ * 8 warps multiply; a stage has a piece for each. Tokens are the B operand all together: a column of a token that has
+ * not chosen the expert is looked at by nobody, in the gather it is zero. Results of the first linear have the weight
+ * of their choice, and go to all blocks by words that tell themselves whether they are there (linear_between.cuh).
  *
  * A sum's order depends on the row, the token and what it has chosen alone: a warp's pieces are the same ones in each
  * strip, and what others have chosen adds zeros. */
@@ -46,8 +46,7 @@ __device__ __forceinline__ void stage_multiply(const work &w, const block &b, tu
 }
 
 /* A warp's sums of a strip to where results are made. */
-template <int TILES>
-__device__ __forceinline__ void sums_put(float4 *sums, int strip, const float sum[TILES][4]) {
+template <int TILES> __device__ __forceinline__ void sums_put(float4 *sums, int strip, const float sum[TILES][4]) {
   float4 *to = sums + ((threadIdx.x / 32 * 2 + strip) * TILES) * 32 + threadIdx.x % 32;
 #pragma unroll
   for (int t = 0; t < TILES; t++) to[t * 32] = {sum[t][0], sum[t][1], sum[t][2], sum[t][3]};
@@ -170,7 +169,7 @@ __device__ __forceinline__ void strip_finish(const work &w, const struct chosen 
 
 template <int TILES>
 __device__ __forceinline__ void down_run(const work &w, const block &b, const uint4 *left, turn &at, uint32_t &turns) {
-  constexpr int ahead = TILES == 1 ? 6 : 3;
+  constexpr int ahead = TILES == 1 ? 5 : 3;
   int runs = (w.down_pieces + WARPS - 1) / WARPS, n = b.chosen->n * runs;
   for (int strip = blockIdx.x; strip < w.strips; strip += gridDim.x, turns ^= 1) {
     float sum[TILES][4] = {};
@@ -181,7 +180,12 @@ __device__ __forceinline__ void down_run(const work &w, const block &b, const ui
 #pragma unroll
       for (int d = 0; d < ahead; d++) {
         if (first + d >= n) break;
-        while (!left_there<TILES>(x[d])) left_load<TILES>(w, *b.chosen, left, first + d, runs, x[d]);
+        while (!left_there<TILES>(x[d])) { /* those after it are likely to be late, too */
+#pragma unroll
+          for (int i = 0; i < ahead; i++)
+            if (i == d || !left_there<TILES>(x[i]))
+              left_load<TILES>(w, *b.chosen, left, first + i + (i < d ? ahead : 0), runs, x[i]);
+        }
         bool has = (first + d) % runs * WARPS + threadIdx.x / 32 < w.down_pieces;
         stage_multiply<TILES>(w, b, at, has, sum, x[d]);
         left_load<TILES>(w, *b.chosen, left, first + d + ahead, runs, x[d]);

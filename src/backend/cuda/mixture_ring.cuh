@@ -34,9 +34,9 @@ struct work {
 struct chosen {
   uint32_t mask[MIXTURE_EXPERTS]; /* of an expert: the tokens that have chosen it */
   uint16_t place[MIXTURE_EXPERTS];
-  uint16_t active[MIXTURE_PAIRS];                /* [n] those that somebody has, ascending */
-  uint8_t which[MIXTURE_PAIRS][MIXTURE_TOKENS];  /* of the active: as which of its choices a token has it */
-  uint16_t id[MIXTURE_TOKENS][MIXTURE_CHOSEN];   /* of a token, best first */
+  uint16_t active[MIXTURE_PAIRS];               /* [n] those that somebody has, ascending */
+  uint8_t which[MIXTURE_PAIRS][MIXTURE_TOKENS]; /* of the active: as which of its choices a token has it */
+  uint16_t id[MIXTURE_TOKENS][MIXTURE_CHOSEN];  /* of a token, best first */
   float weight[MIXTURE_TOKENS][MIXTURE_CHOSEN];
   float scale[MIXTURE_TOKENS]; /* of its norm */
   float part[WARPS][2][MIXTURE_TOKENS];
@@ -58,7 +58,9 @@ __host__ __device__ inline int beside_bytes(int tiles, int slots, int pieces) {
   return slots * pieces * PANEL * 2 + 2 * sum_fours(tiles) * 16 + (int)sizeof(struct chosen) + 2 * STAGES_MOST * 8;
 }
 
-__device__ __forceinline__ void multipliers_meet() { asm volatile("bar.sync 1, %0;" ::"n"((int)MULTIPLIERS) : "memory"); }
+__device__ __forceinline__ void multipliers_meet() {
+  asm volatile("bar.sync 1, %0;" ::"n"((int)MULTIPLIERS) : "memory");
+}
 
 /* A place in the ring: its stage, and how often the ring has been gone round, modulo 2. */
 struct turn {
