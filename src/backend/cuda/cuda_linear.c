@@ -1,7 +1,10 @@
 /* Linears of a step: which kernels run each, and what it leaves to the next. */
 #include "backend/cuda/cuda_program.h"
 
-enum { NORMED_MOST = 256 };
+enum {
+  NORMED_MOST = 256,
+  AHEAD_MOST = 24 << 20, /* bytes that are still in the second-level cache when they are read */
+};
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
 
@@ -151,6 +154,14 @@ static void inputs_hand_over(struct program *p, const struct op *op, const struc
   a->next_squares = normed ? p->squares[p->turn] : NULL;
 }
 
+struct cuda_ahead cuda_ahead_of(const struct program *p, const struct op *op) {
+  if (op - plan_ops(p->plan) >= p->n_body || !cuda_linear_fast(p->device->path, p->plan, op))
+    return (struct cuda_ahead){0};
+  struct cuda_matrix m = cuda_matrix_of(p, op->weight[0]);
+  uint64_t bytes = m.strip_bytes * (((uint64_t)m.rows + STRIP_ROWS - 1) / STRIP_ROWS);
+  return (struct cuda_ahead){m.data, bytes < AHEAD_MOST ? bytes : AHEAD_MOST};
+}
+
 void cuda_linear_leave(struct program *p, const struct op *op, struct cuda_linear *a) {
   inputs_hand_over(p, op, p->device->path->chained ? next_halves(p, op, a, false) : NULL, a);
 }
@@ -169,6 +180,8 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
+  struct cuda_between between = p->between;
+  if (p->part == CUDA_BODY && op[1].kind == OP_ATTEND) between.ahead = cuda_ahead_of(p, op + 2);
   if (adapted)
     cuda_adapted_chain(p, op - p->n_chain + 1, p->n_chain);
   else if (cuda_linear_coded_fit(path, p->plan, op))
@@ -176,7 +189,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   else if (a->matrix.bytes)
     path->bytes_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   else
-    path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
+    path->linear_few(p->chain, p->n_chain, &between, p->device->multiprocessors, p->device->stream);
   p->n_chain = 0;
 }
 

@@ -1,8 +1,6 @@
 /* Mixtures of experts in steps of few tokens: which runs of ops are one launch, and what it is told. */
 #include "backend/cuda/cuda_program.h"
 
-enum { AHEAD_MOST = 24 << 20 /* bytes of the next linear that the second-level cache keeps while experts stream */ };
-
 /* The ops of a mixture. */
 struct parts {
   const struct op *router, *route, *spread, *gather; /* router NULL: its logits are there */
@@ -88,14 +86,6 @@ static struct cuda_route route_of(const struct program *p, const struct op *op) 
                              .scale = a->scale};
 }
 
-/* A linear of bf16 that follows: its weights are read as soon as the mixture has ended. */
-static void ahead_find(const struct program *p, const struct op *next, struct cuda_mixture *m) {
-  if (next - plan_ops(p->plan) >= p->n_body || !cuda_linear_fast(p->device->path, p->plan, next)) return;
-  struct cuda_matrix matrix = cuda_matrix_of(p, next->weight[0]);
-  uint64_t bytes = matrix.strip_bytes * (((uint64_t)matrix.rows + 15) / 16);
-  m->ahead = matrix.data, m->ahead_bytes = bytes < AHEAD_MOST ? bytes : AHEAD_MOST;
-}
-
 void cuda_mixture_run(struct program *p, const struct op *op) {
   struct parts parts;
   if (!parts_find(p, op, &parts)) return;
@@ -112,6 +102,7 @@ void cuda_mixture_run(struct program *p, const struct op *op) {
                            .n_token = p->on_device.n_token};
   if (parts.router) m.router = cuda_linear_of(p, parts.router);
   cuda_linear_leave(p, parts.gather, &m.down);
-  ahead_find(p, parts.gather + 1, &m);
-  p->device->path->mixture_few(&m, &p->between, p->device->multiprocessors, p->device->stream);
+  struct cuda_between between = p->between;
+  between.ahead = cuda_ahead_of(p, parts.gather + 1);
+  p->device->path->mixture_few(&m, &between, p->device->multiprocessors, p->device->stream);
 }

@@ -227,6 +227,8 @@ void cuda_linear_multiply(struct program *program, const struct op *op, struct c
 bool cuda_linear_shrinks(const struct program *program, const struct op *op, int n_row);
 /* Has the next linear, if it takes what the op makes of few tokens, left its input. */
 void cuda_linear_leave(struct program *program, const struct op *op, struct cuda_linear *linear);
+/* The op's weights, as far as the second-level cache keeps them, if it is a linear of the body that streams them. */
+struct cuda_ahead cuda_ahead_of(const struct program *program, const struct op *op);
 /* In tiles, or in fragments? */
 bool cuda_linear_tiles(const struct program *program, const struct op *op, int n_row);
 /* Can the op, of so many rows, leave each row's greatest in place of results, for the draw after it? */

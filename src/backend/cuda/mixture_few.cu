@@ -11,6 +11,7 @@
  *
  * A sum's order depends on the row, the token and what it has chosen alone: a warp's pieces are the same ones in each
  * strip, and what others have chosen adds zeros. */
+#include "backend/cuda/ahead.cuh"
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/mixture_choice.cuh"
@@ -199,15 +200,6 @@ __device__ __forceinline__ void down_run(const work &w, const block &b, const ui
 
 /* --- the launch --------------------------------------------------------------------------------------------------- */
 
-/* The block's share of what the next kernel reads first. */
-__device__ __forceinline__ void ahead_bring(const work &w) {
-  const uint64_t step = RUN;
-  for (uint64_t at = blockIdx.x * step; at < w.m.ahead_bytes; at += gridDim.x * step) {
-    uint32_t bytes = (uint32_t)min(step, w.m.ahead_bytes - at);
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"((const uint8_t *)w.m.ahead + at), "r"(bytes));
-  }
-}
-
 __device__ __forceinline__ void router_bring(const work &w) {
   int row = blockIdx.x, piece = threadIdx.x;
   if (!w.m.router.matrix.data || row >= w.m.route.n_expert || piece >= w.up_pieces) return;
@@ -227,7 +219,7 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   for (int i = threadIdx.x; i < w.m.route.n_expert; i += THREADS) b.chosen->mask[i] = 0;
   dependents_launch();
   router_bring(w);
-  if (threadIdx.x == MULTIPLIERS) ahead_bring(w);
+  if (threadIdx.x == MULTIPLIERS) ahead_bring(w.between.ahead);
   __syncthreads();
   dependencies_wait();
   uint4 *set = set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));

@@ -27,9 +27,6 @@ struct cuda_mixture {
   uint64_t up_bytes, down_bytes; /* from an expert to the next */
   const struct cuda_row *row;    /* of the batch: rows without tokens choose nobody */
   const int32_t *token_row;
-  const void
-      *ahead; /* what the next kernel reads first, so many bytes: brought into the second-level cache meanwhile */
-  uint64_t ahead_bytes;
   int32_t n_token;
 };
 
