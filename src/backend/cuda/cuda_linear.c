@@ -1,10 +1,7 @@
 /* Linears of a step: which kernels run each, and what it leaves to the next. */
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_mixture.h"
 
-enum {
-  NORMED_MOST = 256,
-  AHEAD_MOST = 24 << 20, /* bytes that are still in the second-level cache when they are read */
-};
+enum { NORMED_MOST = 256 };
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
 
@@ -132,14 +129,14 @@ static const struct op *next_linear(const struct program *p, const struct op *op
 }
 
 /* The same, of one that takes 16-bit tokens. */
-static const struct op *next_halves(const struct program *p, const struct op *op, const struct cuda_linear *a,
-                                    bool tiles) {
+const struct op *cuda_linear_next(const struct program *p, const struct op *op, const struct cuda_linear *a,
+                                  bool tiles) {
   const struct op *next = next_linear(p, op, a, tiles);
   return next && cuda_linear_takes(p, next, a->n_row) ? next : NULL;
 }
 
 /* Takes what the linear before has left, and leaves the next one its input; NULL: none. */
-static void inputs_hand_over(struct program *p, const struct op *op, const struct op *next, struct cuda_linear *a) {
+void cuda_linear_hand_over(struct program *p, const struct op *op, const struct op *next, struct cuda_linear *a) {
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
@@ -154,18 +151,6 @@ static void inputs_hand_over(struct program *p, const struct op *op, const struc
   a->next_squares = normed ? p->squares[p->turn] : NULL;
 }
 
-struct cuda_ahead cuda_ahead_of(const struct program *p, const struct op *op) {
-  if (op - plan_ops(p->plan) >= p->n_body || !cuda_linear_fast(p->device->path, p->plan, op))
-    return (struct cuda_ahead){0};
-  struct cuda_matrix m = cuda_matrix_of(p, op->weight[0]);
-  uint64_t bytes = m.strip_bytes * (((uint64_t)m.rows + STRIP_ROWS - 1) / STRIP_ROWS);
-  return (struct cuda_ahead){m.data, bytes < AHEAD_MOST ? bytes : AHEAD_MOST};
-}
-
-void cuda_linear_leave(struct program *p, const struct op *op, struct cuda_linear *a) {
-  inputs_hand_over(p, op, p->device->path->chained ? next_halves(p, op, a, false) : NULL, a);
-}
-
 /* Do weights run in the same kernel? */
 static bool same_kernel(const struct program *p, const struct op *op, const struct op *next) {
   struct cuda_matrix a = cuda_matrix_of(p, op->weight[0]), b = cuda_matrix_of(p, next->weight[0]);
@@ -175,13 +160,12 @@ static bool same_kernel(const struct program *p, const struct op *op, const stru
 
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
-  const struct op *next = path->chained ? next_halves(p, op, a, false) : NULL;
+  const struct op *next = path->chained ? cuda_linear_next(p, op, a, false) : NULL;
   bool adapted = op_takes_pairs(p, op, a->n_row); /* before the next one is ready instead */
-  inputs_hand_over(p, op, next, a);
+  cuda_linear_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
-  struct cuda_between between = p->between;
-  if (p->part == CUDA_BODY && op[1].kind == OP_ATTEND) between.ahead = cuda_ahead_of(p, op + 2);
+  struct cuda_between between = cuda_between_before(p, op + 1);
   if (adapted)
     cuda_adapted_chain(p, op - p->n_chain + 1, p->n_chain);
   else if (cuda_linear_coded_fit(path, p->plan, op))
@@ -196,7 +180,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
 /* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. */
 static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
   if (a->n_row <= LINEAR_FEW && !a->one_order)
-    inputs_hand_over(p, op, next_halves(p, op, a, false), a);
+    cuda_linear_hand_over(p, op, cuda_linear_next(p, op, a, false), a);
   else
     p->ready = NULL;
   p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
@@ -216,12 +200,12 @@ static const struct op *next_of_many(const struct program *p, const struct op *o
   bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
   if (!sums) return next_of_gated(p, op, a);
   if (a->n_row > NORMED_MOST && !a->one_order) return NULL;
-  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_halves(p, op, a, true) : NULL;
+  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? cuda_linear_next(p, op, a, true) : NULL;
 }
 
 static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
-  inputs_hand_over(p, op, next_of_many(p, op, a), a);
+  cuda_linear_hand_over(p, op, next_of_many(p, op, a), a);
   (a->matrix.nibbles ? path->coded_many : path->linear_many)(a, p->device->multiprocessors, p->device->stream);
 }
 
@@ -229,8 +213,8 @@ static void run_many(struct program *p, const struct op *op, struct cuda_linear 
 static void run_wide(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
   const struct op *gated = next_of_gated(p, op, a), *next = gated;
-  if (!gated && path->chained) next = next_halves(p, op, a, true);
-  inputs_hand_over(p, op, next, a);
+  if (!gated && path->chained) next = cuda_linear_next(p, op, a, true);
+  cuda_linear_hand_over(p, op, next, a);
   if (gated) a->out = NULL;
   path->coded_wide(a, p->device->multiprocessors, p->device->stream);
 }

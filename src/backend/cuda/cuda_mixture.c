@@ -1,5 +1,19 @@
 /* Mixtures of experts in steps of few tokens: which runs of ops are one launch, and what it is told. */
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_mixture.h"
+
+enum { AHEAD_MOST = 24 << 20 /* bytes that are still in the second-level cache when they are read */ };
+
+/* Attention has little to read where there are few tokens: what is after it. */
+struct cuda_between cuda_between_before(const struct program *p, const struct op *next) {
+  struct cuda_between between = p->between;
+  const struct op *end = plan_ops(p->plan) + p->n_body;
+  if (next < end && next->kind == OP_ATTEND) next++;
+  if (next >= end || !cuda_linear_fast(p->device->path, p->plan, next)) return between;
+  struct cuda_matrix m = cuda_matrix_of(p, next->weight[0]);
+  uint64_t bytes = m.strip_bytes * (((uint64_t)m.rows + STRIP_ROWS - 1) / STRIP_ROWS);
+  between.ahead = (struct cuda_ahead){m.data, bytes < AHEAD_MOST ? bytes : AHEAD_MOST};
+  return between;
+}
 
 /* The ops of a mixture. */
 struct parts {
@@ -101,8 +115,7 @@ void cuda_mixture_run(struct program *p, const struct op *op) {
                            .token_row = p->on_device.token_row,
                            .n_token = p->on_device.n_token};
   if (parts.router) m.router = cuda_linear_of(p, parts.router);
-  cuda_linear_leave(p, parts.gather, &m.down);
-  struct cuda_between between = p->between;
-  between.ahead = cuda_ahead_of(p, parts.gather + 1);
+  cuda_linear_hand_over(p, parts.gather, cuda_linear_next(p, parts.gather, &m.down, false), &m.down);
+  struct cuda_between between = cuda_between_before(p, parts.gather + 1);
   p->device->path->mixture_few(&m, &between, p->device->multiprocessors, p->device->stream);
 }

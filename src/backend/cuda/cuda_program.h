@@ -225,10 +225,6 @@ bool cuda_linear_takes(const struct program *program, const struct op *op, int n
 /* A linear with its adapters' parts; does its shrink read floats, in a kernel of its own? */
 void cuda_linear_multiply(struct program *program, const struct op *op, struct cuda_linear *linear);
 bool cuda_linear_shrinks(const struct program *program, const struct op *op, int n_row);
-/* Has the next linear, if it takes what the op makes of few tokens, left its input. */
-void cuda_linear_leave(struct program *program, const struct op *op, struct cuda_linear *linear);
-/* The op's weights, as far as the second-level cache keeps them, if it is a linear of the body that streams them. */
-struct cuda_ahead cuda_ahead_of(const struct program *program, const struct op *op);
 /* In tiles, or in fragments? */
 bool cuda_linear_tiles(const struct program *program, const struct op *op, int n_row);
 /* Can the op, of so many rows, leave each row's greatest in place of results, for the draw after it? */
@@ -240,11 +236,6 @@ void cuda_apart_run(struct program *program, const struct op *op, const struct c
 /* cuda_experts.c */
 void cuda_route_run(struct program *program, const struct op *op);
 void cuda_experts_run(struct program *program, const struct op *op);
-
-/* cuda_mixture.c: so many ops from this one on are a mixture of experts that is one launch in the step; 0: they are not.
- * Launches them. */
-int cuda_mixture_ops(const struct program *program, const struct op *op);
-void cuda_mixture_run(struct program *program, const struct op *op);
 
 /* cuda_rows.c: ops of decoders and of encoders of texts. */
 void cuda_rows_embed(struct program *program, const struct op *op);
