@@ -8,6 +8,7 @@
 #include "backend/cuda/mixture_ring.cuh"
 #include "backend/cuda/route_order.h"
 
+namespace {
 namespace mixture {
 
 using namespace linear_between;
@@ -212,5 +213,6 @@ __device__ __forceinline__ void experts_choose(const work &w, struct chosen &c, 
 }
 
 } // namespace mixture
+} // namespace
 
 #endif

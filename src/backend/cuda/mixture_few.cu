@@ -17,6 +17,7 @@
 #include "backend/cuda/mixture_choice.cuh"
 #include "backend/cuda/row_ends.cuh"
 
+namespace {
 namespace mixture {
 
 template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };
@@ -250,11 +251,11 @@ static int slots_of(int n_token) {
 }
 
 template <int TILES> static void few_launch(const work &w, int multiprocessors, cuda_stream stream) {
-  int bytes = w.stages * RUN + beside_bytes(TILES, w.slots, w.up_pieces);
-  early_launch(mixture_few<TILES>, {multiprocessors, THREADS, bytes, 1}, stream, w);
+  early_launch(mixture_few<TILES>, {multiprocessors, THREADS, SHARED, 1}, stream, w);
 }
 
 } // namespace mixture
+} // namespace
 
 int cuda_mixture_stages(int n_token, int cols) {
   using namespace mixture;

@@ -6,6 +6,7 @@
 #include "backend/cuda/linear_between.cuh"
 #include "backend/cuda/mixture_kernels.h"
 
+namespace {
 namespace mixture {
 
 enum {
@@ -125,5 +126,6 @@ __device__ __forceinline__ void weights_stream(const work &w, const block &b) {
 }
 
 } // namespace mixture
+} // namespace
 
 #endif
