@@ -165,6 +165,7 @@ __device__ void token_choose(const work &w, struct chosen &c, const uint32_t *lo
   int lane = threadIdx.x % 32, id = 0;
   float x[EACH], logit = 0;
   uint32_t order[EACH];
+  bool present = w.m.row[w.m.token_row[t]].count > 0; /* asked for before anybody waits */
   logits_await(w, logits, t, x);
 #pragma unroll
   for (int i = 0; i < EACH; i++) order[i] = lane + i * 32 < a.n_expert ? order_of(x[i]) : 0;
@@ -186,7 +187,7 @@ __device__ void token_choose(const work &w, struct chosen &c, const uint32_t *lo
   float weight = weight_of(a, logit, all);
   if (lane >= a.k) return;
   c.id[t][lane] = (uint16_t)id, c.weight[t][lane] = weight;
-  if (w.m.row[w.m.token_row[t]].count > 0) atomicOr(&c.mask[id], 1u << t);
+  if (present) atomicOr(&c.mask[id], 1u << t);
 }
 
 /* Warp 0: experts that somebody has chosen, in their order. */

@@ -143,10 +143,25 @@ template <int TILES> __device__ __forceinline__ bool left_there(const fragments<
   return __all_sync(~0u, all);
 }
 
+/* What a result takes beside its products, on its way while those are made. */
+struct extras {
+  float residual, next_norm;
+};
+
+__device__ __forceinline__ extras extras_load(const work &w, int strip) {
+  const struct cuda_linear &a = w.m.down;
+  int token = threadIdx.x / STRIP, col = strip * STRIP + threadIdx.x % STRIP;
+  extras e = {0, 1};
+  if (token >= w.m.n_token || col >= a.matrix.rows) return e;
+  if (a.residual) e.residual = a.residual[(size_t)token * a.residual_cols + col];
+  if (a.next_norm) e.next_norm = a.next_norm[col];
+  return e;
+}
+
 /* A result as the next linear takes it (linear_finish.cuh). */
-__device__ __forceinline__ void next_leave(const struct cuda_linear &a, float x, int token, int col) {
+__device__ __forceinline__ void next_leave(const struct cuda_linear &a, float x, float norm, int token, int col) {
   uint32_t half = 0xffffu << threadIdx.x % 32 / 16 * 16;
-  float y = a.next_norm ? x * a.next_norm[col] : x, beside = __shfl_xor_sync(half, y, 1), square = x * x;
+  float y = x * norm, beside = __shfl_xor_sync(half, y, 1), square = x * x;
   if (col % 2 == 0)
     ((uint32_t *)a.next_fragments)[fragment_index(token, col, a.result_cols / PANEL) / 2] = pair_round(y, beside);
   if (!a.next_squares) return;
@@ -156,17 +171,17 @@ __device__ __forceinline__ void next_leave(const struct cuda_linear &a, float x,
 }
 
 template <int TILES>
-__device__ __forceinline__ void strip_finish(const work &w, const struct chosen &c, const float4 *sums, int strip) {
+__device__ __forceinline__ void strip_finish(const work &w, const struct chosen &c, const float4 *sums, int strip,
+                                             const extras &e) {
   const struct cuda_linear &a = w.m.down;
   int token = threadIdx.x / STRIP, row = threadIdx.x % STRIP, col = strip * STRIP + row;
   if (token >= w.m.n_token || col >= a.matrix.rows) return;
   float x = sums_total<TILES>(sums, 0, token, row);
   for (int j = 0; a.bias && j < w.m.route.k; j++)
     x += c.weight[token][j] * a.bias[(size_t)c.id[token][j] * a.matrix.rows + col];
-  x *= a.factor;
-  if (a.residual) x += a.residual[(size_t)token * a.residual_cols + col];
+  x = x * a.factor + e.residual;
   a.out[(size_t)token * a.out_cols + col] = x;
-  if (a.next_fragments) next_leave(a, x, token, col);
+  if (a.next_fragments) next_leave(a, x, e.next_norm, token, col);
 }
 
 template <int TILES>
@@ -175,6 +190,7 @@ __device__ __forceinline__ void down_run(const work &w, const block &b, const ui
   int runs = (w.down_pieces + WARPS - 1) / WARPS, n = b.chosen->n * runs;
   for (int strip = blockIdx.x; strip < w.strips; strip += gridDim.x, turns ^= 1) {
     float sum[TILES][4] = {};
+    extras e = extras_load(w, strip);
     fragments<TILES> x[ahead];
 #pragma unroll
     for (int d = 0; d < ahead; d++) left_load<TILES>(w, *b.chosen, left, d, runs, x[d]);
@@ -195,7 +211,7 @@ __device__ __forceinline__ void down_run(const work &w, const block &b, const ui
     float4 *sums = b.sums + turns * sum_fours(TILES);
     sums_put<TILES>(sums, 0, sum);
     multipliers_meet();
-    strip_finish<TILES>(w, *b.chosen, sums, strip);
+    strip_finish<TILES>(w, *b.chosen, sums, strip, e);
   }
 }
 
