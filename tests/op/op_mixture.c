@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 320 };
+enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 320, BEFORE = 192 };
 
 static const int prompts[] = {TOKENS, 65, 33, 32, 17, 9, 2, 1}, rows[] = {STEP_ROWS, 9, 8, 1};
 
@@ -38,6 +38,15 @@ static int linear_add(struct op_model *m, const struct mixture *s, const struct 
   return op->out;
 }
 
+/* What adds to the stream before a router, as attention's last linear does. */
+static void before_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, int x) {
+  struct op before = op_make(OP_LINEAR, 0);
+  before.in[0] = model_embedded_value(m, BEFORE, 1);
+  before.in[1] = before.out = x;
+  before.weight[0] = model_matrix(m, *scheme, s->hidden, BEFORE, 1 / sqrtf(BEFORE));
+  plan_add_op(&m->builder, &before);
+}
+
 static int router_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, int in, int norm) {
   struct op router = op_make(OP_LINEAR, 0);
   router.in[0] = in;
@@ -52,8 +61,9 @@ static int router_add(struct op_model *m, const struct mixture *s, const struct 
 
 static int mixture_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme) {
   struct op route = op_make(OP_ROUTE, 0), spread = op_make(OP_LINEAR, 0), gather = spread;
-  int norm = model_vector(m, s->hidden, 0.5f, 1.5f);
-  spread.in[0] = gather.in[1] = gather.out = model_embedded_value(m, s->hidden, 1);
+  int norm = model_vector(m, s->hidden, 0.5f, 1.5f), x = model_embedded_value(m, s->hidden, 1);
+  spread.in[0] = gather.in[1] = gather.out = x;
+  if (s->router) before_add(m, s, scheme, x);
   route.in[0] = s->router ? router_add(m, s, scheme, spread.in[0], norm) : model_embedded_value(m, s->n_expert, 1);
   route.out = spread.in[2] = gather.in[2] = plan_add_choice(&m->builder, s->n_expert, s->k);
   route.args.route =

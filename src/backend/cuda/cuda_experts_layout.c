@@ -41,7 +41,7 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
   if (op->in[2] >= 0 && gather && units) {
     int few = tokens < MIXTURE_TOKENS ? (int)tokens : MIXTURE_TOKENS;
-    uint32_t between = cuda_mixture_units(few, w->n_expert, (int)results, w->cols);
+    uint32_t between = cuda_mixture_units(few, w->n_expert, (int)results, w->rows, w->cols);
     if (between > most->between) most->between = between;
   }
   if (op->in[2] >= 0)

@@ -17,7 +17,7 @@ struct cuda_between cuda_between_before(const struct program *p, const struct op
 
 /* The ops of a mixture. */
 struct parts {
-  const struct op *router, *route, *spread, *gather; /* router NULL: its logits are there */
+  const struct op *before, *router, *route, *spread, *gather; /* before NULL: none; router: its logits are there */
 };
 
 /* Plain arithmetic: a product with its bias, and at most what these kernels add. */
@@ -58,6 +58,19 @@ static bool router_fits(const struct plan *plan, const struct op *op, const stru
   return is_bf16(plan, op) && plain && alike && op->out == route->in[0] && op->in[0] == spread->in[0];
 }
 
+/* What adds to the router's input last, strip by strip as the gather does. */
+static bool before_fits(const struct plan *plan, const struct op *op, const struct op *router,
+                        const struct op *gather) {
+  const struct linear_args *a = &op->args.linear;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  bool plain = a->act == ACT_NONE && !a->gated && !(a->softcap > 0) && ends_plain(op) && a->norm == NORM_NONE;
+  bool adds = op->out == router->in[0] && op->in[1] == op->out && op->in[0] != op->out && gather->in[1] == op->out;
+  return is_bf16(plan, op) && plain && adds && w->rows == plan_weights(plan)[gather->weight[0]].rows &&
+         w->rows % STRIP_ROWS == 0 && w->cols % PIECE_COLS == 0;
+}
+
+static bool is_linear(const struct op *op) { return op->kind == OP_LINEAR && !cuda_op_has_experts(op); }
+
 static bool read_after(const struct plan *plan, int value, const struct op *op) {
   for (const struct op *o = op + 1; o < plan_ops(plan) + plan->n_op; o++) {
     if (o->in[0] == value || o->in[1] == value || o->in[2] == value) return true;
@@ -69,12 +82,14 @@ static bool read_after(const struct plan *plan, int value, const struct op *op) 
 /* Those that begin with an op. */
 static bool parts_find(const struct program *p, const struct op *op, struct parts *parts) {
   const struct plan *plan = p->plan;
-  bool linear = op->kind == OP_LINEAR && !cuda_op_has_experts(op);
-  const struct op *route = op + linear, *last = route + 2;
+  if (op + 2 + is_linear(op) - plan_ops(plan) >= p->n_body) return false;
+  int linears = is_linear(op) ? 1 + is_linear(op + 1) : 0;
+  const struct op *route = op + linears, *last = route + 2, *router = linears ? route - 1 : NULL;
   if (last - plan_ops(plan) >= p->n_body || !route_fits(route, p->on_device.n_token)) return false;
-  *parts = (struct parts){linear ? op : NULL, route, route + 1, last};
+  *parts = (struct parts){linears > 1 ? op : NULL, router, route, route + 1, last};
   if (!spread_fits(plan, route, parts->spread) || !gather_fits(plan, route, parts->spread, last)) return false;
-  if (linear && !router_fits(plan, op, route, parts->spread)) return false;
+  if (router && !router_fits(plan, router, route, parts->spread)) return false;
+  if (parts->before && !before_fits(plan, parts->before, router, last)) return false;
   return !read_after(plan, route->in[0], route) && !read_after(plan, route->out, last) &&
          !read_after(plan, parts->spread->out, last);
 }
@@ -86,7 +101,7 @@ int cuda_mixture_ops(const struct program *p, const struct op *op) {
   if (!p->device->path->mixture_few || !few || p->plan->role != PLAN_DECODER) return 0;
   if ((op->kind != OP_LINEAR && op->kind != OP_ROUTE) || !parts_find(p, op, &parts)) return 0;
   if (cuda_mixture_stages(n_token, plan_weights(p->plan)[parts.spread->weight[0]].cols) < MIXTURE_STAGES) return 0;
-  return parts.router ? 4 : 3;
+  return 3 + (parts.router != NULL) + (parts.before != NULL);
 }
 
 static struct cuda_route route_of(const struct program *p, const struct op *op) {
@@ -115,6 +130,10 @@ void cuda_mixture_run(struct program *p, const struct op *op) {
                            .token_row = p->on_device.token_row,
                            .n_token = p->on_device.n_token};
   if (parts.router) m.router = cuda_linear_of(p, parts.router);
+  if (parts.before) {
+    m.before = cuda_linear_of(p, parts.before);
+    if (p->ready != parts.before) cuda_linear_prepare(&m.before, false, p->device->stream);
+  }
   cuda_linear_hand_over(p, parts.gather, cuda_linear_next(p, parts.gather, &m.down, false), &m.down);
   struct cuda_between between = cuda_between_before(p, parts.gather + 1);
   p->device->path->mixture_few(&m, &between, p->device->multiprocessors, p->device->stream);

@@ -28,10 +28,33 @@ __device__ __forceinline__ float2 weights_at(const struct cuda_matrix &m, int ro
   return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
 }
 
+/* Two columns of a token: of the residual stream in memory, or among the words that the linear before leaves. */
+__device__ __forceinline__ float2 input_load(const work &w, const uint32_t *inputs, int t, int col) {
+  int cols = w.m.up.matrix.cols;
+  if (w.m.before.matrix.data && col >= cols) return {0, 0};
+  if (!w.m.before.matrix.data) return pair_load(w.m.up.in + (size_t)t * w.m.up.in_cols, col, cols);
+  return {__uint_as_float(strong_load(inputs + t * cols + col)),
+          __uint_as_float(strong_load(inputs + t * cols + col + 1))};
+}
+
+/* Four such pairs, as soon as they are there. */
+__device__ __forceinline__ void inputs_await(const work &w, const uint32_t *inputs, int t, int col, float2 x[4]) {
+  bool all;
+  do {
+    all = true;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      x[i] = input_load(w, inputs, t, col + i * 8);
+      all = all && there(__float_as_uint(x[i].x)) && there(__float_as_uint(x[i].y));
+    }
+  } while (w.m.before.matrix.data && !all);
+}
+
 /* A thread's share of all tokens: their squares, and their products with a router's row (−1: none); in the first pass
  * the fragments, too. Slots without a token are zeros. */
 template <int MOST, bool FIRST>
-__device__ __forceinline__ void tokens_pass(const work &w, const block &b, int row, float (*sum)[MOST]) {
+__device__ __forceinline__ void tokens_pass(const work &w, const block &b, const uint32_t *inputs, int row,
+                                            float (*sum)[MOST]) {
   const struct cuda_linear &up = w.m.up, &router = w.m.router;
   for (int unit = threadIdx.x; unit < w.up_pieces * 8; unit += MULTIPLIERS) {
     int col = unit_col(unit), cols = up.matrix.cols;
@@ -46,11 +69,12 @@ __device__ __forceinline__ void tokens_pass(const work &w, const block &b, int r
       if (t >= w.slots) break;
       uint32_t pair[4] = {0, 0, 0, 0};
       if (t < w.m.n_token) {
+        float2 x[4];
+        inputs_await(w, inputs, t, col, x);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          float2 x = pair_load(up.in + (size_t)t * up.in_cols, col + i * 8, cols),
-                 y = {x.x * norm[i].x, x.y * norm[i].y};
-          sum[0][t] += x.x * x.x + x.y * x.y;
+          float2 y = {x[i].x * norm[i].x, x[i].y * norm[i].y};
+          sum[0][t] += x[i].x * x[i].x + x[i].y * x[i].y;
           sum[1][t] += y.x * weight[i].x + y.y * weight[i].y;
           pair[i] = pair_round(y.x, y.y);
         }
@@ -61,10 +85,11 @@ __device__ __forceinline__ void tokens_pass(const work &w, const block &b, int r
 }
 
 /* A row of the router for all tokens, whose logits all blocks get. */
-template <int MOST, bool FIRST> __device__ void row_make(const work &w, const block &b, uint32_t *logits, int row) {
+template <int MOST, bool FIRST>
+__device__ void row_make(const work &w, const block &b, uint32_t *logits, const uint32_t *inputs, int row) {
   struct chosen &c = *b.chosen;
   float sum[2][MOST] = {};
-  tokens_pass<MOST, FIRST>(w, b, row, sum);
+  tokens_pass<MOST, FIRST>(w, b, inputs, row, sum);
 #pragma unroll
   for (int t = 0; t < MOST; t++) {
     if (t >= w.m.n_token) break;
@@ -90,13 +115,14 @@ template <int MOST, bool FIRST> __device__ void row_make(const work &w, const bl
   }
 }
 
-template <int MOST> __device__ void logits_make(const work &w, const block &b, uint32_t *logits) {
+template <int MOST>
+__device__ void logits_make(const work &w, const block &b, uint32_t *logits, const uint32_t *inputs) {
   bool routed = w.m.router.matrix.data;
   int row = blockIdx.x, n = w.m.route.n_expert;
-  row_make<MOST, true>(w, b, logits, routed && row < n ? row : -1);
+  row_make<MOST, true>(w, b, logits, inputs, routed && row < n ? row : -1);
   for (row += gridDim.x; routed && row < n; row += gridDim.x) {
     multipliers_meet();
-    row_make<MOST, false>(w, b, logits, row);
+    row_make<MOST, false>(w, b, logits, inputs, row);
   }
 }
 

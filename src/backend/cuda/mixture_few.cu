@@ -14,55 +14,12 @@
 #include "backend/cuda/ahead.cuh"
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_fragments.cuh"
+#include "backend/cuda/mixture_before.cuh"
 #include "backend/cuda/mixture_choice.cuh"
 #include "backend/cuda/row_ends.cuh"
 
 namespace {
 namespace mixture {
-
-template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };
-
-template <int TILES>
-__device__ __forceinline__ void piece_multiply(float sum[TILES][4], const uint8_t *piece, const fragments<TILES> &x) {
-  int lane = threadIdx.x % 32, row = lane % 16, half = lane / 16;
-  uint32_t base = shared_address(piece) + row / 8 * 1024 + row % 8 * 128, a[4][4];
-#pragma unroll
-  for (int k = 0; k < 4; k++) matrices_load(a[k], base + (((2 * k + half) ^ (row % 8)) << 4)); /* cuda_layout.h */
-#pragma unroll
-  for (int k = 0; k < 4; k++)
-#pragma unroll
-    for (int t = 0; t < TILES; t++) {
-      const uint4 &v = k < 2 ? x.low[t] : x.high[t];
-      multiply_bf16(sum[t], a[k], k % 2 ? v.z : v.x, k % 2 ? v.w : v.y);
-    }
-}
-
-/* Waits for a warp's piece of the stage, multiplies it, and gives the stage back. */
-template <int TILES>
-__device__ __forceinline__ void stage_multiply(const work &w, const block &b, turn &at, bool has, float sum[TILES][4],
-                                               const fragments<TILES> &x) {
-  barrier_wait(&b.full[at.slot], at.phase);
-  if (has) piece_multiply<TILES>(sum, b.stage + at.slot * RUN + threadIdx.x / 32 * PIECE, x);
-  barrier_arrive(&b.empty[at.slot]);
-  turn_step(at, w.stages);
-}
-
-/* A warp's sums of a strip to where results are made. */
-template <int TILES> __device__ __forceinline__ void sums_put(float4 *sums, int strip, const float sum[TILES][4]) {
-  float4 *to = sums + ((threadIdx.x / 32 * 2 + strip) * TILES) * 32 + threadIdx.x % 32;
-#pragma unroll
-  for (int t = 0; t < TILES; t++) to[t * 32] = {sum[t][0], sum[t][1], sum[t][2], sum[t][3]};
-}
-
-/* A product: of the warps in order. */
-template <int TILES> __device__ __forceinline__ float sums_total(const float4 *sums, int strip, int token, int row) {
-  int lane = row % 8 * 4 + token % 8 / 2;
-  const float *from = (const float *)(sums + (strip * TILES + token / 8) * 32 + lane) + row / 8 * 2 + token % 2;
-  float total = 0;
-#pragma unroll
-  for (int i = 0; i < WARPS; i++) total += from[i * 2 * TILES * 32 * 4];
-  return total;
-}
 
 /* --- the gated linear --------------------------------------------------------------------------------------------- */
 
@@ -143,21 +100,6 @@ template <int TILES> __device__ __forceinline__ bool left_there(const fragments<
   return __all_sync(~0u, all);
 }
 
-/* What a result takes beside its products, on its way while those are made. */
-struct extras {
-  float residual, next_norm;
-};
-
-__device__ __forceinline__ extras extras_load(const work &w, int strip) {
-  const struct cuda_linear &a = w.m.down;
-  int token = threadIdx.x / STRIP, col = strip * STRIP + threadIdx.x % STRIP;
-  extras e = {0, 1};
-  if (token >= w.m.n_token || col >= a.matrix.rows) return e;
-  if (a.residual) e.residual = a.residual[(size_t)token * a.residual_cols + col];
-  if (a.next_norm) e.next_norm = a.next_norm[col];
-  return e;
-}
-
 /* A result as the next linear takes it (linear_finish.cuh). */
 __device__ __forceinline__ void next_leave(const struct cuda_linear &a, float x, float norm, int token, int col) {
   uint32_t half = 0xffffu << threadIdx.x % 32 / 16 * 16;
@@ -190,7 +132,7 @@ __device__ __forceinline__ void down_run(const work &w, const block &b, const ui
   int runs = (w.down_pieces + WARPS - 1) / WARPS, n = b.chosen->n * runs;
   for (int strip = blockIdx.x; strip < w.strips; strip += gridDim.x, turns ^= 1) {
     float sum[TILES][4] = {};
-    extras e = extras_load(w, strip);
+    extras e = extras_load(w.m.down, w.m.n_token, strip);
     fragments<TILES> x[ahead];
 #pragma unroll
     for (int d = 0; d < ahead; d++) left_load<TILES>(w, *b.chosen, left, d, runs, x[d]);
@@ -236,27 +178,30 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   for (int i = threadIdx.x; i < w.m.route.n_expert; i += THREADS) b.chosen->mask[i] = 0;
   dependents_launch();
   router_bring(w);
-  if (threadIdx.x == MULTIPLIERS) ahead_bring(w.between.ahead);
   __syncthreads();
+  copier copies(b, w.stages);
+  if (threadIdx.x == MULTIPLIERS) before_stream(w, copies), ahead_bring(w.between.ahead);
+  __syncwarp();
   dependencies_wait();
   uint4 *set = set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));
   uint32_t *logits = (uint32_t *)set;
   uint4 *left = set + w.left;
+  turn at = {0, 0};
+  uint32_t turns = 0;
   if (multiplies) {
-    logits_make<TILES * 8>(w, b, logits);
+    before_run<TILES>(w, b, (uint32_t *)(set + w.inputs), at, turns);
+    logits_make<TILES * 8>(w, b, logits, (const uint32_t *)(set + w.inputs));
     experts_choose(w, *b.chosen, w.m.router.matrix.data ? logits : (const uint32_t *)w.m.route.logits);
   } else {
     set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS, 32);
   }
   __syncthreads();
   if (multiplies) {
-    turn at = {0, 0};
-    uint32_t turns = 0;
     up_run<TILES>(w, b, (uint32_t *)left, at, turns);
     down_run<TILES>(w, b, left, at, turns);
     if (threadIdx.x == 0) set_leave(w.between.state, w.used);
   } else if (threadIdx.x == MULTIPLIERS) {
-    weights_stream(w, b);
+    weights_stream(w, b, copies);
   }
 }
 
@@ -287,7 +232,9 @@ void cuda_mixture_few(const struct cuda_mixture *m, const struct cuda_between *b
   w.up_pieces = (m->up.matrix.cols + PANEL - 1) / PANEL, w.down_pieces = m->down.matrix.cols / PANEL;
   w.up_units = m->up.matrix.rows / (2 * STRIP), w.strips = (m->down.matrix.rows + STRIP - 1) / STRIP;
   w.slots = slots_of(m->n_token), w.stages = cuda_mixture_stages(m->n_token, m->up.matrix.cols);
-  w.left = (uint32_t)((m->n_token * m->route.n_expert + 3) / 4);
+  w.before_pieces = m->before.matrix.cols / PANEL;
+  w.inputs = (uint32_t)((m->n_token * m->route.n_expert + 3) / 4);
+  w.left = w.inputs + (m->before.matrix.data ? (uint32_t)(m->n_token * (m->before.matrix.rows / 4)) : 0);
   w.used = w.left + (uint32_t)(m->n_token * m->route.k * (m->down.matrix.cols / 8));
   if (m->n_token <= 8)
     few_launch<1>(w, multiprocessors, stream);

@@ -20,6 +20,8 @@ enum {
 /* up and down: linear of the first expert, with that layer's norm and what is added; up is gated, its results are a
  * whole number of pieces. down may leave the next linear its input, as linears of few tokens do. */
 struct cuda_mixture {
+  struct cuda_linear
+      before; /* what adds to in last, in whole strips, of fragments that are there; matrix.data NULL: none */
   struct cuda_linear router; /* matrix.data NULL: route.logits are there */
   struct cuda_route route;   /* no groups, no bias */
   struct cuda_linear up, down;
@@ -33,8 +35,8 @@ struct cuda_mixture {
 /* Stages of a ring that shared memory has room for, with so many tokens of so many columns. */
 int cuda_mixture_stages(int n_token, int cols);
 /* Units of a set of words (struct cuda_between) for so many tokens. */
-static inline uint32_t cuda_mixture_units(int n_token, int n_expert, int k, int inner) {
-  return (uint32_t)(n_token * ((n_expert + 3) / 4 + k * (inner / 8)));
+static inline uint32_t cuda_mixture_units(int n_token, int n_expert, int k, int cols, int inner) {
+  return (uint32_t)(n_token * ((n_expert + 3) / 4 + (cols + 3) / 4 + k * (inner / 8)));
 }
 void cuda_mixture_few(const struct cuda_mixture *mixture, const struct cuda_between *between, int multiprocessors,
                       cuda_stream stream);

@@ -25,10 +25,11 @@ enum {
 struct work {
   struct cuda_mixture m;
   struct cuda_between between;
-  int32_t up_pieces, down_pieces; /* of a strip */
-  int32_t up_units, strips;       /* of an expert: pairs of strips; of the result */
-  int32_t slots, stages;          /* slots: places for tokens, a power of 2 */
-  uint32_t left, used;            /* where results of `up` begin in a set; units used of it */
+  int32_t before_pieces, up_pieces, down_pieces; /* of a strip */
+  int32_t up_units, strips;                      /* of an expert: pairs of strips; of the result */
+  int32_t slots, stages;                         /* slots: places for tokens, a power of 2 */
+  uint32_t inputs;                               /* where results of `before` begin in a set, */
+  uint32_t left, used;                           /* and those of `up`; units used of it */
 };
 
 /* What the tokens have chosen. */
@@ -111,9 +112,9 @@ __device__ __forceinline__ void strips_copy(copier &c, const uint8_t *from, int 
       c.run(from + ((size_t)i * pieces + piece) * PIECE, (uint32_t)min((int)WARPS, pieces - piece) * PIECE);
 }
 
-/* All that the block multiplies, in its order: nothing waits for what the first of the two linears makes. */
-__device__ __forceinline__ void weights_stream(const work &w, const block &b) {
-  copier c(b, w.stages);
+/* All that the block multiplies of the experts, in its order: nothing waits for what the first of the two linears
+ * makes. */
+__device__ __forceinline__ void weights_stream(const work &w, const block &b, copier &c) {
   const struct chosen &e = *b.chosen;
   for (int u = blockIdx.x; u < e.n * w.up_units; u += gridDim.x) {
     const uint8_t *expert = w.m.up.matrix.data + e.active[u / w.up_units] * w.m.up_bytes;
