@@ -218,16 +218,10 @@ void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stre
 /* What linears of a chain leave each other, and how far they are. state: four words, 0 at first; sets: two of so many
  * units of 16 bytes, all ones at first (linear_between.cuh). */
 enum { BETWEEN_WORDS = 4, BETWEEN_UNIT = 16 };
-/* Weights that a later kernel reads; none: 0 bytes (ahead.cuh). */
-struct cuda_ahead {
-  const void *from;
-  uint64_t bytes;
-};
 struct cuda_between {
   uint32_t *state;
   void *sets;
   uint32_t units;
-  struct cuda_ahead ahead; /* of a launch: brought into the second-level cache meanwhile */
 };
 /* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
  * before it leaves. Of many tokens, a gated linear can leave its results as

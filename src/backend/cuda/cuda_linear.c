@@ -165,7 +165,6 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   cuda_linear_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
-  struct cuda_between between = cuda_between_before(p, op + 1);
   if (adapted)
     cuda_adapted_chain(p, op - p->n_chain + 1, p->n_chain);
   else if (cuda_linear_coded_fit(path, p->plan, op))
@@ -173,7 +172,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   else if (a->matrix.bytes)
     path->bytes_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   else
-    path->linear_few(p->chain, p->n_chain, &between, p->device->multiprocessors, p->device->stream);
+    path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   p->n_chain = 0;
 }
 

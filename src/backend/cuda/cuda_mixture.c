@@ -1,20 +1,6 @@
 /* Mixtures of experts in steps of few tokens: which runs of ops are one launch, and what it is told. */
 #include "backend/cuda/cuda_mixture.h"
 
-enum { AHEAD_MOST = 24 << 20 /* bytes that are still in the second-level cache when they are read */ };
-
-/* Attention has little to read where there are few tokens: what is after it. */
-struct cuda_between cuda_between_before(const struct program *p, const struct op *next) {
-  struct cuda_between between = p->between;
-  const struct op *end = plan_ops(p->plan) + p->n_body;
-  if (next < end && next->kind == OP_ATTEND) next++;
-  if (next >= end || !cuda_linear_fast(p->device->path, p->plan, next)) return between;
-  struct cuda_matrix m = cuda_matrix_of(p, next->weight[0]);
-  uint64_t bytes = m.strip_bytes * (((uint64_t)m.rows + STRIP_ROWS - 1) / STRIP_ROWS);
-  between.ahead = (struct cuda_ahead){m.data, bytes < AHEAD_MOST ? bytes : AHEAD_MOST};
-  return between;
-}
-
 /* The ops of a mixture. */
 struct parts {
   const struct op *before, *router, *route, *spread, *gather; /* before NULL: none; router: its logits are there */
@@ -135,6 +121,5 @@ void cuda_mixture_run(struct program *p, const struct op *op) {
     if (p->ready != parts.before) cuda_linear_prepare(&m.before, false, p->device->stream);
   }
   cuda_linear_hand_over(p, parts.gather, cuda_linear_next(p, parts.gather, &m.down, false), &m.down);
-  struct cuda_between between = cuda_between_before(p, parts.gather + 1);
-  p->device->path->mixture_few(&m, &between, p->device->multiprocessors, p->device->stream);
+  p->device->path->mixture_few(&m, &p->between, p->device->multiprocessors, p->device->stream);
 }

@@ -8,9 +8,6 @@
 int cuda_mixture_ops(const struct program *program, const struct op *op);
 /* Launches them. */
 void cuda_mixture_run(struct program *program, const struct op *op);
-/* The program's, and what is read after a launch: weights of the next op, or of the one after attention. */
-struct cuda_between cuda_between_before(const struct program *program, const struct op *next);
-
 /* cuda_linear.c: the linear after an op that takes what it makes of 16-bit tokens, in tiles or not; NULL: none. Leaves
  * it its input, and takes what the one before has left. */
 const struct op *cuda_linear_next(const struct program *program, const struct op *op, const struct cuda_linear *linear,

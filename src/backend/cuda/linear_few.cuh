@@ -24,7 +24,6 @@
 #ifndef SPATE_BACKEND_CUDA_LINEAR_FEW_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_FEW_CUH
 
-#include "backend/cuda/ahead.cuh"
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_peaks.cuh"
 #include "backend/cuda/linear_roll.cuh"
@@ -162,7 +161,6 @@ template <typename S, int TILES> __device__ void scales_make(const chain &c, con
 template <typename S, int TILES> __device__ void chain_stream(const chain &c, const ring<S, TILES> &r) {
   copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
   for (int i = 0; i < c.n; i++) weights_stream<S, TILES>(c.part[i].weights, r, &copies);
-  ahead_bring(c.between.ahead);
 }
 
 template <typename S, int TILES>

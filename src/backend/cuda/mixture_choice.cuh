@@ -205,8 +205,10 @@ __device__ void token_choose(const work &w, struct chosen &c, const uint32_t *lo
     uint32_t most = __reduce_max_sync(~0u, best);
     uint32_t first = __reduce_min_sync(~0u, best == most ? at : ~0u);
 #pragma unroll
-    for (int i = 0; i < EACH; i++)
+    for (int i = 0; i < EACH; i++) {
+      if (i * 32 >= a.n_expert) break;
       if (first == lane + i * 32) order[i] = 0;
+    }
     if (lane == j) id = (int)first, logit = logit_of(most);
   }
   float2 all = a.score == SCORE_SOFTMAX ? softmax_of<EACH>(x, a.n_expert) : float2{0, 1};
@@ -236,7 +238,8 @@ __device__ __forceinline__ void experts_choose(const work &w, struct chosen &c, 
   if (threadIdx.x < 32) active_list(w, c);
   multipliers_meet();
   int t = threadIdx.x / MIXTURE_CHOSEN, j = threadIdx.x % MIXTURE_CHOSEN;
-  if (t < w.m.n_token && j < w.m.route.k && c.mask[c.id[t][j]] >> t & 1) c.which[c.place[c.id[t][j]]][t] = (uint8_t)j;
+  if (t >= w.m.n_token || j >= w.m.route.k || !(c.mask[c.id[t][j]] >> t & 1)) return;
+  c.pair[c.place[c.id[t][j]]][t] = (int16_t)(t * w.m.route.k + j);
 }
 
 } // namespace mixture

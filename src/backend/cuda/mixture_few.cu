@@ -11,7 +11,6 @@
  *
  * A sum's order depends on the row, the token and what it has chosen alone: a warp's pieces are the same ones in each
  * strip, and what others have chosen adds zeros. */
-#include "backend/cuda/ahead.cuh"
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/mixture_before.cuh"
@@ -45,14 +44,14 @@ __device__ __forceinline__ void unit_finish(const work &w, const struct chosen &
                                             int active, int unit) {
   const struct cuda_linear &a = w.m.up;
   int token = threadIdx.x / STRIP, row = threadIdx.x % STRIP, col = unit * STRIP + row, expert = c.active[active];
-  if (token >= w.m.n_token || !(c.mask[expert] >> token & 1)) return;
-  int at = unit * 2 * STRIP + row, j = c.which[active][token];
+  int at = unit * 2 * STRIP + row, pair = c.pair[active][token];
+  if (pair < 0) return;
   const float *bias = a.bias ? a.bias + (size_t)expert * a.matrix.rows + at : nullptr;
   float gate = sums_total<TILES>(sums, 0, token, row) * c.scale[token] + (bias ? bias[0] : 0);
   float up = sums_total<TILES>(sums, 1, token, row) * c.scale[token] + (bias ? bias[GATE_RUN] : 0);
-  float x = curved_of(a, w.m.gate, gate, up) * c.weight[token][j];
+  float x = curved_of(a, w.m.gate, gate, up) * c.weight[token][pair - token * w.m.route.k];
   float beside = __shfl_xor_sync(0xffffu << threadIdx.x % 32 / 16 * 16, x, 1);
-  if (row % 2 == 0) strong_store(left + word_of(w, token * w.m.route.k + j, col), pair_round(x, beside));
+  if (row % 2 == 0) strong_store(left + word_of(w, pair, col), pair_round(x, beside));
 }
 
 template <int TILES>
@@ -76,20 +75,26 @@ __device__ __forceinline__ void up_run(const work &w, const block &b, uint32_t *
 
 /* --- the gather --------------------------------------------------------------------------------------------------- */
 
-/* The index-th of the warp's pieces of all active experts: what the tokens that have chosen it have left. */
+/* Which of the warp's pieces of all active experts comes next. */
+struct position {
+  int active, run;
+};
+
+__device__ __forceinline__ void position_step(position &p, int runs) {
+  if (++p.run == runs) p.run = 0, p.active++;
+}
+
+/* What the tokens that have chosen the expert have left. */
 template <int TILES>
-__device__ __forceinline__ void left_load(const work &w, const struct chosen &c, const uint4 *left, int index, int runs,
+__device__ __forceinline__ void left_load(const work &w, const struct chosen &c, const uint4 *left, const position &p,
                                           fragments<TILES> &x) {
-  int active = index / runs, piece = index % runs * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
-  bool inside = active < c.n && piece < w.down_pieces;
-  uint32_t mask = inside ? c.mask[c.active[active]] : 0;
+  int piece = p.run * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+  bool inside = p.active < c.n && piece < w.down_pieces;
 #pragma unroll
   for (int t = 0; t < TILES; t++) {
-    int token = t * 8 + lane / 4;
-    bool has = mask >> token & 1;
-    int pair = has ? token * w.m.route.k + c.which[active][token] : 0;
-    const uint4 *from = left + ((size_t)pair * w.down_pieces + piece) * 8 + lane % 4;
-    x.low[t] = strong_load_if(from, has), x.high[t] = strong_load_if(from + 4, has);
+    int pair = inside ? c.pair[p.active][t * 8 + lane / 4] : -1;
+    const uint4 *from = left + ((size_t)max(pair, 0) * w.down_pieces + piece) * 8 + lane % 4;
+    x.low[t] = strong_load_if(from, pair >= 0), x.high[t] = strong_load_if(from + 4, pair >= 0);
   }
 }
 
@@ -97,7 +102,25 @@ template <int TILES> __device__ __forceinline__ bool left_there(const fragments<
   bool all = true;
 #pragma unroll
   for (int t = 0; t < TILES; t++) all = all && there(x.low[t]) && there(x.high[t]);
-  return __all_sync(~0u, all);
+  return all;
+}
+
+/* So many from a place on, as soon as they are there. */
+template <int TILES, int N>
+__device__ __forceinline__ void left_await(const work &w, const struct chosen &c, const uint4 *left, position first,
+                                           int runs, fragments<TILES> x[N]) {
+  for (;;) {
+    position p = first;
+    bool all = true;
+#pragma unroll
+    for (int i = 0; i < N; i++) all = all && left_there<TILES>(x[i]);
+    if (__all_sync(~0u, all)) return;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      if (!left_there<TILES>(x[i])) left_load<TILES>(w, c, left, p, x[i]);
+      position_step(p, runs);
+    }
+  }
 }
 
 /* A result as the next linear takes it (linear_finish.cuh). */
@@ -128,32 +151,31 @@ __device__ __forceinline__ void strip_finish(const work &w, const struct chosen 
 
 template <int TILES>
 __device__ __forceinline__ void down_run(const work &w, const block &b, const uint4 *left, turn &at, uint32_t &turns) {
-  constexpr int ahead = TILES == 1 ? 5 : 3;
-  int runs = (w.down_pieces + WARPS - 1) / WARPS, n = b.chosen->n * runs;
+  constexpr int ahead = TILES == 1 ? 6 : 4;
+  const struct chosen &c = *b.chosen;
+  int runs = (w.down_pieces + WARPS - 1) / WARPS, n = c.n * runs;
   for (int strip = blockIdx.x; strip < w.strips; strip += gridDim.x, turns ^= 1) {
     float sum[TILES][4] = {};
     extras e = extras_load(w.m.down, w.m.n_token, strip);
     fragments<TILES> x[ahead];
+    position here = {0, 0}, next = {0, 0};
 #pragma unroll
-    for (int d = 0; d < ahead; d++) left_load<TILES>(w, *b.chosen, left, d, runs, x[d]);
-    for (int first = 0; first < n; first += ahead)
+    for (int d = 0; d < ahead; d++) left_load<TILES>(w, c, left, next, x[d]), position_step(next, runs);
+    for (int first = 0; first < n; first += ahead) {
+      left_await<TILES, ahead>(w, c, left, here, runs, x);
 #pragma unroll
       for (int d = 0; d < ahead; d++) {
         if (first + d >= n) break;
-        while (!left_there<TILES>(x[d])) { /* those after it are likely to be late, too */
-#pragma unroll
-          for (int i = 0; i < ahead; i++)
-            if (i == d || !left_there<TILES>(x[i]))
-              left_load<TILES>(w, *b.chosen, left, first + i + (i < d ? ahead : 0), runs, x[i]);
-        }
-        bool has = (first + d) % runs * WARPS + threadIdx.x / 32 < w.down_pieces;
+        bool has = here.run * WARPS + threadIdx.x / 32 < w.down_pieces;
         stage_multiply<TILES>(w, b, at, has, sum, x[d]);
-        left_load<TILES>(w, *b.chosen, left, first + d + ahead, runs, x[d]);
+        left_load<TILES>(w, c, left, next, x[d]);
+        position_step(here, runs), position_step(next, runs);
       }
+    }
     float4 *sums = b.sums + turns * sum_fours(TILES);
     sums_put<TILES>(sums, 0, sum);
     multipliers_meet();
-    strip_finish<TILES>(w, *b.chosen, sums, strip, e);
+    strip_finish<TILES>(w, c, sums, strip, e);
   }
 }
 
@@ -167,6 +189,11 @@ __device__ __forceinline__ void router_bring(const work &w) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }
 
+__device__ __forceinline__ void norm_bring(const work &w) {
+  int col = threadIdx.x * 32;
+  if (w.m.up.has_norm && col < w.m.up.matrix.cols) asm volatile("prefetch.global.L2 [%0];" ::"l"(w.m.up.norm + col));
+}
+
 template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(const __grid_constant__ work w) {
   extern __shared__ __align__(1024) uint8_t shared[];
   block b = block_lay<TILES>(w, shared);
@@ -176,11 +203,12 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
     barriers_publish();
   }
   for (int i = threadIdx.x; i < w.m.route.n_expert; i += THREADS) b.chosen->mask[i] = 0;
+  for (int i = threadIdx.x; i < MIXTURE_PAIRS * MIXTURE_TOKENS / 2; i += THREADS) ((int *)b.chosen->pair)[i] = -1;
   dependents_launch();
-  router_bring(w);
+  router_bring(w), norm_bring(w);
   __syncthreads();
   copier copies(b, w.stages);
-  if (threadIdx.x == MULTIPLIERS) before_stream(w, copies), ahead_bring(w.between.ahead);
+  if (threadIdx.x == MULTIPLIERS) before_stream(w, copies);
   __syncwarp();
   dependencies_wait();
   uint4 *set = set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));

@@ -36,9 +36,9 @@ struct work {
 struct chosen {
   uint32_t mask[MIXTURE_EXPERTS]; /* of an expert: the tokens that have chosen it */
   uint16_t place[MIXTURE_EXPERTS];
-  uint16_t active[MIXTURE_PAIRS];               /* [n] those that somebody has, ascending */
-  uint8_t which[MIXTURE_PAIRS][MIXTURE_TOKENS]; /* of the active: as which of its choices a token has it */
-  uint16_t id[MIXTURE_TOKENS][MIXTURE_CHOSEN];  /* of a token, best first */
+  uint16_t active[MIXTURE_PAIRS];              /* [n] those that somebody has, ascending */
+  int16_t pair[MIXTURE_PAIRS][MIXTURE_TOKENS]; /* of the active: a token's pair, token × k + choice; −1: none */
+  uint16_t id[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* of a token, best first */
   float weight[MIXTURE_TOKENS][MIXTURE_CHOSEN];
   float scale[MIXTURE_TOKENS]; /* of its norm */
   float part[WARPS][2][MIXTURE_TOKENS];
