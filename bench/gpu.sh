@@ -23,6 +23,7 @@ random llama-3.1-8b --batch 1 --context 32768 --prompt-tokens 0
 random llama-2-7b --batch 1 --context 512 --prompt-tokens 0
 random llama-2-7b --batch 16 --context 2047 --prompt-tokens 0
 random llama-3.2-1b --batch 1 --context 512 --prompt-tokens 0
+random qwen3-30b-a3b --batch 1,2,4,8,16 --context 512 --prompt-tokens 0
 if [ -n "${LINEAR_LARGE:-}" ]; then
   printf "\nLinears of many tokens beside cuBLASLt, in turn:\n\n"
   linears=$("$LINEAR_LARGE" rates) || failed=1

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 320 };
+enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 320, BEFORE = 192 };
 
 static const int prompts[] = {TOKENS, 65, 33, 32, 17, 9, 2, 1}, rows[] = {STEP_ROWS, 9, 8, 1};
 
@@ -18,8 +18,13 @@ static const struct limits limits = {
 
 static const struct mixture {
   int n_expert, k, hidden, inner; /* inner: in whole pieces of 64 columns, or not; k 0: each has a part */
-  bool bias;
-} mixtures[] = {{16, 4, 128, 64, false}, {8, 2, 192, 48, true}, {40, 6, 72, 128, true}, {3, 0, 40, 80, true}};
+  bool bias, router;              /* router: logits are a linear's, with the same norm. All are chosen then, as which
+                                   * ones would change with the last bits. */
+  uint8_t score;
+} mixtures[] = {{16, 4, 128, 64, false, false, ROUTE_SOFTMAX}, {8, 2, 192, 48, true, false, ROUTE_SOFTMAX},
+                {40, 6, 72, 128, true, false, ROUTE_SIGMOID},  {160, 8, 320, 192, false, false, ROUTE_CHOSEN},
+                {12, 12, 320, 576, true, true, ROUTE_SOFTMAX}, {5, 5, 200, 192, false, true, ROUTE_CHOSEN},
+                {3, 0, 40, 80, true, false, ROUTE_SOFTMAX}};
 
 static const struct scheme schemes[] = {
     {.kind = SCHEME_F32}, {.kind = SCHEME_BF16}, {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32}};
@@ -33,14 +38,38 @@ static int linear_add(struct op_model *m, const struct mixture *s, const struct 
   return op->out;
 }
 
+/* What adds to the stream before a router, as attention's last linear does. */
+static void before_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, int x) {
+  struct op before = op_make(OP_LINEAR, 0);
+  before.in[0] = model_embedded_value(m, BEFORE, 1);
+  before.in[1] = before.out = x;
+  before.weight[0] = model_matrix(m, *scheme, s->hidden, BEFORE, 1 / sqrtf(BEFORE));
+  plan_add_op(&m->builder, &before);
+}
+
+static int router_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, int in, int norm) {
+  struct op router = op_make(OP_LINEAR, 0);
+  router.in[0] = in;
+  router.out = plan_add_value(&m->builder, s->n_expert, ROWS_TOKENS);
+  router.weight[0] = model_matrix(m, *scheme, s->n_expert, s->hidden, 2 / sqrtf((float)s->hidden));
+  if (s->bias) router.weight[1] = model_vector(m, s->n_expert, -0.5f, 0.5f);
+  router.weight[2] = norm;
+  router.args.linear.norm = NORM_RMS, router.args.linear.eps = 1e-5f;
+  plan_add_op(&m->builder, &router);
+  return router.out;
+}
+
 static int mixture_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme) {
   struct op route = op_make(OP_ROUTE, 0), spread = op_make(OP_LINEAR, 0), gather = spread;
-  spread.in[0] = gather.in[1] = gather.out = model_embedded_value(m, s->hidden, 1);
-  route.in[0] = model_embedded_value(m, s->n_expert, 1);
+  int norm = model_vector(m, s->hidden, 0.5f, 1.5f), x = model_embedded_value(m, s->hidden, 1);
+  spread.in[0] = gather.in[1] = gather.out = x;
+  if (s->router) before_add(m, s, scheme, x);
+  route.in[0] = s->router ? router_add(m, s, scheme, spread.in[0], norm) : model_embedded_value(m, s->n_expert, 1);
   route.out = spread.in[2] = gather.in[2] = plan_add_choice(&m->builder, s->n_expert, s->k);
-  route.args.route = (struct route_args){.n_expert = s->n_expert, .k = s->k, .normalize = 1, .scale = 1};
+  route.args.route =
+      (struct route_args){.n_expert = s->n_expert, .k = s->k, .score = s->score, .normalize = 1, .scale = 1};
   plan_add_op(&m->builder, &route);
-  spread.weight[2] = model_vector(m, s->hidden, 0.5f, 1.5f);
+  spread.weight[2] = norm;
   spread.args.linear.norm = NORM_RMS, spread.args.linear.eps = 1e-5f;
   spread.args.linear.gated = 1, spread.args.linear.act = ACT_SILU;
   spread.args.linear.expert_mode = EXPERTS_SPREAD, gather.args.linear.expert_mode = EXPERTS_GATHER;

@@ -39,6 +39,11 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   if (units) most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
   most->prepared = size_max(most->prepared, plain * inputs * cols);
   most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
+  if (op->in[2] >= 0 && gather && units) {
+    int few = tokens < MIXTURE_TOKENS ? (int)tokens : MIXTURE_TOKENS;
+    uint32_t between = cuda_mixture_units(few, w->n_expert, (int)results, w->rows, w->cols);
+    if (between > most->between) most->between = between;
+  }
   if (op->in[2] >= 0)
     most->lists = size_max(most->lists, list_words((int32_t)((units ? slice : plain) * results), w->n_expert));
 }

@@ -1,5 +1,5 @@
 /* Linears of a step: which kernels run each, and what it leaves to the next. */
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_mixture.h"
 
 enum { NORMED_MOST = 256 };
 
@@ -116,6 +116,7 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
   if (index == p->n_body || index >= p->plan->n_op || p->plan->role != PLAN_DECODER) return NULL;
+  if (cuda_mixture_ops(p, next) > 0) return NULL;                       /* it rounds its tokens itself */
   if (p->limits.batch_invariant && p->limits.adapters > 0) return NULL; /* what is left is rounded otherwise */
   if (p->adapted && !(op_takes_pairs(p, op, a->n_row) && takes_pairs(p, next, a->n_row, true))) return NULL;
   if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
@@ -128,14 +129,14 @@ static const struct op *next_linear(const struct program *p, const struct op *op
 }
 
 /* The same, of one that takes 16-bit tokens. */
-static const struct op *next_halves(const struct program *p, const struct op *op, const struct cuda_linear *a,
-                                    bool tiles) {
+const struct op *cuda_linear_next(const struct program *p, const struct op *op, const struct cuda_linear *a,
+                                  bool tiles) {
   const struct op *next = next_linear(p, op, a, tiles);
   return next && cuda_linear_takes(p, next, a->n_row) ? next : NULL;
 }
 
 /* Takes what the linear before has left, and leaves the next one its input; NULL: none. */
-static void inputs_hand_over(struct program *p, const struct op *op, const struct op *next, struct cuda_linear *a) {
+void cuda_linear_hand_over(struct program *p, const struct op *op, const struct op *next, struct cuda_linear *a) {
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
@@ -159,9 +160,9 @@ static bool same_kernel(const struct program *p, const struct op *op, const stru
 
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
-  const struct op *next = path->chained ? next_halves(p, op, a, false) : NULL;
+  const struct op *next = path->chained ? cuda_linear_next(p, op, a, false) : NULL;
   bool adapted = op_takes_pairs(p, op, a->n_row); /* before the next one is ready instead */
-  inputs_hand_over(p, op, next, a);
+  cuda_linear_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
   if (adapted)
@@ -178,7 +179,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
 /* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. */
 static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
   if (a->n_row <= LINEAR_FEW && !a->one_order)
-    inputs_hand_over(p, op, next_halves(p, op, a, false), a);
+    cuda_linear_hand_over(p, op, cuda_linear_next(p, op, a, false), a);
   else
     p->ready = NULL;
   p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
@@ -198,12 +199,12 @@ static const struct op *next_of_many(const struct program *p, const struct op *o
   bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
   if (!sums) return next_of_gated(p, op, a);
   if (a->n_row > NORMED_MOST && !a->one_order) return NULL;
-  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_halves(p, op, a, true) : NULL;
+  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? cuda_linear_next(p, op, a, true) : NULL;
 }
 
 static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
-  inputs_hand_over(p, op, next_of_many(p, op, a), a);
+  cuda_linear_hand_over(p, op, next_of_many(p, op, a), a);
   (a->matrix.nibbles ? path->coded_many : path->linear_many)(a, p->device->multiprocessors, p->device->stream);
 }
 
@@ -211,8 +212,8 @@ static void run_many(struct program *p, const struct op *op, struct cuda_linear 
 static void run_wide(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
   const struct op *gated = next_of_gated(p, op, a), *next = gated;
-  if (!gated && path->chained) next = next_halves(p, op, a, true);
-  inputs_hand_over(p, op, next, a);
+  if (!gated && path->chained) next = cuda_linear_next(p, op, a, true);
+  cuda_linear_hand_over(p, op, next, a);
   if (gated) a->out = NULL;
   path->coded_wide(a, p->device->multiprocessors, p->device->stream);
 }

@@ -23,6 +23,7 @@ static const struct cuda_path paths[] = {
      .kv_most = CACHE_INT8,
      .linear_few = cuda_linear_few,
      .adapter_few = cuda_adapter_few,
+     .mixture_few = cuda_mixture_few,
      .linear_many = cuda_linear_many,
      .bytes_few = cuda_bytes_few,
      .linear_bytes = cuda_linear_bytes,

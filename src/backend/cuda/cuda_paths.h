@@ -5,6 +5,7 @@
 
 #include "backend/cuda/adapter_kernels.h"
 #include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda/mixture_kernels.h"
 #include "backend/cuda/rate_kernels.h"
 
 #ifdef __cplusplus
@@ -27,6 +28,9 @@ struct cuda_path {
   void (*linear_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
   void (*linear_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+  /* As cuda_mixture_few; NULL: each op of a mixture has kernels of its own. */
+  void (*mixture_few)(const struct cuda_mixture *mixture, const struct cuda_between *between, int multiprocessors,
+                      cuda_stream stream);
   /* As cuda_adapter_few; NULL: adapters have kernels of their own. */
   void (*adapter_few)(const struct cuda_linear *linear, int n, const struct cuda_adapted *adapted,
                       const struct cuda_between *between, int multiprocessors, cuda_stream stream);

@@ -1,7 +1,7 @@
 /* A step on a GPU: the batch goes over in one copy, the ops follow one another in the stream, the last draws tokens and
  * writes them into the host's memory. Submitting waits for nothing, collecting for the oldest step's event. */
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_mixture.h"
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
@@ -38,8 +38,13 @@ bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
   p->n_chain = 0;
   if (first == 0) cuda_attention_begin(p);
   for (int i = first; i < end; i++) {
-    op_run(p, plan_ops(p->plan) + i);
-    if (!cuda_check(cudaGetLastError(), op_kind_name(plan_ops(p->plan)[i].kind), error)) return false;
+    const struct op *op = plan_ops(p->plan) + i;
+    int n_mixture = cuda_mixture_ops(p, op);
+    if (n_mixture > 0)
+      cuda_mixture_run(p, op), i += n_mixture - 1;
+    else
+      op_run(p, op);
+    if (!cuda_check(cudaGetLastError(), op_kind_name(op->kind), error)) return false;
   }
   return true;
 }

@@ -1,0 +1,248 @@
+/* The beginning of mixture_few.cu: tokens as matrix units want them, a router's logits, and what they choose. A block
+ * makes the logits of one expert in so many; all blocks wait for all logits, and each makes the same choice of them. */
+#ifndef SPATE_BACKEND_CUDA_MIXTURE_CHOICE_CUH
+#define SPATE_BACKEND_CUDA_MIXTURE_CHOICE_CUH
+
+#include "backend/cuda/image_rows.cuh"
+#include "backend/cuda/linear_result.cuh"
+#include "backend/cuda/mixture_ring.cuh"
+#include "backend/cuda/route_order.h"
+
+namespace {
+namespace mixture {
+
+using namespace linear_between;
+
+/* Eight columns of a token that lie together in its fragments: pairs at col, + 8, + 16 and + 24. */
+__device__ __forceinline__ int unit_col(int unit) { return unit / 4 * 32 + unit % 4 * 2; }
+
+__device__ __forceinline__ float2 pair_load(const float *from, int col, int cols) {
+  return {col < cols ? from[col] : 0, col + 1 < cols ? from[col + 1] : 0};
+}
+
+/* A pair of columns of a row of packed bf16 (cuda_layout.h). */
+__device__ __forceinline__ float2 weights_at(const struct cuda_matrix &m, int row, int col) {
+  const uint8_t *piece = m.data + ((size_t)(row / STRIP) * ((m.cols + PANEL - 1) / PANEL) + col / PANEL) * PIECE;
+  int r = row % STRIP, chunk = col % PANEL / 8 ^ r % 8;
+  uint32_t pair = *(const uint32_t *)(piece + r / 8 * 1024 + r % 8 * 128 + chunk * 16 + col % 8 * 2);
+  return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
+}
+
+/* Two columns of a token: of the residual stream in memory, or among the words that the linear before leaves. */
+__device__ __forceinline__ float2 input_load(const work &w, const uint32_t *inputs, int t, int col) {
+  int cols = w.m.up.matrix.cols;
+  if (w.m.before.matrix.data && col >= cols) return {0, 0};
+  if (!w.m.before.matrix.data) return pair_load(w.m.up.in + (size_t)t * w.m.up.in_cols, col, cols);
+  return {__uint_as_float(strong_load(inputs + t * cols + col)),
+          __uint_as_float(strong_load(inputs + t * cols + col + 1))};
+}
+
+/* Four such pairs, as soon as they are there. */
+__device__ __forceinline__ void inputs_await(const work &w, const uint32_t *inputs, int t, int col, float2 x[4]) {
+  bool all;
+  do {
+    all = true;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      x[i] = input_load(w, inputs, t, col + i * 8);
+      all = all && there(__float_as_uint(x[i].x)) && there(__float_as_uint(x[i].y));
+    }
+  } while (w.m.before.matrix.data && !all);
+}
+
+/* A thread's share of all tokens: their squares, and their products with a router's row (−1: none); in the first pass
+ * the fragments, too. Slots without a token are zeros. */
+template <int MOST, bool FIRST>
+__device__ __forceinline__ void tokens_pass(const work &w, const block &b, const uint32_t *inputs, int row,
+                                            float (*sum)[MOST]) {
+  const struct cuda_linear &up = w.m.up, &router = w.m.router;
+  for (int unit = threadIdx.x; unit < w.up_pieces * 8; unit += MULTIPLIERS) {
+    int col = unit_col(unit), cols = up.matrix.cols;
+    float2 norm[4], weight[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      norm[i] = up.has_norm ? pair_load(up.norm, col + i * 8, cols) : float2{1, 1};
+      weight[i] = row >= 0 ? weights_at(router.matrix, row, col + i * 8) : float2{0, 0};
+    }
+#pragma unroll
+    for (int t = 0; t < MOST; t++) {
+      if (t >= w.slots) break;
+      uint32_t pair[4] = {0, 0, 0, 0};
+      if (t < w.m.n_token) {
+        float2 x[4];
+        inputs_await(w, inputs, t, col, x);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          float2 y = {x[i].x * norm[i].x, x[i].y * norm[i].y};
+          sum[0][t] += x[i].x * x[i].x + x[i].y * x[i].y;
+          sum[1][t] += y.x * weight[i].x + y.y * weight[i].y;
+          pair[i] = pair_round(y.x, y.y);
+        }
+      }
+      if (FIRST) b.token[(unit / 4 * w.slots + t) * 4 + unit % 4] = {pair[0], pair[1], pair[2], pair[3]};
+    }
+  }
+}
+
+/* A row of the router for all tokens, whose logits all blocks get. */
+template <int MOST, bool FIRST>
+__device__ void row_make(const work &w, const block &b, uint32_t *logits, const uint32_t *inputs, int row) {
+  struct chosen &c = *b.chosen;
+  float sum[2][MOST] = {};
+  tokens_pass<MOST, FIRST>(w, b, inputs, row, sum);
+#pragma unroll
+  for (int t = 0; t < MOST; t++) {
+    if (t >= w.m.n_token) break;
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      float all = lanes_sum(sum[k][t]);
+      if (threadIdx.x % 32 == 0) c.part[threadIdx.x / 32][k][t] = all;
+    }
+  }
+  multipliers_meet();
+  int t = threadIdx.x;
+  if (t < w.m.n_token) {
+    const struct cuda_linear &router = w.m.router;
+    float squares = 0, product = 0;
+#pragma unroll
+    for (int i = 0; i < WARPS; i++) squares += c.part[i][0][t], product += c.part[i][1][t];
+    float scale = w.m.up.has_norm ? rsqrtf(squares / w.m.up.matrix.cols + w.m.up.eps) : 1;
+    if (FIRST) c.scale[t] = scale;
+    if (row >= 0) {
+      float logit = (product * scale + (router.bias ? router.bias[row] : 0)) * router.factor;
+      strong_store(logits + t * w.m.route.n_expert + row, __float_as_uint(logit));
+    }
+  }
+}
+
+template <int MOST>
+__device__ void logits_make(const work &w, const block &b, uint32_t *logits, const uint32_t *inputs) {
+  bool routed = w.m.router.matrix.data;
+  int row = blockIdx.x, n = w.m.route.n_expert;
+  row_make<MOST, true>(w, b, logits, inputs, routed && row < n ? row : -1);
+  for (row += gridDim.x; routed && row < n; row += gridDim.x) {
+    multipliers_meet();
+    row_make<MOST, false>(w, b, logits, inputs, row);
+  }
+}
+
+/* --- choice ------------------------------------------------------------------------------------------------------- */
+
+enum { EACH = MIXTURE_EXPERTS / 32 };
+
+/* The order of a logit among a token's (route_order.h): 0 of what there is not, 1 of what is no number. */
+__device__ __forceinline__ uint32_t order_of(float logit) { return max((uint32_t)(route_key(logit, 0) >> 32), 1u); }
+
+__device__ __forceinline__ float logit_of(uint32_t order) {
+  if (order == 1) return __uint_as_float(0x7fffffff);
+  return __uint_as_float(order >> 31 ? order ^ 0x80000000u : ~order);
+}
+
+/* A warp: all of a token's, as soon as they are there. */
+__device__ __forceinline__ void logits_await(const work &w, const uint32_t *logits, int t, float x[EACH]) {
+  int n = w.m.route.n_expert, lane = threadIdx.x % 32;
+  const uint32_t *from = logits + t * n;
+  for (bool whole = false; !whole;) {
+    bool all = true;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      if (i * 32 >= n) break;
+      uint32_t word = lane + i * 32 < n ? strong_load(from + lane + i * 32) : 0;
+      all = all && there(word), x[i] = __uint_as_float(word);
+    }
+    whole = __all_sync(~0u, all);
+  }
+}
+
+__device__ __forceinline__ float lanes_most_of(float x) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
+  return x;
+}
+
+/* The greatest of a softmax, and its sum, over n numbers of each lane. */
+template <int N> __device__ __forceinline__ float2 softmax_of(const float x[N], int n) {
+  float most = -INFINITY, sum = 0;
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (lane + i * 32 < n) most = fmaxf(most, x[i]);
+  most = lanes_most_of(most);
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (lane + i * 32 < n) sum += expf(x[i] - most);
+  return {most, lanes_sum(sum)};
+}
+
+/* What lane j's logit, of the j-th choice, becomes. */
+__device__ __forceinline__ float weight_of(const struct cuda_route &a, float logit, float2 all) {
+  int lane = threadIdx.x % 32;
+  float x = logit, sum = 1e-20f; /* ROUTE_LEAST */
+  if (a.score == SCORE_CHOSEN) all = softmax_of<1>(&x, a.k);
+  x = a.score == SCORE_SIGMOID ? 1 / (1 + expf(-x)) : expf(x - all.x) / all.y;
+  if (!a.normalize) return x * a.scale;
+  for (int j = 0; j < a.k; j++) sum += __shfl_sync(~0u, x, j);
+  return lane < a.k ? x / sum * a.scale : 0;
+}
+
+/* A warp: a token's choice, and the marks that it leaves. */
+__device__ void token_choose(const work &w, struct chosen &c, const uint32_t *logits, int t) {
+  const struct cuda_route &a = w.m.route;
+  int lane = threadIdx.x % 32, id = 0;
+  float x[EACH], logit = 0;
+  uint32_t order[EACH];
+  bool present = w.m.row[w.m.token_row[t]].count > 0; /* asked for before anybody waits */
+  logits_await(w, logits, t, x);
+#pragma unroll
+  for (int i = 0; i < EACH; i++) order[i] = lane + i * 32 < a.n_expert ? order_of(x[i]) : 0;
+  for (int j = 0; j < a.k; j++) {
+    uint32_t best = 0, at = 0;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      if (i * 32 >= a.n_expert) break;
+      if (order[i] > best) best = order[i], at = lane + i * 32;
+    }
+    uint32_t most = __reduce_max_sync(~0u, best);
+    uint32_t first = __reduce_min_sync(~0u, best == most ? at : ~0u);
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+      if (i * 32 >= a.n_expert) break;
+      if (first == lane + i * 32) order[i] = 0;
+    }
+    if (lane == j) id = (int)first, logit = logit_of(most);
+  }
+  float2 all = a.score == SCORE_SOFTMAX ? softmax_of<EACH>(x, a.n_expert) : float2{0, 1};
+  float weight = weight_of(a, logit, all);
+  if (lane >= a.k) return;
+  c.id[t][lane] = (uint16_t)id, c.weight[t][lane] = weight;
+  if (present) atomicOr(&c.mask[id], 1u << t);
+}
+
+/* Warp 0: experts that somebody has chosen, in their order. */
+__device__ __forceinline__ void active_list(const work &w, struct chosen &c) {
+  int n = 0, lane = threadIdx.x % 32;
+  for (int first = 0; first < w.m.route.n_expert; first += 32) {
+    bool has = first + lane < w.m.route.n_expert && c.mask[first + lane];
+    uint32_t those = __ballot_sync(~0u, has);
+    int at = n + __popc(those & ((1u << lane) - 1));
+    if (has) c.active[at] = (uint16_t)(first + lane), c.place[first + lane] = (uint16_t)at;
+    n += __popc(those);
+  }
+  if (lane == 0) c.n = n;
+}
+
+/* The threads that multiply. The copying one may begin when all have met after it. */
+__device__ __forceinline__ void experts_choose(const work &w, struct chosen &c, const uint32_t *logits) {
+  for (int t = threadIdx.x / 32; t < w.m.n_token; t += WARPS) token_choose(w, c, logits, t);
+  multipliers_meet();
+  if (threadIdx.x < 32) active_list(w, c);
+  multipliers_meet();
+  int t = threadIdx.x / MIXTURE_CHOSEN, j = threadIdx.x % MIXTURE_CHOSEN;
+  if (t >= w.m.n_token || j >= w.m.route.k || !(c.mask[c.id[t][j]] >> t & 1)) return;
+  c.pair[c.place[c.id[t][j]]][t] = (int16_t)(t * w.m.route.k + j);
+}
+
+} // namespace mixture
+} // namespace
+
+#endif

@@ -1,0 +1,273 @@
+/* A mixture of experts of up to 16 tokens as one launch, a block per multiprocessor, whose weights stream once from
+ * device memory: a layer's norm, router, choice, gated linear and gather.
+ *
+ * First come the block's strips of the linear before, if that adds to the tokens (mixture_before.cuh).
+ *
+ * Each block rounds all tokens, makes one row of the router, and waits for everybody's logits, of which each makes the
+ * choice for itself. From then on one thread keeps bulk copies in flight into a ring of stages (mixture_ring.cuh),
+ * first of the block's pairs of strips (a gate's and its up's) of all chosen experts, then of its strips of what adds
+ * them up, of all of them: while the last results of the first linear are made, the second one's weights fill the ring.
+ * 8 warps multiply; a stage has a piece for each. Tokens are the B operand all together: a column of a token that has
+ * not chosen the expert is looked at by nobody, in the gather it is zero. Results of the first linear have the weight
+ * of their choice, and go to all blocks by words that tell themselves whether they are there (linear_between.cuh).
+ *
+ * A sum's order depends on the row, the token and what it has chosen alone: a warp's pieces are the same ones in each
+ * strip, and what others have chosen adds zeros. */
+#include "backend/cuda/launch.cuh"
+#include "backend/cuda/linear_fragments.cuh"
+#include "backend/cuda/mixture_before.cuh"
+#include "backend/cuda/mixture_choice.cuh"
+#include "backend/cuda/row_ends.cuh"
+
+namespace {
+namespace mixture {
+
+/* --- the gated linear --------------------------------------------------------------------------------------------- */
+
+template <int TILES>
+__device__ __forceinline__ void tokens_load(const work &w, const block &b, int piece, fragments<TILES> &x) {
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int t = 0; t < TILES; t++) {
+    int token = t * 8 + lane / 4;
+    bool has = token < w.slots && piece < w.up_pieces;
+    const uint4 *from = b.token + (piece * 2 * w.slots + token) * 4 + lane % 4;
+    x.low[t] = has ? from[0] : uint4{0, 0, 0, 0}, x.high[t] = has ? from[w.slots * 4] : uint4{0, 0, 0, 0};
+  }
+}
+
+/* The words of a pair's columns: in the order of fragments, for each pair by itself. */
+__device__ __forceinline__ int word_of(const work &w, int pair, int col) {
+  return ((pair * w.down_pieces + col / PANEL) * 8 + col % PANEL / 32 * 4 + col % 8 / 2) * 4 + col % 32 / 8;
+}
+
+template <int TILES>
+__device__ __forceinline__ void unit_finish(const work &w, const struct chosen &c, const float4 *sums, uint32_t *left,
+                                            int active, int unit) {
+  const struct cuda_linear &a = w.m.up;
+  int token = threadIdx.x / STRIP, row = threadIdx.x % STRIP, col = unit * STRIP + row, expert = c.active[active];
+  int at = unit * 2 * STRIP + row, pair = c.pair[active][token];
+  if (pair < 0) return;
+  const float *bias = a.bias ? a.bias + (size_t)expert * a.matrix.rows + at : nullptr;
+  float gate = sums_total<TILES>(sums, 0, token, row) * c.scale[token] + (bias ? bias[0] : 0);
+  float up = sums_total<TILES>(sums, 1, token, row) * c.scale[token] + (bias ? bias[GATE_RUN] : 0);
+  float x = curved_of(a, w.m.gate, gate, up) * c.weight[token][pair - token * w.m.route.k];
+  float beside = __shfl_xor_sync(0xffffu << threadIdx.x % 32 / 16 * 16, x, 1);
+  if (row % 2 == 0) strong_store(left + word_of(w, pair, col), pair_round(x, beside));
+}
+
+template <int TILES>
+__device__ __forceinline__ void up_run(const work &w, const block &b, uint32_t *left, turn &at, uint32_t &turns) {
+  int n = b.chosen->n * w.up_units;
+  for (int u = blockIdx.x; u < n; u += gridDim.x, turns ^= 1) {
+    float sum[2][TILES][4] = {};
+    for (int run = 0; run < w.up_pieces; run += WARPS) {
+      int piece = run + threadIdx.x / 32;
+      fragments<TILES> x;
+      tokens_load<TILES>(w, b, piece, x);
+#pragma unroll
+      for (int i = 0; i < 2; i++) stage_multiply<TILES>(w, b, at, piece < w.up_pieces, sum[i], x);
+    }
+    float4 *sums = b.sums + turns * sum_fours(TILES);
+    sums_put<TILES>(sums, 0, sum[0]), sums_put<TILES>(sums, 1, sum[1]);
+    multipliers_meet();
+    unit_finish<TILES>(w, *b.chosen, sums, left, u / w.up_units, u % w.up_units);
+  }
+}
+
+/* --- the gather --------------------------------------------------------------------------------------------------- */
+
+/* Which of the warp's pieces of all active experts comes next. */
+struct position {
+  int active, run;
+};
+
+__device__ __forceinline__ void position_step(position &p, int runs) {
+  if (++p.run == runs) p.run = 0, p.active++;
+}
+
+/* What the tokens that have chosen the expert have left. */
+template <int TILES>
+__device__ __forceinline__ void left_load(const work &w, const struct chosen &c, const uint4 *left, const position &p,
+                                          fragments<TILES> &x) {
+  int piece = p.run * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+  bool inside = p.active < c.n && piece < w.down_pieces;
+#pragma unroll
+  for (int t = 0; t < TILES; t++) {
+    int pair = inside ? c.pair[p.active][t * 8 + lane / 4] : -1;
+    const uint4 *from = left + ((size_t)max(pair, 0) * w.down_pieces + piece) * 8 + lane % 4;
+    x.low[t] = strong_load_if(from, pair >= 0), x.high[t] = strong_load_if(from + 4, pair >= 0);
+  }
+}
+
+template <int TILES> __device__ __forceinline__ bool left_there(const fragments<TILES> &x) {
+  bool all = true;
+#pragma unroll
+  for (int t = 0; t < TILES; t++) all = all && there(x.low[t]) && there(x.high[t]);
+  return all;
+}
+
+/* So many from a place on, as soon as they are there. */
+template <int TILES, int N>
+__device__ __forceinline__ void left_await(const work &w, const struct chosen &c, const uint4 *left, position first,
+                                           int runs, fragments<TILES> x[N]) {
+  for (;;) {
+    position p = first;
+    bool all = true;
+#pragma unroll
+    for (int i = 0; i < N; i++) all = all && left_there<TILES>(x[i]);
+    if (__all_sync(~0u, all)) return;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      if (!left_there<TILES>(x[i])) left_load<TILES>(w, c, left, p, x[i]);
+      position_step(p, runs);
+    }
+  }
+}
+
+/* A result as the next linear takes it (linear_finish.cuh). */
+__device__ __forceinline__ void next_leave(const struct cuda_linear &a, float x, float norm, int token, int col) {
+  uint32_t half = 0xffffu << threadIdx.x % 32 / 16 * 16;
+  float y = x * norm, beside = __shfl_xor_sync(half, y, 1), square = x * x;
+  if (col % 2 == 0)
+    ((uint32_t *)a.next_fragments)[fragment_index(token, col, a.result_cols / PANEL) / 2] = pair_round(y, beside);
+  if (!a.next_squares) return;
+#pragma unroll
+  for (int step = 8; step > 0; step /= 2) square += __shfl_xor_sync(half, square, step);
+  if (col % STRIP == 0) a.next_squares[token * (a.result_cols / STRIP) + col / STRIP] = square;
+}
+
+template <int TILES>
+__device__ __forceinline__ void strip_finish(const work &w, const struct chosen &c, const float4 *sums, int strip,
+                                             const extras &e) {
+  const struct cuda_linear &a = w.m.down;
+  int token = threadIdx.x / STRIP, row = threadIdx.x % STRIP, col = strip * STRIP + row;
+  if (token >= w.m.n_token || col >= a.matrix.rows) return;
+  float x = sums_total<TILES>(sums, 0, token, row);
+  for (int j = 0; a.bias && j < w.m.route.k; j++)
+    x += c.weight[token][j] * a.bias[(size_t)c.id[token][j] * a.matrix.rows + col];
+  x = x * a.factor + e.residual;
+  a.out[(size_t)token * a.out_cols + col] = x;
+  if (a.next_fragments) next_leave(a, x, e.next_norm, token, col);
+}
+
+template <int TILES>
+__device__ __forceinline__ void down_run(const work &w, const block &b, const uint4 *left, turn &at, uint32_t &turns) {
+  constexpr int ahead = TILES == 1 ? 6 : 4;
+  const struct chosen &c = *b.chosen;
+  int runs = (w.down_pieces + WARPS - 1) / WARPS, n = c.n * runs;
+  for (int strip = blockIdx.x; strip < w.strips; strip += gridDim.x, turns ^= 1) {
+    float sum[TILES][4] = {};
+    extras e = extras_load(w.m.down, w.m.n_token, strip);
+    fragments<TILES> x[ahead];
+    position here = {0, 0}, next = {0, 0};
+#pragma unroll
+    for (int d = 0; d < ahead; d++) left_load<TILES>(w, c, left, next, x[d]), position_step(next, runs);
+    for (int first = 0; first < n; first += ahead) {
+      left_await<TILES, ahead>(w, c, left, here, runs, x);
+#pragma unroll
+      for (int d = 0; d < ahead; d++) {
+        if (first + d >= n) break;
+        bool has = here.run * WARPS + threadIdx.x / 32 < w.down_pieces;
+        stage_multiply<TILES>(w, b, at, has, sum, x[d]);
+        left_load<TILES>(w, c, left, next, x[d]);
+        position_step(here, runs), position_step(next, runs);
+      }
+    }
+    float4 *sums = b.sums + turns * sum_fours(TILES);
+    sums_put<TILES>(sums, 0, sum);
+    multipliers_meet();
+    strip_finish<TILES>(w, c, sums, strip, e);
+  }
+}
+
+/* --- the launch --------------------------------------------------------------------------------------------------- */
+
+__device__ __forceinline__ void router_bring(const work &w) {
+  int row = blockIdx.x, piece = threadIdx.x;
+  if (!w.m.router.matrix.data || row >= w.m.route.n_expert || piece >= w.up_pieces) return;
+  const uint8_t *from = w.m.router.matrix.data + ((size_t)(row / STRIP) * w.up_pieces + piece) * PIECE;
+  from += row % STRIP * 128;
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+
+__device__ __forceinline__ void norm_bring(const work &w) {
+  int col = threadIdx.x * 32;
+  if (w.m.up.has_norm && col < w.m.up.matrix.cols) asm volatile("prefetch.global.L2 [%0];" ::"l"(w.m.up.norm + col));
+}
+
+template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(const __grid_constant__ work w) {
+  extern __shared__ __align__(1024) uint8_t shared[];
+  block b = block_lay<TILES>(w, shared);
+  bool multiplies = threadIdx.x < MULTIPLIERS;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < w.stages; i++) barrier_init(&b.full[i], 1), barrier_init(&b.empty[i], MULTIPLIERS);
+    barriers_publish();
+  }
+  for (int i = threadIdx.x; i < w.m.route.n_expert; i += THREADS) b.chosen->mask[i] = 0;
+  for (int i = threadIdx.x; i < MIXTURE_PAIRS * MIXTURE_TOKENS / 2; i += THREADS) ((int *)b.chosen->pair)[i] = -1;
+  dependents_launch();
+  router_bring(w), norm_bring(w);
+  __syncthreads();
+  copier copies(b, w.stages);
+  if (threadIdx.x == MULTIPLIERS) before_stream(w, copies);
+  __syncwarp();
+  dependencies_wait();
+  uint4 *set = set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));
+  uint32_t *logits = (uint32_t *)set;
+  uint4 *left = set + w.left;
+  turn at = {0, 0};
+  uint32_t turns = 0;
+  if (multiplies) {
+    before_run<TILES>(w, b, (uint32_t *)(set + w.inputs), at, turns);
+    logits_make<TILES * 8>(w, b, logits, (const uint32_t *)(set + w.inputs));
+    experts_choose(w, *b.chosen, w.m.router.matrix.data ? logits : (const uint32_t *)w.m.route.logits);
+  } else {
+    set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS, 32);
+  }
+  __syncthreads();
+  if (multiplies) {
+    up_run<TILES>(w, b, (uint32_t *)left, at, turns);
+    down_run<TILES>(w, b, left, at, turns);
+    if (threadIdx.x == 0) set_leave(w.between.state, w.used);
+  } else if (threadIdx.x == MULTIPLIERS) {
+    weights_stream(w, b, copies);
+  }
+}
+
+static int slots_of(int n_token) {
+  int slots = 1;
+  while (slots < n_token) slots *= 2;
+  return slots;
+}
+
+template <int TILES> static void few_launch(const work &w, int multiprocessors, cuda_stream stream) {
+  early_launch(mixture_few<TILES>, {multiprocessors, THREADS, SHARED, 1}, stream, w);
+}
+
+} // namespace mixture
+} // namespace
+
+int cuda_mixture_stages(int n_token, int cols) {
+  using namespace mixture;
+  int pieces = (cols + PANEL - 1) / PANEL, tiles = (n_token + 7) / 8;
+  int stages = (SHARED - beside_bytes(tiles, slots_of(n_token), pieces)) / RUN;
+  return stages < STAGES_MOST ? stages : STAGES_MOST;
+}
+
+void cuda_mixture_few(const struct cuda_mixture *m, const struct cuda_between *between, int multiprocessors,
+                      cuda_stream stream) {
+  using namespace mixture;
+  work w = {.m = *m, .between = *between};
+  w.up_pieces = (m->up.matrix.cols + PANEL - 1) / PANEL, w.down_pieces = m->down.matrix.cols / PANEL;
+  w.up_units = m->up.matrix.rows / (2 * STRIP), w.strips = (m->down.matrix.rows + STRIP - 1) / STRIP;
+  w.slots = slots_of(m->n_token), w.stages = cuda_mixture_stages(m->n_token, m->up.matrix.cols);
+  w.before_pieces = m->before.matrix.cols / PANEL;
+  w.inputs = (uint32_t)((m->n_token * m->route.n_expert + 3) / 4);
+  w.left = w.inputs + (m->before.matrix.data ? (uint32_t)(m->n_token * (m->before.matrix.rows / 4)) : 0);
+  w.used = w.left + (uint32_t)(m->n_token * m->route.k * (m->down.matrix.cols / 8));
+  if (m->n_token <= 8)
+    few_launch<1>(w, multiprocessors, stream);
+  else
+    few_launch<2>(w, multiprocessors, stream);
+}
