@@ -65,10 +65,10 @@ static bool read_after(const struct plan *plan, int value, const struct op *op) 
   return plan_result(plan) == value;
 }
 
-/* Those that begin with an op. */
 /* Experts on the host come to one stage, those of a linear after those of the other. */
 static bool on_device(const struct program *p, const struct op *op) { return !p->hosted.data[op->weight[0]]; }
 
+/* Those that begin with an op. */
 static bool parts_find(const struct program *p, const struct op *op, struct parts *parts) {
   const struct plan *plan = p->plan;
   if (op + 2 + is_linear(op) - plan_ops(plan) >= p->n_body) return false;
