@@ -69,7 +69,7 @@ static bool heads_from_linear(const struct plan *plan, const struct op *op) {
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op) {
   if (plan->role == PLAN_DECODER || op->kind != OP_ATTEND || limits->kv_dtype != KV_F16) return false;
   const struct attend_args *a = &op->args.attend;
-  if (a->alibi || a->near > 0) return false;
+  if (a->alibi || a->near > 0 || a->causal) return false;
   bool shaped = a->n_head == a->n_kv_head && a->dim_k == a->dim_v && a->dim_k % 8 == 0 && cuda_image_room(a->dim_k) &&
                 a->n_head * a->dim_k % 64 == 0;
   return shaped && !(a->softcap > 0) && op->weight[2] < 0 && taken_whole(plan, op);

@@ -121,7 +121,7 @@ bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, con
   bool fast = false, typed = limits->kv_dtype >= KV_F16 && (!path || limits->kv_dtype <= path->kv_most);
   *heads = (struct attend_heads){.n_kv_head = g->n_head, .window = g->window};
   for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) fast = fast || g->dim_k == dims[i];
-  if (!fast || !typed || g->dim_v != g->dim_k || limits->block_size < ATTEND_BLOCK_LEAST) return false;
+  if (!fast || !typed || g->value_in_key || g->dim_v != g->dim_k || limits->block_size < ATTEND_BLOCK_LEAST) return false;
   for (int i = 0; i < plan->n_op; i++) {
     const struct attend_args *args = &plan_ops(plan)[i].args.attend;
     if (plan_ops(plan)[i].kind != OP_ATTEND || args->group != group) continue;
@@ -149,9 +149,9 @@ struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct 
 
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group) {
   const struct kv_group *g = plan_groups(plan) + group;
-  size_t numbers = (size_t)(g->dim_k + g->dim_v), token = numbers * (limits->kv_dtype == KV_F32 ? 4 : 2);
+  size_t numbers = (size_t)kv_group_numbers(g), token = numbers * (limits->kv_dtype == KV_F32 ? 4 : 2);
   if (limits->kv_dtype >= KV_E4M3)
-    token = numbers + 2 * sizeof(float); /* codes, and a scale of the key's and the value's */
+    token = numbers + (g->value_in_key ? 1 : 2) * sizeof(float); /* codes, and a scale of the key's and the value's */
   return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * token;
 }
 
@@ -263,7 +263,7 @@ static bool bytes_add(void *user, void *place, size_t bytes) {
 static bool blocks_fit(const struct plan *plan, const struct limits *limits, struct error *error) {
   for (int i = 0; i < plan->n_group; i++) {
     const struct kv_group *g = plan_groups(plan) + i;
-    uint64_t bytes = (uint64_t)limits->block_size * (uint64_t)(g->dim_k + g->dim_v) * sizeof(uint16_t);
+    uint64_t bytes = (uint64_t)limits->block_size * (uint64_t)kv_group_numbers(g) * sizeof(uint16_t);
     if (bytes > INT32_MAX)
       return error_set(error, ERROR_UNSUPPORTED,
                        "A block of the KV cache has %d tokens, %" PRIu64
