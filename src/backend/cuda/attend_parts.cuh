@@ -63,11 +63,12 @@ static __device__ void slice_fetch(const float *parts, int n, int slice, int fir
 
 /* The holder's slices of the unit: every holders-th from its rank on. All threads fetch; a warp joins a slice, piece by
  * piece. */
-template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t *ring, const held &h) {
+template <int D, int PACKED = ATTEND_PACKED>
+static __device__ void unit_join(const cuda_attend &a, uint8_t *ring, const held &h) {
   constexpr int per_row = (D + 31) / 32;
   const segment &s = h.s;
   staged *stage = (staged *)ring;
-  int n = packed_rows(a, s), warp = threadIdx.x / 32, lane = threadIdx.x % 32, together = slices_together(s.pieces);
+  int n = packed_rows<PACKED>(a, s), warp = threadIdx.x / 32, lane = threadIdx.x % 32, together = slices_together(s.pieces);
   const float *parts = a.parts + (size_t)h.cut.part * (D + PART_TAIL);
   for (int base = h.rank; base < n * per_row; base += together * h.cut.holders) {
     int fetched = base + warp % together * h.cut.holders, own = base + warp * h.cut.holders, head;
@@ -90,10 +91,10 @@ template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t 
     total += __shfl_xor_sync(0xffffffffu, total, 2);
     int d = own % per_row * 32 + lane;
     if (!mine || d >= D) continue;
-    float *to = result_of(a, s, own / per_row, &head);
+    float *to = result_of<PACKED>(a, s, own / per_row, &head);
     float x = __fmul_rn(sum, row_factor(a, head, highest, total));
     to[d] = x;
-    next_put(a, s, own / per_row, d, x);
+    next_put<PACKED>(a, s, own / per_row, d, x);
   }
 }
 
@@ -106,12 +107,12 @@ struct work {
 };
 
 /* The warps' way through the share: run(segment, its unit's cut) of each, then the units that others have parts of. */
-template <int D, typename RUN>
+template <int D, int PACKED = ATTEND_PACKED, int FEW = ATTEND_FEW, typename RUN>
 static __device__ __forceinline__ void share_run(const cuda_attend &a, const cuda_batch &batch, walk w, work *now,
                                                  uint8_t *ring, RUN &&run) {
   if (threadIdx.x == 0) now->n_cut = 0;
   for (;;) {
-    if (threadIdx.x == 0) now->more = segment_next(a, batch, &w, &now->s);
+    if (threadIdx.x == 0) now->more = segment_next<PACKED, FEW>(a, batch, &w, &now->s);
     warps_meet();
     if (!now->more) break;
     const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
@@ -124,7 +125,7 @@ static __device__ __forceinline__ void share_run(const cuda_attend &a, const cud
   }
   for (int i = 0; i < now->n_cut; i++) {
     unit_await(a, now->cut[i].cut);
-    unit_join<D>(a, ring, now->cut[i]);
+    unit_join<D, PACKED>(a, ring, now->cut[i]);
     warps_meet();
   }
 }

@@ -17,7 +17,8 @@ static bool shares_count(struct program *p, struct error *error) {
   for (int g = 0; g < p->plan->n_group; g++) {
     a->fast[g] = cuda_attend_fast(p->device->path, p->plan, &p->limits, g, &a->heads[g]);
     if (!a->fast[g]) continue;
-    int shares = p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k, p->limits.kv_dtype);
+    int shares =
+        a->heads[g].latent ? 1 : p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k, p->limits.kv_dtype);
     shares *= p->device->multiprocessors;
     a->most_share[g] = shares < ATTEND_SHARES ? shares : ATTEND_SHARES;
     if (shares == 0 && !cuda_check(cudaGetLastError(), "preparing attention", error)) return false;
