@@ -106,7 +106,8 @@ static bool op_fast(const struct cuda_path *path, const struct plan *plan, const
   if (op->kind == OP_LINEAR)
     return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
            cuda_linear_coded_fit(path, plan, op);
-  if (op->kind == OP_ATTEND && plan->role != PLAN_DECODER) return cuda_image_attend_fits(plan, limits, op);
+  if (op->kind == OP_ATTEND && plan->role != PLAN_DECODER)
+    return cuda_image_attend_fits(plan, limits, op) || cuda_image_attend_packs(path, plan, limits, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(path, plan, limits, op->args.attend.group, &heads);
 }
 

@@ -77,6 +77,7 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
     return NULL;
   }
   *p = (struct program){.device = device, .plan = plan, .limits = *limits};
+  p->images.packed = cuda_image_packed(plan, limits);
   while (p->n_body < plan->n_op && !op_of_head(plan, plan_ops(plan) + p->n_body)) p->n_body++;
   if (cuda_memory_take(p, error) && shares_count(p, error) && floats_copy(p, error) && axes_copy(p, error) &&
       sampler_init(p, error) && cuda_graphs_make(p, error))

@@ -198,6 +198,7 @@ struct cuda_attend {
   int32_t n_head, n_kv_head, dim_k, dim_v, in_cols;
   int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
+  /* window: of so many tokens, the query's own the last; negative: or the middle one of a window to both sides */
   uint8_t kv;    /* what the cache holds: CACHE_… */
   uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
