@@ -1,5 +1,5 @@
-/* How long a GPU takes for the attention of DeepSeek's networks: of layers of latent attention alone (one key of 64 + 512
- * numbers a token, fp16) and of the heads' own linears before and after it (128 to 512 and back, bf16), everything
+/* How long a GPU takes for the attention of DeepSeek's networks: of layers of latent attention alone (one key of 64 +
+ * 512 numbers a token, fp16) and of the heads' own linears before and after it (128 to 512 and back, bf16), everything
  * random. Steps of so many rows with a token each (decode steps, by their graphs), then a prompt.
  *   bench_latent_gpu [heads 16] [layers 8] [runs 30] [tokens of the prompt 2048]
  * 16 heads are V2-Lite's, 128 V3's. Times are of a layer, medians, launches included. The floor is the more of two:
@@ -51,7 +51,8 @@ static _Noreturn void die(const struct error *error) {
   exit(1);
 }
 
-/* --- the plan ------------------------------------------------------------------------------------------------------ */
+/* --- the plan ------------------------------------------------------------------------------------------------------
+ */
 
 static int embedded_add(struct plan_builder *b, const char *name, int cols) {
   struct op op = op_make(OP_EMBED, -1);
@@ -146,7 +147,8 @@ static void program_make(struct bench *b) {
   if (!b->linears && !b->backend->fill_cache(b->program, &error)) die(&error);
 }
 
-/* --- steps --------------------------------------------------------------------------------------------------------- */
+/* --- steps ---------------------------------------------------------------------------------------------------------
+ */
 
 /* Rows of a token each behind so many, or one of n. Blocks of a row lie apart. */
 static void batch_make(struct bench *b, int n, int context, bool decode) {
@@ -191,8 +193,8 @@ static double step_seconds(struct bench *b, int runs) {
 static void size_run(struct bench *b, const struct machine_rates *rates, const char *what, double keys, double tokens,
                      int runs) {
   double bytes = b->linears ? 2.0 * 2 * b->heads * STILL * RANK : tokens * KEY * 2;
-  double operations = b->linears ? 2.0 * 2 * b->batch.n_token * b->heads * STILL * RANK
-                                 : 2.0 * keys * b->heads * (KEY + RANK);
+  double operations =
+      b->linears ? 2.0 * 2 * b->batch.n_token * b->heads * STILL * RANK : 2.0 * keys * b->heads * (KEY + RANK);
   double read = bytes / (rates->read[rates->n_size - 1].gbs * 1e9), made = operations / (rates->linear_gflops * 1e9);
   double layer = step_seconds(b, runs) / b->layers, least = read > made ? read : made;
   printf("| %s | %.1f | %.2f | %.2f | %.1f %% |\n", what, layer * 1e6, read * 1e6, made * 1e6, 100 * least / layer);

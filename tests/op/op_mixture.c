@@ -19,7 +19,8 @@ static const struct limits limits = {
 static const struct mixture {
   int n_expert, k, hidden, inner; /* inner: in whole pieces of 64 columns, or not; k 0: each has a part */
   bool bias;
-} mixtures[] = {{16, 4, 128, 64, false}, {8, 2, 192, 48, true}, {40, 6, 72, 128, true}, {3, 0, 40, 80, true}, {3, 0, 512, 40, false}, {4, 0, 128, 80, false}};
+} mixtures[] = {{16, 4, 128, 64, false}, {8, 2, 192, 48, true},  {40, 6, 72, 128, true},
+                {3, 0, 40, 80, true},    {3, 0, 512, 40, false}, {4, 0, 128, 80, false}};
 
 static const struct scheme schemes[] = {
     {.kind = SCHEME_F32}, {.kind = SCHEME_BF16}, {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32}};

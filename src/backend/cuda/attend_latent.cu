@@ -2,12 +2,13 @@
  * value, in rows of 16 bits. Packed queries (heads of a token, then of the next) are 16 or 32 rows of the matrix units'
  * A operand, so that a row of the cache comes from device memory once for as many heads.
  *
- * A block a multiprocessor takes its share of the work list (attend_split.h). Two tiles of 64 keys lie in shared memory,
- * in panels as in attend.cuh, which the threads' own copies swizzle on their way: while one is multiplied the other
- * comes in. Scores: of 8 warps each has 16 keys and half of the dimensions; the halves meet in shared memory, where
- * each warp takes some rows through a step of the softmax; then each warp adds the weights' sums of 64 of the value's
- * dimensions. Pieces of 256 keys have sums of their own, joined in order as in attend_decode.cu, so bytes depend on the
- * token alone. Rows of the batch with many packed queries are not split: blocks take their units in turn. */
+ * A block a multiprocessor takes its share of the work list (attend_split.h). Two tiles of 64 keys lie in shared
+ * memory, in panels as in attend.cuh, which the threads' own copies swizzle on their way: while one is multiplied the
+ * other comes in. Scores: of 8 warps each has 16 keys and half of the dimensions; the halves meet in shared memory,
+ * where each warp takes some rows through a step of the softmax; then each warp adds the weights' sums of 64 of the
+ * value's dimensions. Pieces of 256 keys have sums of their own, joined in order as in attend_decode.cu, so bytes
+ * depend on the token alone. Rows of the batch with many packed queries are not split: blocks take their units in turn.
+ */
 #include "backend/cuda/attend_fresh.cuh"
 #include "backend/cuda/attend_parts.cuh"
 #include "backend/cuda/launch.cuh"
@@ -28,7 +29,7 @@ enum {
   STAGES = 2,
   STAGE = TILE * KEY * 2,
   THREADS = WARPS * 32,
-  STRIDE = TILE + 8, /* of scores and weights: without bank conflicts */
+  STRIDE = TILE + 8,   /* of scores and weights: without bank conflicts */
   STEPS = KEY / 16 / 2 /* of 16 dimensions, of half a key */
 };
 static_assert(VALUE == WARPS * 64 && FIRST == 64, "each warp has a panel of the value");
@@ -58,7 +59,8 @@ template <int ROWS> __device__ shared<ROWS> shared_lay(uint8_t *base) {
   return m;
 }
 
-/* --- tokens -------------------------------------------------------------------------------------------------------- */
+/* --- tokens --------------------------------------------------------------------------------------------------------
+ */
 
 /* Number d of a head whose first numbers are x, rotated. */
 __device__ __forceinline__ float turned(const cuda_attend &a, const float *x, const float2 *angle, int d) {
@@ -67,8 +69,7 @@ __device__ __forceinline__ float turned(const cuda_attend &a, const float *x, co
   bool neighbours = a.rope_style == ROTATE_PAIRS;
   int i = neighbours ? d / 2 : d % pairs, low = neighbours ? 2 * i : i, high = neighbours ? low + 1 : i + pairs;
   float c = angle[i].x * a.rope_scale, sine = angle[i].y * a.rope_scale;
-  return d == low ? __fmaf_rn(x[low], c, -__fmul_rn(x[high], sine))
-                  : __fmaf_rn(x[low], sine, __fmul_rn(x[high], c));
+  return d == low ? __fmaf_rn(x[low], c, -__fmul_rn(x[high], sine)) : __fmaf_rn(x[low], sine, __fmul_rn(x[high], c));
 }
 
 /* Where a token of a row is in the cache. */
@@ -113,8 +114,8 @@ __device__ void queries_make(const cuda_attend &a, const segment &s, const share
   }
 }
 
-/* A tile's keys that are in sight are asked for, the others are zeros; a thread has a chunk of 16 bytes of each panel of
- * two tokens. */
+/* A tile's keys that are in sight are asked for, the others are zeros; a thread has a chunk of 16 bytes of each panel
+ * of two tokens. */
 __device__ __forceinline__ void tile_ask(const cuda_attend &a, const uint32_t *table, const segment &s, int tile,
                                          uint8_t *stage) {
   int lane = threadIdx.x % 32;
@@ -129,16 +130,17 @@ __device__ __forceinline__ void tile_ask(const cuda_attend &a, const uint32_t *t
   }
 }
 
-/* --- a tile -------------------------------------------------------------------------------------------------------- */
+/* --- a tile --------------------------------------------------------------------------------------------------------
+ */
 
-/* Scores of the warp's 16 keys over its half of the dimensions. */
-template <typename T, int ROWS>
-__device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, uint32_t stage) {
+/* Scores of the warp's 16 keys over its half of the dimensions; every second step of a product has sums of its own, so
+ * that fewer wait for one another. */
+template <typename T, int ROWS> __device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, uint32_t stage) {
   constexpr int blocks = ROWS / 16;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, half = warp / 4;
   int r = warp % 4 * 16 + lane / 16 * 8 + lane % 8, odd = lane / 8 % 2;
   uint32_t query = shared_address(m.query) + lane % 16 * 128, keys = stage + r * 128;
-  float score[blocks][2][4] = {};
+  float score[2][blocks][2][4] = {};
 #pragma unroll
   for (int i = 0; i < STEPS; i++) {
     int k = half * STEPS + i, panel = k / 4, chunk = k % 4 * 2;
@@ -148,8 +150,8 @@ __device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, uint32_t st
     for (int n = 0; n < blocks; n++) {
       uint32_t q[4];
       matrices_load(q, query + panel * 128 * ROWS + n * 16 * 128 + ((chunk + lane / 16 ^ lane % 8) << 4));
-      T::multiply(score[n][0], q, b[0], b[1]);
-      T::multiply(score[n][1], q, b[2], b[3]);
+      T::multiply(score[i % 2][n][0], q, b[0], b[1]);
+      T::multiply(score[i % 2][n][1], q, b[2], b[3]);
     }
   }
 #pragma unroll
@@ -157,8 +159,9 @@ __device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, uint32_t st
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       int row = n * 16 + lane / 4 + i % 2 * 8, col = warp % 4 * 16 + i / 2 * 8 + lane % 4 * 2;
+      const float *even = score[0][n][i / 2] + i % 2 * 2, *odd_steps = score[1][n][i / 2] + i % 2 * 2;
       *(float2 *)(m.score + (half * ROWS + row) * STRIDE + col) =
-          make_float2(score[n][i / 2][i % 2 * 2], score[n][i / 2][i % 2 * 2 + 1]);
+          make_float2(__fadd_rn(even[0], odd_steps[0]), __fadd_rn(even[1], odd_steps[1]));
     }
 }
 
@@ -240,7 +243,7 @@ __device__ __forceinline__ void values_multiply(const shared<ROWS> &m, uint32_t 
 #pragma unroll
       for (int c = 0; c < 8; c++)
         s[n][c][2 * half] = __fmul_rn(s[n][c][2 * half], shrink),
-        s[n][c][2 * half + 1] = __fmul_rn(s[n][c][2 * half + 1], shrink);
+                    s[n][c][2 * half + 1] = __fmul_rn(s[n][c][2 * half + 1], shrink);
     }
 #pragma unroll
   for (int k = 0; k < TILE / 32; k++) {
@@ -263,7 +266,8 @@ __device__ __forceinline__ void values_multiply(const shared<ROWS> &m, uint32_t 
   }
 }
 
-/* --- units --------------------------------------------------------------------------------------------------------- */
+/* --- units ---------------------------------------------------------------------------------------------------------
+ */
 
 template <int ROWS> __device__ void sums_join(const shared<ROWS> &m, sums<ROWS> &all, const sums<ROWS> &piece) {
 #pragma unroll
@@ -279,8 +283,7 @@ template <int ROWS> __device__ void sums_join(const shared<ROWS> &m, sums<ROWS> 
 }
 
 /* A cut unit's piece to its rows of parts. */
-template <int ROWS>
-__device__ void piece_put(float *parts, int n_row, const rows<ROWS> &r, const sums<ROWS> &piece) {
+template <int ROWS> __device__ void piece_put(float *parts, int n_row, const rows<ROWS> &r, const sums<ROWS> &piece) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
   for (int n = 0; n < ROWS / 16; n++)

@@ -68,7 +68,8 @@ static __device__ void unit_join(const cuda_attend &a, uint8_t *ring, const held
   constexpr int per_row = (D + 31) / 32;
   const segment &s = h.s;
   staged *stage = (staged *)ring;
-  int n = packed_rows<PACKED>(a, s), warp = threadIdx.x / 32, lane = threadIdx.x % 32, together = slices_together(s.pieces);
+  int n = packed_rows<PACKED>(a, s), warp = threadIdx.x / 32, lane = threadIdx.x % 32,
+      together = slices_together(s.pieces);
   const float *parts = a.parts + (size_t)h.cut.part * (D + PART_TAIL);
   for (int base = h.rank; base < n * per_row; base += together * h.cut.holders) {
     int fetched = base + warp % together * h.cut.holders, own = base + warp * h.cut.holders, head;

@@ -29,8 +29,7 @@ static __device__ __forceinline__ void segment_fill(const cuda_attend &a, const 
   span row = {token_span(a, batch, s->r, 0).begin, s->r.length + s->r.count};
   s->first_piece = row.begin / ATTEND_PIECE;
   s->pieces = (row.end + ATTEND_PIECE - 1) / ATTEND_PIECE - s->first_piece;
-  s->seen =
-      tokens_span(a, batch, s->r, s->chunk * PACKED / g, min(last, (s->chunk * PACKED + PACKED - 1) / g));
+  s->seen = tokens_span(a, batch, s->r, s->chunk * PACKED / g, min(last, (s->chunk * PACKED + PACKED - 1) / g));
 }
 
 static __device__ __forceinline__ void tiles_fill(segment *s) {

@@ -141,7 +141,8 @@ bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, con
   bool typed = limits->kv_dtype >= KV_F16 && (!path || limits->kv_dtype <= path->kv_most);
   *heads = (struct attend_heads){.n_kv_head = g->n_head, .window = g->window};
   if (g->value_in_key) return latent_fast(path, plan, limits, group, heads);
-  if (!cuda_attend_dim(g->dim_k) || !typed || g->dim_v != g->dim_k || limits->block_size < ATTEND_BLOCK_LEAST) return false;
+  if (!cuda_attend_dim(g->dim_k) || !typed || g->dim_v != g->dim_k || limits->block_size < ATTEND_BLOCK_LEAST)
+    return false;
   for (int i = 0; i < plan->n_op; i++) {
     const struct attend_args *args = &plan_ops(plan)[i].args.attend;
     if (plan_ops(plan)[i].kind != OP_ATTEND || args->group != group) continue;
@@ -184,8 +185,7 @@ static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) 
 
 int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows) {
   int most = 0;
-  if (plan->role != PLAN_DECODER)
-    most = (int)((int64_t)tokens * cuda_image_packed(plan, limits) / ATTEND_CHUNK) + rows;
+  if (plan->role != PLAN_DECODER) most = (int)((int64_t)tokens * cuda_image_packed(plan, limits) / ATTEND_CHUNK) + rows;
   struct attend_heads heads;
   for (int g = 0; g < plan->n_group; g++) {
     int chunks = cuda_attend_fast(NULL, plan, limits, g, &heads) ? attend_chunks_most(&heads, tokens, rows) : 0;
