@@ -4,11 +4,11 @@
  *
  * A block a multiprocessor takes its share of the work list (attend_split.h). Two tiles of 64 keys lie in shared
  * memory, in panels as in attend.cuh, which the threads' own copies swizzle on their way: while one is multiplied the
- * other comes in. Scores: of 8 warps each has 16 keys and half of the dimensions; the halves meet in shared memory,
- * where each warp takes some rows through a step of the softmax; then each warp adds the weights' sums of 64 of the
- * value's dimensions. Pieces of 256 keys have sums of their own, joined in order as in attend_decode.cu, so bytes
- * depend on the token alone. Rows of the batch with many packed queries are not split: blocks take their units in turn.
- */
+ * other comes in. Scores: of 16 warps each has 16 keys and a quarter of the dimensions; the quarters meet in shared
+ * memory, where each warp takes a row or two through a step of the softmax; then each warp adds the weights' sums of 32
+ * of the value's dimensions. What bounds a tile beside its bytes is that its steps wait for one another. Pieces of 256
+ * keys have sums of their own, joined in order as in attend_decode.cu, so bytes depend on the token alone. Rows of the
+ * batch with many packed queries are not split: blocks take their units in turn. */
 #include "backend/cuda/attend_fresh.cuh"
 #include "backend/cuda/attend_parts.cuh"
 #include "backend/cuda/launch.cuh"
@@ -28,22 +28,29 @@ enum {
   PER_PIECE = ATTEND_PIECE / TILE,
   STAGES = 2,
   STAGE = TILE * KEY * 2,
-  THREADS = WARPS * 32,
-  STRIDE = TILE + 8,   /* of scores and weights: without bank conflicts */
-  STEPS = KEY / 16 / 2 /* of 16 dimensions, of half a key */
+  ALL_WARPS = 16,
+  THREADS = ALL_WARPS * 32,
+  QUARTERS = 4,
+  STEPS = KEY / 16 / QUARTERS,    /* of 16 dimensions */
+  EIGHTS = VALUE / ALL_WARPS / 8, /* of the value's dimensions, of a warp */
+  STRIDE = TILE + 8,              /* of scores and weights: without bank conflicts */
+  PART = VALUE + PART_TAIL,       /* floats of a row of parts */
+  JOIN_THREADS = VALUE / 4        /* of a row that is joined */
 };
-static_assert(VALUE == WARPS * 64 && FIRST == 64, "each warp has a panel of the value");
-static_assert(STAGES * STAGE >= (int)sizeof(staged), "joining stages its rows of parts in the ring");
+static_assert(EIGHTS == 4 && FIRST == 64, "two warps have a panel of the value");
+static_assert(TILE * QUARTERS == ALL_WARPS * 16, "each warp has 16 keys and a quarter");
+
+__device__ __forceinline__ void all_meet() { warps_meet<ALL_WARPS>(); }
 
 template <int ROWS> struct shared {
   uint8_t *ring, *query; /* [STAGES][STAGE]; a panelled matrix */
-  float *score;          /* [2][ROWS][STRIDE] of half the dimensions each */
+  float *score;          /* [QUARTERS][ROWS][STRIDE] */
   uint16_t *weight;      /* [ROWS][STRIDE] */
   float *shrink;         /* [ROWS] by what sums before the tile are multiplied; of results, at last */
   float2 *factor;        /* [ROWS] that join a piece's sums */
   work *now;
-  static constexpr int bytes =
-      STAGES * STAGE + ROWS * KEY * 2 + 2 * ROWS * STRIDE * 4 + ROWS * STRIDE * 2 + ROWS * 12 + (int)sizeof(work);
+  static constexpr int bytes = STAGES * STAGE + ROWS * KEY * 2 + QUARTERS * ROWS * STRIDE * 4 + ROWS * STRIDE * 2 +
+                               ROWS * 12 + (int)sizeof(work);
   static_assert(bytes <= 227 * 1024, "a block's shared memory");
 };
 
@@ -52,7 +59,7 @@ template <int ROWS> __device__ shared<ROWS> shared_lay(uint8_t *base) {
   m.ring = base;
   m.query = base + STAGES * STAGE;
   m.score = (float *)(m.query + ROWS * KEY * 2);
-  m.weight = (uint16_t *)(m.score + 2 * ROWS * STRIDE);
+  m.weight = (uint16_t *)(m.score + QUARTERS * ROWS * STRIDE);
   m.factor = (float2 *)(m.weight + ROWS * STRIDE);
   m.shrink = (float *)(m.factor + ROWS);
   m.now = (work *)(m.shrink + ROWS);
@@ -98,7 +105,7 @@ __device__ void queries_make(const cuda_attend &a, const segment &s, const share
   int g = queries_of(a), lane = threadIdx.x % 32;
   float scale = query_scale(a);
   uint16_t *to = (uint16_t *)m.query;
-  for (int row = threadIdx.x / 32; row < ROWS; row += WARPS) {
+  for (int row = threadIdx.x / 32; row < ROWS; row += ALL_WARPS) {
     int packed = s.chunk * ROWS + row, token = packed / g, head = s.head * g + packed % g;
     bool there = token < s.r.count;
     const float *in = a.in + (size_t)(s.r.first + (there ? token : 0)) * a.in_cols, *first = in + head * FIRST,
@@ -114,44 +121,55 @@ __device__ void queries_make(const cuda_attend &a, const segment &s, const share
   }
 }
 
-/* A tile's keys that are in sight are asked for, the others are zeros; a thread has a chunk of 16 bytes of each panel
- * of two tokens. */
-__device__ __forceinline__ void tile_ask(const cuda_attend &a, const uint32_t *table, const segment &s, int tile,
-                                         uint8_t *stage) {
-  int lane = threadIdx.x % 32;
+/* What a thread copies of a tile: a chunk of 16 bytes of each panel of a token; NULL: zeros. */
+__device__ __forceinline__ const uint8_t *tile_find(const cuda_attend &a, const uint32_t *table, const segment &s,
+                                                    int tile) {
+  int key = tile * TILE + threadIdx.x / 8;
+  if (key < s.seen.begin || key >= s.seen.end) return nullptr;
+  return token_at(a, table, s.head, key) + threadIdx.x % 8 * 16;
+}
+
+__device__ __forceinline__ void tile_ask(const cuda_attend &a, const uint8_t *from, uint8_t *stage) {
+  int token = threadIdx.x / 8;
+  uint8_t *to = stage + token * 128 + ((threadIdx.x % 8 ^ token % 8) << 4);
+  bool there = from != nullptr;
+  if (!there) from = a.cache;
 #pragma unroll
-  for (int i = 0; i < 2; i++) {
-    int token = threadIdx.x / 32 * 8 + i * 4 + lane / 8, key = tile * TILE + token;
-    bool there = key >= s.seen.begin && key < s.seen.end;
-    const uint8_t *from = (there ? token_at(a, table, s.head, key) : a.cache) + lane % 8 * 16;
-    uint8_t *to = stage + token * 128 + ((lane % 8 ^ token % 8) << 4);
-#pragma unroll
-    for (int p = 0; p < KEY / 64; p++) copier::copy(to + p * 128 * TILE, from + p * 128, there);
-  }
+  for (int p = 0; p < KEY / 64; p++) copier::copy(to + p * 128 * TILE, from + (there ? p * 128 : 0), there);
 }
 
 /* --- a tile --------------------------------------------------------------------------------------------------------
  */
 
-/* Scores of the warp's 16 keys over its half of the dimensions; every second step of a product has sums of its own, so
- * that fewer wait for one another. */
+/* A step's operands, asked for a step before they are multiplied. */
+template <int ROWS> struct step { uint32_t key[4], query[ROWS / 16][4]; };
+
+template <int ROWS>
+__device__ __forceinline__ void step_load(step<ROWS> *to, uint32_t query, uint32_t keys, int k, int r) {
+  int lane = threadIdx.x % 32, panel = k / 4, chunk = k % 4 * 2;
+  matrices_load(to->key, keys + panel * 128 * TILE + ((chunk + lane / 8 % 2 ^ r % 8) << 4));
+#pragma unroll
+  for (int n = 0; n < ROWS / 16; n++)
+    matrices_load(to->query[n], query + panel * 128 * ROWS + n * 16 * 128 + ((chunk + lane / 16 ^ lane % 8) << 4));
+}
+
+/* Scores of the warp's 16 keys over its quarter of the dimensions. */
 template <typename T, int ROWS> __device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, uint32_t stage) {
   constexpr int blocks = ROWS / 16;
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, half = warp / 4;
-  int r = warp % 4 * 16 + lane / 16 * 8 + lane % 8, odd = lane / 8 % 2;
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = warp / 4;
+  int r = warp % 4 * 16 + lane / 16 * 8 + lane % 8;
   uint32_t query = shared_address(m.query) + lane % 16 * 128, keys = stage + r * 128;
-  float score[2][blocks][2][4] = {};
+  float score[blocks][2][4] = {};
+  step<ROWS> now[2];
+  step_load(&now[0], query, keys, quarter * STEPS, r);
 #pragma unroll
   for (int i = 0; i < STEPS; i++) {
-    int k = half * STEPS + i, panel = k / 4, chunk = k % 4 * 2;
-    uint32_t b[4];
-    matrices_load(b, keys + panel * 128 * TILE + ((chunk + odd ^ r % 8) << 4));
+    const step<ROWS> &at = now[i % 2];
+    if (i + 1 < STEPS) step_load(&now[(i + 1) % 2], query, keys, quarter * STEPS + i + 1, r);
 #pragma unroll
     for (int n = 0; n < blocks; n++) {
-      uint32_t q[4];
-      matrices_load(q, query + panel * 128 * ROWS + n * 16 * 128 + ((chunk + lane / 16 ^ lane % 8) << 4));
-      T::multiply(score[i % 2][n][0], q, b[0], b[1]);
-      T::multiply(score[i % 2][n][1], q, b[2], b[3]);
+      T::multiply(score[n][0], at.query[n], at.key[0], at.key[1]);
+      T::multiply(score[n][1], at.query[n], at.key[2], at.key[3]);
     }
   }
 #pragma unroll
@@ -159,15 +177,14 @@ template <typename T, int ROWS> __device__ __forceinline__ void keys_multiply(co
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       int row = n * 16 + lane / 4 + i % 2 * 8, col = warp % 4 * 16 + i / 2 * 8 + lane % 4 * 2;
-      const float *even = score[0][n][i / 2] + i % 2 * 2, *odd_steps = score[1][n][i / 2] + i % 2 * 2;
-      *(float2 *)(m.score + (half * ROWS + row) * STRIDE + col) =
-          make_float2(__fadd_rn(even[0], odd_steps[0]), __fadd_rn(even[1], odd_steps[1]));
+      *(float2 *)(m.score + (quarter * ROWS + row) * STRIDE + col) =
+          make_float2(score[n][i / 2][i % 2 * 2], score[n][i / 2][i % 2 * 2 + 1]);
     }
 }
 
 /* What a warp knows about its rows; `piece`: of the piece at hand, of a lane's keys; `all`: of those before. */
 template <int ROWS> struct rows {
-  static constexpr int count = ROWS / WARPS;
+  static constexpr int count = ROWS / ALL_WARPS;
   span seen[count];
   float highest[count], total[count];
   float all_highest[count], all_total[count];
@@ -193,9 +210,11 @@ __device__ __forceinline__ void weights_make(const cuda_attend &a, const shared<
 #pragma unroll
   for (int i = 0; i < count; i++) {
     int row = threadIdx.x / 32 * count + i;
-    float2 x = *(const float2 *)(m.score + row * STRIDE + 2 * lane);
-    float2 y = *(const float2 *)(m.score + (ROWS + row) * STRIDE + 2 * lane);
-    x = make_float2(__fadd_rn(x.x, y.x), __fadd_rn(x.y, y.y));
+    float2 part[QUARTERS];
+#pragma unroll
+    for (int k = 0; k < QUARTERS; k++) part[k] = *(const float2 *)(m.score + (k * ROWS + row) * STRIDE + 2 * lane);
+    float2 x = make_float2(__fadd_rn(__fadd_rn(part[0].x, part[1].x), __fadd_rn(part[2].x, part[3].x)),
+                           __fadd_rn(__fadd_rn(part[0].y, part[1].y), __fadd_rn(part[2].y, part[3].y)));
     if (a.softcap > 0) x = make_float2(score_cap(x.x, a.softcap), score_cap(x.y, a.softcap));
     int k = key + 2 * lane;
     if (k < r->seen[i].begin || k >= r->seen[i].end) x.x = -INFINITY;
@@ -218,12 +237,15 @@ __device__ __forceinline__ void weights_make(const cuda_attend &a, const shared<
   }
 }
 
-/* Sums of the warp's 64 dimensions: [16 rows][8 dimensions][4] as the matrix units have them. */
-template <int ROWS> using sums = float[ROWS / 16][8][4];
+/* Sums of the warp's dimensions: [16 rows][8 dimensions][4] as the matrix units have them. */
+template <int ROWS> using sums = float[ROWS / 16][EIGHTS][4];
+
+/* The first of a lane's dimensions. */
+__device__ __forceinline__ int first_of() { return threadIdx.x / 32 * EIGHTS * 8 + threadIdx.x % 4 * 2; }
 
 template <int ROWS> __device__ __forceinline__ void sums_clear(sums<ROWS> &s) {
 #pragma unroll
-  for (int i = 0; i < ROWS / 16 * 32; i++) s[i / 32][i / 4 % 8][i % 4] = 0;
+  for (int i = 0; i < ROWS / 16 * EIGHTS * 4; i++) s[i / 4 / EIGHTS][i / 4 % EIGHTS][i % 4] = 0;
 }
 
 /* Row of sum [n][..][2 × half and + 1] in the unit. */
@@ -234,14 +256,17 @@ __device__ __forceinline__ void values_multiply(const shared<ROWS> &m, uint32_t 
   constexpr int blocks = ROWS / 16;
   int lane = threadIdx.x % 32;
   uint32_t weight = shared_address(m.weight + lane % 16 * STRIDE + lane / 16 * 8);
-  uint32_t values = stage + (1 + threadIdx.x / 32) * 128 * TILE;
+  uint32_t values = stage + (1 + threadIdx.x / 64) * 128 * TILE + lane * 128;
+  int chunk = threadIdx.x / 32 % 2 * EIGHTS;
+  uint32_t v[2][4];
+  matrices_load_turned(v[0], values + ((chunk ^ lane % 8) << 4));
 #pragma unroll
   for (int n = 0; n < blocks; n++)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       float shrink = m.shrink[row_of(n, half)];
 #pragma unroll
-      for (int c = 0; c < 8; c++)
+      for (int c = 0; c < EIGHTS; c++)
         s[n][c][2 * half] = __fmul_rn(s[n][c][2 * half], shrink),
                     s[n][c][2 * half + 1] = __fmul_rn(s[n][c][2 * half + 1], shrink);
     }
@@ -254,13 +279,16 @@ __device__ __forceinline__ void values_multiply(const shared<ROWS> &m, uint32_t 
       matrices_load(w[n][1], weight + n * 16 * STRIDE * 2 + k * 64 + 32);
     }
 #pragma unroll
-    for (int c = 0; c < 8; c++) {
-      uint32_t v[4];
-      matrices_load_turned(v, values + (k * 32 + lane) * 128 + ((c ^ lane % 8) << 4));
+    for (int c = 0; c < EIGHTS; c++) {
+      int next = k * EIGHTS + c + 1; /* asked for before this one is multiplied */
+      const uint32_t *now = v[(next + 1) % 2];
+      if (next < TILE / 32 * EIGHTS)
+        matrices_load_turned(v[next % 2],
+                             values + next / EIGHTS * 32 * 128 + ((chunk + next % EIGHTS ^ lane % 8) << 4));
 #pragma unroll
       for (int n = 0; n < blocks; n++) {
-        T::multiply(s[n][c], w[n][0], v[0], v[1]);
-        T::multiply(s[n][c], w[n][1], v[2], v[3]);
+        T::multiply(s[n][c], w[n][0], now[0], now[1]);
+        T::multiply(s[n][c], w[n][1], now[2], now[3]);
       }
     }
   }
@@ -276,7 +304,7 @@ template <int ROWS> __device__ void sums_join(const shared<ROWS> &m, sums<ROWS> 
     for (int half = 0; half < 2; half++) {
       float2 factor = m.factor[row_of(n, half)];
 #pragma unroll
-      for (int c = 0; c < 8; c++)
+      for (int c = 0; c < EIGHTS; c++)
 #pragma unroll
         for (int i = 2 * half; i < 2 * half + 2; i++) all[n][c][i] = join(all[n][c][i], piece[n][c][i], factor);
     }
@@ -290,18 +318,18 @@ template <int ROWS> __device__ void piece_put(float *parts, int n_row, const row
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       if (row_of(n, half) >= n_row) continue;
-      float *to = parts + (size_t)row_of(n, half) * (VALUE + PART_TAIL) + warp * 64 + lane % 4 * 2;
+      float *to = parts + (size_t)row_of(n, half) * PART + first_of();
 #pragma unroll
-      for (int c = 0; c < 8; c++)
+      for (int c = 0; c < EIGHTS; c++)
         *(float2 *)(to + c * 8) = make_float2(piece[n][c][2 * half], piece[n][c][2 * half + 1]);
     }
 #pragma unroll
   for (int i = 0; i < rows<ROWS>::count; i++) {
     int row = warp * rows<ROWS>::count + i;
-    float *to = parts + (size_t)row * (VALUE + PART_TAIL) + VALUE;
+    float *to = parts + (size_t)row * PART + VALUE;
     if (row >= n_row) continue;
     if (lane == 0) to[0] = r.highest[i];
-    if (lane < 4) to[4 + lane] = lane == 0 ? r.total[i] : 0;
+    if (lane == 0) to[4] = r.total[i];
   }
 }
 
@@ -316,16 +344,16 @@ __device__ void results_put(const cuda_attend &a, const segment &s, const shared
     result_of<ROWS>(a, s, row, &head);
     m.shrink[row] = row_factor(a, head, r.all_highest[i], r.all_total[i]);
   }
-  warps_meet();
+  all_meet();
 #pragma unroll
   for (int n = 0; n < ROWS / 16; n++)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       int row = row_of(n, half);
       if (row >= n_row) continue;
-      float *to = result_of<ROWS>(a, s, row, &head) + warp * 64 + lane % 4 * 2, factor = m.shrink[row];
+      float *to = result_of<ROWS>(a, s, row, &head) + first_of(), factor = m.shrink[row];
 #pragma unroll
-      for (int c = 0; c < 8; c++)
+      for (int c = 0; c < EIGHTS; c++)
         *(float2 *)(to + c * 8) =
             make_float2(__fmul_rn(all[n][c][2 * half], factor), __fmul_rn(all[n][c][2 * half + 1], factor));
     }
@@ -341,12 +369,14 @@ __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const
   int last = min((s.first_tile + s.tiles) * (ATTEND_TILE / TILE), (s.seen.end + TILE - 1) / TILE), ask = tile;
   sums<ROWS> all, piece;
   rows<ROWS> r;
+  const uint8_t *from = nullptr; /* of the tile that is asked for next: found while another is multiplied */
+  auto next_find = [&] { from = ask < last ? tile_find(a, table, s, ask) : nullptr; };
   auto next_ask = [&] {
-    if (ask < last) tile_ask(a, table, s, ask, m.ring + ask % STAGES * STAGE);
+    if (ask < last) tile_ask(a, from, m.ring + ask % STAGES * STAGE);
     copier::copies_group();
     ask++;
   };
-  for (int i = 0; i < STAGES; i++) next_ask();
+  for (int i = 0; i < STAGES; i++) next_find(), next_ask();
   rows_fill(a, batch, s, &r);
   queries_make<T>(a, s, m);
   sums_clear<ROWS>(all);
@@ -358,19 +388,45 @@ __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const
     for (bool any = tile < end; tile < end; tile++) {
       uint32_t stage = shared_address(m.ring + tile % STAGES * STAGE);
       copier::copies_wait<STAGES - 1>();
-      warps_meet();
+      all_meet();
+      next_find();
       keys_multiply<T>(m, stage);
-      warps_meet();
+      all_meet();
       weights_make<T>(a, m, tile * TILE, tile + 1 == end, &r);
-      warps_meet();
+      all_meet();
       values_multiply<T>(m, stage, piece);
       if (any && whole && tile + 1 == end) sums_join(m, all, piece);
-      warps_meet();
+      all_meet();
       next_ask();
     }
-    if (!whole) piece_put(a.parts + (cut->part + (size_t)p * n_row) * (VALUE + PART_TAIL), n_row, r, piece);
+    if (!whole) piece_put(a.parts + (cut->part + (size_t)p * n_row) * PART, n_row, r, piece);
   }
   if (whole) results_put(a, s, m, r, all);
+}
+
+/* The holder's rows of a cut unit: every holders-th from its rank on, each by as many threads as it has four
+ * dimensions. */
+template <int ROWS> __device__ void rows_join(const cuda_attend &a, const held &h) {
+  constexpr int together = THREADS / JOIN_THREADS;
+  const segment &s = h.s;
+  int n_row = packed_rows<ROWS>(a, s), holders = h.cut.holders, d = threadIdx.x % JOIN_THREADS * 4, head;
+  for (int row = h.rank + threadIdx.x / JOIN_THREADS * holders; row < n_row; row += together * holders) {
+    const float *from = a.parts + ((size_t)h.cut.part + row) * PART;
+    float highest = -INFINITY, total = 0;
+    float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll 8
+    for (int p = 0; p < s.pieces; p++) {
+      const float *part = from + (size_t)p * n_row * PART;
+      float4 x = __ldcg((const float4 *)(part + d));
+      float2 factor = join_factors(&highest, __ldcg(part + VALUE));
+      total = join(total, __ldcg(part + VALUE + 4), factor);
+      sum = make_float4(join(sum.x, x.x, factor), join(sum.y, x.y, factor), join(sum.z, x.z, factor),
+                        join(sum.w, x.w, factor));
+    }
+    float *to = result_of<ROWS>(a, s, row, &head) + d, factor = row_factor(a, head, highest, total);
+    *(float4 *)to = make_float4(__fmul_rn(sum.x, factor), __fmul_rn(sum.y, factor), __fmul_rn(sum.z, factor),
+                                __fmul_rn(sum.w, factor));
+  }
 }
 
 /* A chunk as a segment: a whole unit. */
@@ -391,15 +447,15 @@ __global__ void __launch_bounds__(THREADS, 1) attend(cuda_attend a, cuda_batch b
   dependencies_wait();
   if constexpr (SPLIT) {
     walk w = {a.cut[blockIdx.x], a.cut[blockIdx.x + 1]};
-    share_run<VALUE, ROWS, LATENT_FEW>(a, batch, w, m.now, m.ring, [&](const segment &s, const cuda_cut &cut) {
-      segment_run<T>(a, batch, m, s, &cut);
-    });
+    share_walk<ROWS, LATENT_FEW, ALL_WARPS>(
+        a, batch, w, m.now, [&](const segment &s, const cuda_cut &cut) { segment_run<T>(a, batch, m, s, &cut); },
+        [&](const held &h) { rows_join<ROWS>(a, h); });
   } else {
     for (int i = blockIdx.x; i < a.n_chunk * a.n_kv_head; i += gridDim.x) {
       if (threadIdx.x == 0) unit_find<ROWS>(a, batch, a.chunk[i / a.n_kv_head], i % a.n_kv_head, &m.now->s);
-      warps_meet();
+      all_meet();
       if (m.now->s.r.count > 0) segment_run<T>(a, batch, m, m.now->s, nullptr);
-      warps_meet();
+      all_meet();
     }
   }
 }

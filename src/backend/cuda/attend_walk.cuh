@@ -77,10 +77,9 @@ static __device__ __forceinline__ float *result_of(const cuda_attend &a, const s
 }
 
 /* A result to where the next linear reads it. */
-template <int PACKED = ATTEND_PACKED>
 static __device__ __forceinline__ void next_put(const cuda_attend &a, const segment &s, int row, int d, float x) {
   if (!a.next_fragments) return;
-  int g = queries_of(a), packed = s.chunk * PACKED + row, col = (s.head * g + packed % g) * a.dim_v + d;
+  int g = queries_of(a), packed = s.chunk * ATTEND_PACKED + row, col = (s.head * g + packed % g) * a.dim_v + d;
   size_t at = a.next_tiles ? tile_index(s.r.first + packed / g, col, a.n_head * a.dim_v / 64)
                            : fragment_index(s.r.first + packed / g, col, a.n_head * a.dim_v / 64);
   ((__nv_bfloat16 *)a.next_fragments)[at] = __float2bfloat16_rn(x);
