@@ -237,8 +237,7 @@ void cuda_apart_run(struct program *program, const struct op *op, const struct c
 void cuda_route_run(struct program *program, const struct op *op);
 void cuda_experts_run(struct program *program, const struct op *op);
 
-/* cuda_each.c: of those the ones that have a kernel of their own in this step. */
-bool cuda_each_takes(const struct program *program, const struct op *op);
+/* cuda_each.c: those that cuda_each_fits. */
 void cuda_each_run(struct program *program, const struct op *op);
 
 /* cuda_rows.c: ops of decoders and of encoders of texts. */
