@@ -704,16 +704,22 @@ static void latent_case(struct table *table, const struct attend_case *shape, ui
   case_run(table, &c);
 }
 
+/* The table's text is a type of caches, or in the case's name. */
+static bool wanted(const struct table *table, const struct attend_case *c, uint8_t kv) {
+  return strstr(kv_dtype_name(kv), table->text) || strstr(c->name, table->text);
+}
+
 void attend_cases(struct table *table) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     bool left = table->few && cases[i].kv == KV_F32 && i % 4 > 0; /* all run in the same kernels */
-    if (!left && strstr(kv_dtype_name(cases[i].kv), table->text)) case_run(table, &cases[i]);
+    if (!left && wanted(table, &cases[i], cases[i].kv)) case_run(table, &cases[i]);
   }
   for (uint8_t kv = KV_F32; kv <= KV_INT8; kv++) {
-    if (!strstr(kv_dtype_name(kv), table->text)) continue;
     size_t n = table->few && kv == KV_F32 ? 1 : sizeof latents / sizeof *latents;
-    for (size_t i = 0; i < n; i++) latent_case(table, latents + i, kv);
-    if (table->tested->target == TARGET_CUDA && (kv == KV_F16 || kv == KV_BF16)) latent_case(table, &latent_wide, kv);
-    if (kv != KV_F32) copy_case(table, kv);
+    bool units = table->tested->target == TARGET_CUDA && (kv == KV_F16 || kv == KV_BF16);
+    for (size_t i = 0; i < n; i++)
+      if (wanted(table, latents + i, kv)) latent_case(table, latents + i, kv);
+    if (units && wanted(table, &latent_wide, kv)) latent_case(table, &latent_wide, kv);
+    if (kv != KV_F32 && strstr(kv_dtype_name(kv), table->text)) copy_case(table, kv);
   }
 }
