@@ -3,8 +3,8 @@
  * random. Steps of so many rows with a token each (decode steps, by their graphs), then a prompt.
  *   bench_latent_gpu [heads 16] [layers 8] [runs 30] [tokens of the prompt 2048]
  * 16 heads are V2-Lite's, 128 V3's. Times are of a layer, medians, launches included. The floor is the more of two:
- * bytes of the cache, or of the weights, at the rate of reads; operations at the rate of the matrix units; both
- * measured first. */
+ * bytes of the cache, or of the weights and of tokens in and out, at the rate of reads; operations at the rate of the
+ * matrix units; both measured first. */
 #include "backend/backends.h"
 #include "base/clock.h"
 #include "plan/plan_builder.h"
@@ -192,7 +192,8 @@ static double step_seconds(struct bench *b, int runs) {
 /* keys: of all tokens that attend together; tokens: that are read. */
 static void size_run(struct bench *b, const struct machine_rates *rates, const char *what, double keys, double tokens,
                      int runs) {
-  double bytes = b->linears ? 2.0 * 2 * b->heads * STILL * RANK : tokens * KEY * 2;
+  double rows = 2.0 * b->batch.n_token * b->heads * (STILL + RANK) * sizeof(float); /* of linears, in and out */
+  double bytes = b->linears ? 2.0 * 2 * b->heads * STILL * RANK + rows : tokens * KEY * 2;
   double operations =
       b->linears ? 2.0 * 2 * b->batch.n_token * b->heads * STILL * RANK : 2.0 * keys * b->heads * (KEY + RANK);
   double read = bytes / (rates->read[rates->n_size - 1].gbs * 1e9), made = operations / (rates->linear_gflops * 1e9);
