@@ -141,22 +141,6 @@ __device__ __forceinline__ void tile_ask(const cuda_attend &a, const uint8_t *fr
 /* --- a tile --------------------------------------------------------------------------------------------------------
  */
 
-/* A warp's part of 16 queries stays in registers; of 32 there is no room for it. */
-template <int ROWS> struct held_queries {
-  static constexpr bool held = ROWS == 16;
-  uint32_t step[held ? STEPS : 1][4];
-};
-
-template <int ROWS> __device__ __forceinline__ void queries_hold(const shared<ROWS> &m, held_queries<ROWS> *to) {
-  int lane = threadIdx.x % 32;
-  uint32_t query = shared_address(m.query) + lane % 16 * 128;
-#pragma unroll
-  for (int i = 0; held_queries<ROWS>::held && i < STEPS; i++) {
-    int k = threadIdx.x / 128 * STEPS + i;
-    matrices_load(to->step[i], query + k / 4 * 128 * ROWS + ((k % 4 * 2 + lane / 16 ^ lane % 8) << 4));
-  }
-}
-
 /* A step's operands, asked for a step before they are multiplied. */
 template <int ROWS> struct step { uint32_t key[4], query[ROWS / 16][4]; };
 
@@ -165,14 +149,12 @@ __device__ __forceinline__ void step_load(step<ROWS> *to, uint32_t query, uint32
   int lane = threadIdx.x % 32, panel = k / 4, chunk = k % 4 * 2;
   matrices_load(to->key, keys + panel * 128 * TILE + ((chunk + lane / 8 % 2 ^ r % 8) << 4));
 #pragma unroll
-  for (int n = 0; !held_queries<ROWS>::held && n < ROWS / 16; n++)
+  for (int n = 0; n < ROWS / 16; n++)
     matrices_load(to->query[n], query + panel * 128 * ROWS + n * 16 * 128 + ((chunk + lane / 16 ^ lane % 8) << 4));
 }
 
 /* Scores of the warp's 16 keys over its quarter of the dimensions. */
-template <typename T, int ROWS>
-__device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, const held_queries<ROWS> &queries,
-                                              uint32_t stage) {
+template <typename T, int ROWS> __device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, uint32_t stage) {
   constexpr int blocks = ROWS / 16;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, quarter = warp / 4;
   int r = warp % 4 * 16 + lane / 16 * 8 + lane % 8;
@@ -186,9 +168,8 @@ __device__ __forceinline__ void keys_multiply(const shared<ROWS> &m, const held_
     if (i + 1 < STEPS) step_load(&now[(i + 1) % 2], query, keys, quarter * STEPS + i + 1, r);
 #pragma unroll
     for (int n = 0; n < blocks; n++) {
-      const uint32_t *q = held_queries<ROWS>::held ? queries.step[i] : at.query[n];
-      T::multiply(score[n][0], q, at.key[0], at.key[1]);
-      T::multiply(score[n][1], q, at.key[2], at.key[3]);
+      T::multiply(score[n][0], at.query[n], at.key[0], at.key[1]);
+      T::multiply(score[n][1], at.query[n], at.key[2], at.key[3]);
     }
   }
 #pragma unroll
@@ -388,8 +369,6 @@ __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const
   int last = min((s.first_tile + s.tiles) * (ATTEND_TILE / TILE), (s.seen.end + TILE - 1) / TILE), ask = tile;
   sums<ROWS> all, piece;
   rows<ROWS> r;
-  held_queries<ROWS> queries;
-  bool held = false;
   const uint8_t *from = nullptr; /* of the tile that is asked for next: found while another is multiplied */
   auto next_find = [&] { from = ask < last ? tile_find(a, table, s, ask) : nullptr; };
   auto next_ask = [&] {
@@ -411,8 +390,7 @@ __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const
       copier::copies_wait<STAGES - 1>();
       all_meet();
       next_find();
-      if (!held) queries_hold(m, &queries), held = true;
-      keys_multiply<T>(m, queries, stage);
+      keys_multiply<T>(m, stage);
       all_meet();
       weights_make<T>(a, m, tile * TILE, tile + 1 == end, &r);
       all_meet();
