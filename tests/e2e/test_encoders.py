@@ -32,9 +32,6 @@ class Engine:
         self.sentence = done.stderr if done.returncode else None
 
     def __enter__(self):
-        if "on cpu alone so far" in (self.sentence or ""):
-            self.remove()
-            raise unittest.SkipTest(self.sentence)
         assert not self.sentence, self.sentence
         return self
 

@@ -17,6 +17,7 @@ enum {
   LAYERS = 2,
   BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
   WIDTH_MAX = 1024,
+  WIDE_MAX = 17 * 512, /* of a GPU's latent attention */
 };
 
 /* Tokens of each sequence in each step, negative: all but so many; the last entry repeats until the prompts end. */
@@ -473,7 +474,7 @@ static int result_row(const struct attend_case *c, int sequence, int token) {
 static void sequences_step(struct sequences *s, const struct attend_case *c, const struct op_packed *packed,
                            struct program *program, const struct limits *limits, const int count[SEQUENCES],
                            float *result) {
-  static float logits[TOKENS * WIDTH_MAX];
+  static float logits[TOKENS * WIDE_MAX];
   int32_t see[TOKENS], place[TOKENS], position[TOKENS][3];
   size_t vocab = (size_t)packed->model->plan->vocab;
   struct op_step step;
@@ -505,7 +506,7 @@ static void embedded_load(const struct op_packed *packed, struct program *progra
  * are others' afterwards. */
 static void cache_spoil(const struct op_packed *packed, struct program *program, const struct limits *limits,
                         const struct sequences *s) {
-  static float spoilt[TOKENS * WIDTH_MAX];
+  static float spoilt[TOKENS * WIDE_MAX];
   size_t size = (packed->weight[0].size + 63) / 64 * 64;
   void *nothing = aligned_alloc(64, size);
   memset(nothing, 0xff, size);
@@ -543,7 +544,7 @@ static void schedule_run(const struct schedule *schedule, const struct attend_ca
 
 static void subject_run(const struct attend_case *c, const struct op_packed *packed, const struct subject *subject,
                         const float *expected, const double *tolerance, struct family *family) {
-  static float all[TOKENS * WIDTH_MAX], got[TOKENS * WIDTH_MAX];
+  static float all[TOKENS * WIDE_MAX], got[TOKENS * WIDE_MAX];
   size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)packed->model->plan->vocab;
   bool first = true;
   for (size_t b = 0; b < sizeof block_sizes / sizeof *block_sizes; b++)
@@ -566,15 +567,15 @@ static void subject_run(const struct attend_case *c, const struct op_packed *pac
 /* One run of the case, through all of its kernels. */
 static void few_run(const struct attend_case *c, const struct op_packed *packed, const struct subject *subject,
                     const float *expected, const double *tolerance, struct family *family) {
-  static float got[TOKENS * WIDTH_MAX];
+  static float got[TOKENS * WIDE_MAX];
   size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)packed->model->plan->vocab;
   schedule_run(c->see ? &schedules[0] : &few_schedule, c, packed, subject->device[0], 16, true, got);
   family_compare(family, subject->name, expected, tolerance, got, n);
 }
 
 static void case_run(struct table *table, const struct attend_case *c) {
-  static float expected[TOKENS * WIDTH_MAX];
-  static double tolerance[TOKENS * WIDTH_MAX];
+  static float expected[TOKENS * WIDE_MAX];
+  static double tolerance[TOKENS * WIDE_MAX];
   struct family family = {0};
   struct op_model model;
   struct op_packed packed;
@@ -586,7 +587,7 @@ static void case_run(struct table *table, const struct attend_case *c) {
     return;
   }
   tolerance[0] = case_tolerance(table, c, &model);
-  for (size_t i = 1; i < TOKENS * WIDTH_MAX; i++) tolerance[i] = tolerance[0];
+  for (size_t i = 1; i < (size_t)TOKENS * (size_t)model.plan->vocab; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
   schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, false, expected);
   packed_release(&packed);
@@ -680,25 +681,45 @@ static const struct attend_case latents[] = {
      .latent = true},
 };
 
-static void latent_case(struct table *table, size_t shape, uint8_t kv) {
+/* Of a GPU's own kernel: more heads than half a unit has rows, and prompts that are not split. */
+static const struct attend_case latent_wide = {.name = "latent, 17 heads of 576",
+                                               .n_head = 17,
+                                               .n_kv_head = 1,
+                                               .dim_k = 576,
+                                               .dim_v = 512,
+                                               .rope_style = ROPE_HALF,
+                                               .rope_dim = 48,
+                                               .window = 290,
+                                               .softcap = 8,
+                                               .sinks = true,
+                                               .latent = true};
+
+static void latent_case(struct table *table, const struct attend_case *shape, uint8_t kv) {
   static const char *const types[] = {
       [KV_F32] = "", [KV_F16] = "halves, ", [KV_BF16] = "bf16, ", [KV_E4M3] = "fp8, ", [KV_INT8] = "int8, "};
   char name[64];
-  struct attend_case c = latents[shape];
+  struct attend_case c = *shape;
   snprintf(name, sizeof name, "%s%s", types[kv], c.name);
   c.name = name, c.kv = kv;
   case_run(table, &c);
 }
 
+/* The table's text is a type of caches, or in the case's name. */
+static bool wanted(const struct table *table, const struct attend_case *c, uint8_t kv) {
+  return strstr(kv_dtype_name(kv), table->text) || strstr(c->name, table->text);
+}
+
 void attend_cases(struct table *table) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     bool left = table->few && cases[i].kv == KV_F32 && i % 4 > 0; /* all run in the same kernels */
-    if (!left && strstr(kv_dtype_name(cases[i].kv), table->text)) case_run(table, &cases[i]);
+    if (!left && wanted(table, &cases[i], cases[i].kv)) case_run(table, &cases[i]);
   }
   for (uint8_t kv = KV_F32; kv <= KV_INT8; kv++) {
-    if (!strstr(kv_dtype_name(kv), table->text)) continue;
     size_t n = table->few && kv == KV_F32 ? 1 : sizeof latents / sizeof *latents;
-    for (size_t i = 0; i < n; i++) latent_case(table, i, kv);
-    if (kv != KV_F32) copy_case(table, kv);
+    bool units = table->tested->target == TARGET_CUDA && (kv == KV_F16 || kv == KV_BF16);
+    for (size_t i = 0; i < n; i++)
+      if (wanted(table, latents + i, kv)) latent_case(table, latents + i, kv);
+    if (units && wanted(table, &latent_wide, kv)) latent_case(table, &latent_wide, kv);
+    if (kv != KV_F32 && strstr(kv_dtype_name(kv), table->text)) copy_case(table, kv);
   }
 }

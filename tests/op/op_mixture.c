@@ -24,7 +24,8 @@ static const struct mixture {
 } mixtures[] = {{16, 4, 128, 64, false, false, ROUTE_SOFTMAX}, {8, 2, 192, 48, true, false, ROUTE_SOFTMAX},
                 {40, 6, 72, 128, true, false, ROUTE_SIGMOID},  {160, 8, 320, 192, false, false, ROUTE_CHOSEN},
                 {12, 12, 320, 576, true, true, ROUTE_SOFTMAX}, {5, 5, 200, 192, false, true, ROUTE_CHOSEN},
-                {3, 0, 40, 80, true, false, ROUTE_SOFTMAX}};
+                {3, 0, 40, 80, true, false, ROUTE_SOFTMAX},    {3, 0, 512, 40, false, false, ROUTE_SOFTMAX},
+                {4, 0, 128, 80, false, false, ROUTE_SOFTMAX}};
 
 static const struct scheme schemes[] = {
     {.kind = SCHEME_F32}, {.kind = SCHEME_BF16}, {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32}};

@@ -14,9 +14,10 @@ static const int row_counts[ROWS] = {1, 5, 64, 67, 182};
 /* How wide such a network is: floats in odd shapes, or 16 bits in shapes that a GPU's matrix units take. */
 static const struct text_width {
   struct scheme scheme;
-  int cols, ff, heads;
+  int cols, ff, heads, kv_heads;
   uint8_t kv;
-} floats = {{.kind = SCHEME_F32}, 48, 100, 3, KV_F32}, halves = {{.kind = SCHEME_BF16}, 128, 320, 2, KV_F16};
+} floats = {{.kind = SCHEME_F32}, 48, 100, 3, 3, KV_F32}, halves = {{.kind = SCHEME_BF16}, 128, 320, 2, 2, KV_F16},
+  shared = {{.kind = SCHEME_BF16}, 192, 320, 3, 1, KV_F16};
 
 static const struct text_shape {
   uint8_t pool, norm, act;
@@ -75,10 +76,11 @@ static void text_make(struct op_model *m, const struct text_shape *s, const stru
   m->builder.head.max_position = TOKENS;
   int x = embeddings_make(m, cols);
   struct op attend = op_make(OP_ATTEND, 0), select = op_make(OP_SELECT, -1);
-  attend.in[0] = linear_make(m, w->scheme, x, cols, 3 * cols, -1, ACT_NONE, ROWS_TOKENS);
+  int all = (w->heads + 2 * w->kv_heads) * (cols / w->heads);
+  attend.in[0] = linear_make(m, w->scheme, x, cols, all, -1, ACT_NONE, ROWS_TOKENS);
   attend.out = plan_add_value(&m->builder, cols, ROWS_TOKENS);
   attend.args.attend = (struct attend_args){.n_head = w->heads,
-                                            .n_kv_head = w->heads,
+                                            .n_kv_head = w->kv_heads,
                                             .dim_k = cols / w->heads,
                                             .dim_v = cols / w->heads,
                                             .group = -1,
@@ -182,9 +184,12 @@ static void text_case(struct table *table, const struct text_shape *s, const str
 }
 
 void text_cases(struct table *table) {
-  struct family family = {.name = "texts"}, wide = {.name = "texts in 16 bits"};
+  struct family family = {.name = "texts"}, wide = {.name = "texts in 16 bits"},
+                few = {.name = "texts in 16 bits, 3 to 1"};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) text_case(table, &shapes[i], &floats, &family);
   family_end(table, &family);
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) text_case(table, &shapes[i], &halves, &wide);
   family_end(table, &wide);
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) text_case(table, &shapes[i], &shared, &few);
+  family_end(table, &few);
 }

@@ -66,8 +66,9 @@ struct span {
 static __device__ __forceinline__ span token_span(const cuda_attend &a, const cuda_batch &batch, const cuda_row &r,
                                                   int token) {
   int position = r.length + token;
-  span s = {a.window && position >= a.window ? position - a.window + 1 : 0, position + 1};
+  span s = {a.window > 0 && position >= a.window ? position - a.window + 1 : 0, position + 1};
   if (batch.see) s.end = r.length + batch.see[r.first + token] + 1;
+  if (a.window < 0) s.begin = max(0, position + a.window + 1), s.end = min(s.end, position - a.window);
   return s;
 }
 

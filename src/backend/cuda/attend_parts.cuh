@@ -8,7 +8,9 @@
 
 enum { WARPS = 8, PART_TAIL = 8, JOIN_PIECES = 128 }; /* warps that calculate; pieces joined at a time */
 
-static __device__ __forceinline__ void warps_meet() { asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory"); }
+template <int COUNT = WARPS> static __device__ __forceinline__ void warps_meet() {
+  asm volatile("bar.sync 1, %0;" ::"n"(COUNT * 32) : "memory");
+}
 
 /* A cut unit of which this block holds pieces: the share's first or its last. */
 struct held {
@@ -18,14 +20,15 @@ struct held {
 };
 
 /* This block's pieces of a cut unit are among the parts. */
+template <int COUNT = WARPS>
 static __device__ void unit_arrive(const cuda_attend &a, const segment &s, const cuda_cut &cut, held *to) {
   __threadfence();
-  warps_meet();
+  warps_meet<COUNT>();
   if (threadIdx.x == 0) *to = held{s, cut, atomicAdd(&a.arrived[2 * cut.owner], 1)};
 }
 
 /* Until all holders' pieces are there. All blocks run at once; who leaves last clears the counts. */
-static __device__ void unit_await(const cuda_attend &a, const cuda_cut &cut) {
+template <int COUNT = WARPS> static __device__ void unit_await(const cuda_attend &a, const cuda_cut &cut) {
   volatile uint32_t *arrived = a.arrived + 2 * cut.owner;
   if (threadIdx.x == 0) {
     while (*arrived < (uint32_t)cut.holders) {
@@ -33,7 +36,7 @@ static __device__ void unit_await(const cuda_attend &a, const cuda_cut &cut) {
     __threadfence();
     if (atomicAdd(&a.arrived[2 * cut.owner + 1], 1) == (uint32_t)cut.holders - 1) arrived[0] = arrived[1] = 0;
   }
-  warps_meet();
+  warps_meet<COUNT>();
 }
 
 /* Of 32 dimensions of a row of a unit (a slice): sums of each piece, and the row's maximum and totals. */
@@ -105,28 +108,35 @@ struct work {
   held cut[2];
 };
 
-/* The warps' way through the share: run(segment, its unit's cut) of each, then the units that others have parts of. */
-template <int D, typename RUN>
-static __device__ __forceinline__ void share_run(const cuda_attend &a, const cuda_batch &batch, walk w, work *now,
-                                                 uint8_t *ring, RUN &&run) {
+/* The way of COUNT warps through the share: run(segment, its unit's cut) of each, then join(held) of the units that
+ * others have parts of. */
+template <int PACKED, int FEW, int COUNT, typename RUN, typename JOIN>
+static __device__ __forceinline__ void share_walk(const cuda_attend &a, const cuda_batch &batch, walk w, work *now,
+                                                  RUN &&run, JOIN &&join) {
   if (threadIdx.x == 0) now->n_cut = 0;
   for (;;) {
-    if (threadIdx.x == 0) now->more = segment_next(a, batch, &w, &now->s);
-    warps_meet();
+    if (threadIdx.x == 0) now->more = segment_next<PACKED, FEW>(a, batch, &w, &now->s);
+    warps_meet<COUNT>();
     if (!now->more) break;
     const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
     run(now->s, cut);
     if (now->s.begin > 0 || now->s.end < now->s.pieces) {
-      unit_arrive(a, now->s, cut, now->cut + now->n_cut);
+      unit_arrive<COUNT>(a, now->s, cut, now->cut + now->n_cut);
       if (threadIdx.x == 0) now->n_cut++;
     }
-    warps_meet();
+    warps_meet<COUNT>();
   }
   for (int i = 0; i < now->n_cut; i++) {
-    unit_await(a, now->cut[i].cut);
-    unit_join<D>(a, ring, now->cut[i]);
-    warps_meet();
+    unit_await<COUNT>(a, now->cut[i].cut);
+    join(now->cut[i]);
+    warps_meet<COUNT>();
   }
+}
+
+template <int D, typename RUN>
+static __device__ __forceinline__ void share_run(const cuda_attend &a, const cuda_batch &batch, walk w, work *now,
+                                                 uint8_t *ring, RUN &&run) {
+  share_walk<ATTEND_PACKED, ATTEND_FEW, WARPS>(a, batch, w, now, run, [&](const held &h) { unit_join<D>(a, ring, h); });
 }
 
 #endif

@@ -13,20 +13,24 @@ __device__ float warp_sum(float value) {
   return value;
 }
 
-/* A token's key (which 0) or value (1). Codes of a block's keys are followed by its values', their scales by those. */
+/* A token's key (which 0) or value (1). Codes of a block's keys are followed by its values', their scales by those; a
+ * latent is the end of its key, and has no place of its own. */
 struct place {
   uint8_t *numbers;
   float *scale;
 };
 
-__device__ place cache_place(const struct cuda_attend &a, const uint32_t *table, int token, int head, int which) {
+__device__ place cache_place(const struct cuda_attend &a, bool latent, const uint32_t *table, int token, int head,
+                             int which) {
   bool coded = a.kv >= CACHE_E4M3;
   size_t block = ((size_t)table[token / a.block_size] * a.n_layer + a.layer) * a.n_kv_head + head;
   int each = coded               ? 1
              : a.kv == CACHE_F32 ? 4
                                  : 2,
-      at = token % a.block_size, codes = a.block_size * (a.dim_k + a.dim_v);
-  uint8_t *base = a.cache + block * ((size_t)codes * each + (coded ? 8 * a.block_size : 0));
+      at = token % a.block_size, codes = a.block_size * (a.dim_k + (latent ? 0 : a.dim_v));
+  uint8_t *base = a.cache + block * ((size_t)codes * each + (coded ? (latent ? 4 : 8) * a.block_size : 0));
+  if (latent)
+    return place{base + (size_t)each * (at * a.dim_k + which * (a.dim_k - a.dim_v)), (float *)(base + codes) + at};
   return place{base + (size_t)each * (which ? a.block_size * a.dim_k + at * a.dim_v : at * a.dim_k),
                (float *)(base + codes) + which * a.block_size + at};
 }
@@ -70,12 +74,27 @@ __device__ void cache_put(const struct cuda_attend &a, const place &p, int dim, 
   for (int i = threadIdx.x; i < dim; i += THREADS) number_put(a, p, i, from[i] * inverse);
 }
 
+/* Where a head of q or k is; of q beside latents its last dimensions are elsewhere. */
+struct head_place {
+  const float *numbers, *rest;
+  int first; /* dimensions in `numbers` */
+
+  __device__ float at(int i) const { return i < first ? numbers[i] : rest[i - first]; }
+};
+
+__device__ head_place query_place(const struct cuda_attend &a, bool latent, int token, int h) {
+  const float *in = a.in + (size_t)token * a.in_cols;
+  int first = a.dim_k - a.dim_v;
+  if (!latent) return head_place{in + h * a.dim_k, nullptr, a.dim_k};
+  return head_place{in + h * first, in + a.n_head * first + h * a.dim_v, first};
+}
+
 /* A head of q or k into shared memory: normed, rotated. All threads of the block. */
-__device__ void head_prepare(const struct cuda_attend &a, const cuda_row &r, int token, const float *from,
+__device__ void head_prepare(const struct cuda_attend &a, const cuda_row &r, int token, const head_place &from,
                              const float *norm, float *head) {
   __shared__ float squares[WARPS];
   float sum = 0, scale = 1;
-  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) sum += from[i] * from[i];
+  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) sum += from.at(i) * from.at(i);
   sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) squares[threadIdx.x / 32] = sum;
   __syncthreads();
@@ -84,7 +103,7 @@ __device__ void head_prepare(const struct cuda_attend &a, const cuda_row &r, int
     for (int i = 0; i < WARPS; i++) sum += squares[i];
     scale = rsqrtf(sum / a.dim_k + a.eps);
   }
-  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) head[i] = norm ? from[i] * scale * norm[i] : from[i];
+  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) head[i] = norm ? from.at(i) * scale * norm[i] : from.at(i);
   __syncthreads();
   for (int i = threadIdx.x; a.rope_style && i < a.rope_dim / 2; i += THREADS) {
     double sine, cosine;
@@ -100,7 +119,7 @@ __device__ void head_prepare(const struct cuda_attend &a, const cuda_row &r, int
 }
 
 /* A block for each token and KV head. */
-__global__ void store(struct cuda_attend a, struct cuda_batch batch) {
+__global__ void store(struct cuda_attend a, bool latent, struct cuda_batch batch) {
   __shared__ float head[HEAD_MAX];
   int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token];
   struct cuda_row r = batch.row[row];
@@ -109,17 +128,17 @@ __global__ void store(struct cuda_attend a, struct cuda_batch batch) {
   const float *key = a.in + (size_t)token * a.in_cols + a.n_head * a.dim_k + h * a.dim_k;
   const float *value = a.in + (size_t)token * a.in_cols + (a.n_head + a.n_kv_head) * a.dim_k + h * a.dim_v;
   const uint32_t *table = table_of(a, batch, r);
-  head_prepare(a, r, token, key, a.norm_k, head);
-  cache_put(a, cache_place(a, table, position, h, 0), a.dim_k, head);
-  cache_put(a, cache_place(a, table, position, h, 1), a.dim_v, value);
+  head_prepare(a, r, token, head_place{key, nullptr, a.dim_k}, a.norm_k, head);
+  cache_put(a, cache_place(a, latent, table, position, h, 0), a.dim_k, head);
+  if (!latent) cache_put(a, cache_place(a, latent, table, position, h, 1), a.dim_v, value);
 }
 
 /* Scores of up to KEYS keys from `first` on; a warp for each key in turn. ahead: how far the query is behind the first
  * key. */
-__device__ void scores_make(const struct cuda_attend &a, const uint32_t *table, int h, const float *query, int first,
-                            int count, float slope, int ahead, float *score) {
+__device__ void scores_make(const struct cuda_attend &a, bool latent, const uint32_t *table, int h, const float *query,
+                            int first, int count, float slope, int ahead, float *score) {
   for (int k = threadIdx.x / 32; k < count; k += WARPS) {
-    place key = cache_place(a, table, first + k, h, 0);
+    place key = cache_place(a, latent, table, first + k, h, 0);
     float sum = 0;
     for (int i = threadIdx.x % 32; i < a.dim_k; i += 32) sum += query[i] * cache_get(a, key, i);
     sum = warp_sum(sum) * a.scale;
@@ -136,17 +155,18 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
   if (r.count == 0) return;
   int position = r.length + token - r.first, last = batch.see ? r.length + batch.see[token] : position;
   int begin = a.window && position >= a.window ? position - a.window + 1 : 0;
+  if (b.causal) last = position;
   if (b.near > 0) begin = max(begin, position - b.near), last = min(last, position + b.near);
   if (a.places.span) begin = a.places.span[2 * token], last = a.places.span[2 * token + 1];
   const uint32_t *table = table_of(a, batch, r);
-  head_prepare(a, r, token, a.in + (size_t)token * a.in_cols + h * a.dim_k, a.norm_q, query);
+  head_prepare(a, r, token, query_place(a, b.latent, token, h), a.norm_q, query);
   for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
   float slope = b.slope ? b.slope[h] : 0;
   float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;
   for (int first = begin; first <= last; first += KEYS) {
     int count = min(KEYS, last + 1 - first);
     __syncthreads();
-    scores_make(a, table, kv_head, query, first, count, slope, position - first, score);
+    scores_make(a, b.latent, table, kv_head, query, first, count, slope, position - first, score);
     __syncthreads();
     float before = highest;
     for (int k = 0; k < count; k++) highest = fmaxf(highest, score[k]);
@@ -156,7 +176,7 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
     for (int i = threadIdx.x; i < a.dim_v; i += THREADS) {
       float x = sum[i] * shrink;
       for (int k = 0; k < count; k++)
-        x += expf(score[k] - highest) * cache_get(a, cache_place(a, table, first + k, kv_head, 1), i);
+        x += expf(score[k] - highest) * cache_get(a, cache_place(a, b.latent, table, first + k, kv_head, 1), i);
       sum[i] = x;
     }
   }
@@ -170,6 +190,6 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
 void cuda_attend_plain(const struct cuda_attend *attend_args, const struct cuda_attend_beside *beside,
                        const struct cuda_batch *batch, cuda_stream stream) {
   const struct cuda_attend &a = *attend_args;
-  store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, *batch);
+  store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, beside->latent, *batch);
   attend<<<dim3(batch->n_token, a.n_head), THREADS, 0, stream>>>(a, *beside, *batch);
 }

@@ -18,14 +18,14 @@ struct units {
 };
 
 static bool row_is_few(const struct attend_heads *heads, const struct cuda_row *row) {
-  return (int64_t)row->count * heads->queries <= ATTEND_FEW;
+  return (int64_t)row->count * heads->queries <= attend_few(heads);
 }
 
 static struct units units_of(const struct attend_heads *heads, const struct cuda_row *row) {
   int32_t end = row->length + row->count, begin = 0;
   if (!row_is_few(heads, row)) return (struct units){0};
   if (heads->window > 0 && row->length >= heads->window) begin = row->length - heads->window + 1;
-  int32_t chunks = (row->count * heads->queries + ATTEND_PACKED - 1) / ATTEND_PACKED;
+  int32_t packed = attend_packed(heads), chunks = (row->count * heads->queries + packed - 1) / packed;
   return (struct units){.count = (int64_t)chunks * heads->n_kv_head,
                         .cost = end - begin + UNIT_COST,
                         .pieces = (end + ATTEND_PIECE - 1) / ATTEND_PIECE - begin / ATTEND_PIECE};
@@ -107,9 +107,9 @@ static int64_t units_join(const struct attend_heads *heads, const struct cuda_ro
       continue;
     }
     const struct cuda_row *r = row + cut[i].row;
-    int packed = r->count * heads->queries - cut[i].chunk * ATTEND_PACKED;
+    int unit = attend_packed(heads), packed = r->count * heads->queries - cut[i].chunk * unit;
     int next = unit_join((int32_t)parts, i, cut);
-    parts += (int64_t)units_of(heads, r).pieces * (packed < ATTEND_PACKED ? packed : ATTEND_PACKED);
+    parts += (int64_t)units_of(heads, r).pieces * (packed < unit ? packed : unit);
     i = next;
   }
   return parts;
@@ -128,7 +128,7 @@ int attend_chunks(const struct attend_heads *heads, const struct cuda_row *row, 
   int n = 0;
   for (int r = 0; r < n_row; r++) {
     if (row_is_few(heads, row + r)) continue;
-    int chunks = (row[r].count * heads->queries + ATTEND_CHUNK - 1) / ATTEND_CHUNK;
+    int chunk_rows = attend_chunk(heads), chunks = (row[r].count * heads->queries + chunk_rows - 1) / chunk_rows;
     for (int c = chunks - 1; c >= 0; c--) chunk[n++] = (struct cuda_chunk){r, c};
   }
   return n;

@@ -12,7 +12,18 @@ extern "C" {
 struct attend_heads {
   int32_t queries; /* query heads of a KV head */
   int32_t n_kv_head, window;
+  bool latent;
 };
+
+/* Packed rows of a unit; of a row of the batch that is split, at most; of a chunk of the others. */
+static inline int32_t attend_packed(const struct attend_heads *heads) {
+  if (!heads->latent) return ATTEND_PACKED;
+  return heads->queries <= LATENT_ROWS / 2 ? LATENT_ROWS / 2 : LATENT_ROWS;
+}
+static inline int32_t attend_few(const struct attend_heads *heads) { return heads->latent ? LATENT_FEW : ATTEND_FEW; }
+static inline int32_t attend_chunk(const struct attend_heads *heads) {
+  return heads->latent ? LATENT_ROWS : ATTEND_CHUNK;
+}
 
 /* Blocks of decode attention that run at once, each with a share. */
 static inline int attend_shares(int dim, int multiprocessors) {
@@ -31,7 +42,8 @@ int attend_chunks(const struct attend_heads *heads, const struct cuda_row *row, 
 
 /* At most so many for `tokens` tokens in `rows` rows. */
 static inline int attend_chunks_most(const struct attend_heads *heads, int tokens, int rows) {
-  return (int)(((int64_t)tokens * heads->queries + ATTEND_CHUNK - 1) / ATTEND_CHUNK) + rows;
+  int32_t chunk = attend_chunk(heads);
+  return (int)(((int64_t)tokens * heads->queries + chunk - 1) / chunk) + rows;
 }
 
 #ifdef __cplusplus

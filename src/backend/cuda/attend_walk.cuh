@@ -7,6 +7,8 @@
 
 #include <cuda_bf16.h>
 
+/* Units are PACKED packed rows of rows of the batch that have FEW at most: of latent attention other numbers. */
+
 /* A run of pieces of a unit. */
 struct segment {
   int row, chunk, head;
@@ -21,13 +23,13 @@ struct walk {
   cuda_cut at, to;
 };
 
+template <int PACKED = ATTEND_PACKED>
 static __device__ __forceinline__ void segment_fill(const cuda_attend &a, const cuda_batch &batch, segment *s) {
   int g = queries_of(a), last = s->r.count - 1;
   span row = {token_span(a, batch, s->r, 0).begin, s->r.length + s->r.count};
   s->first_piece = row.begin / ATTEND_PIECE;
   s->pieces = (row.end + ATTEND_PIECE - 1) / ATTEND_PIECE - s->first_piece;
-  s->seen = tokens_span(a, batch, s->r, s->chunk * ATTEND_PACKED / g,
-                        min(last, (s->chunk * ATTEND_PACKED + ATTEND_PACKED - 1) / g));
+  s->seen = tokens_span(a, batch, s->r, s->chunk * PACKED / g, min(last, (s->chunk * PACKED + PACKED - 1) / g));
 }
 
 static __device__ __forceinline__ void tiles_fill(segment *s) {
@@ -37,12 +39,13 @@ static __device__ __forceinline__ void tiles_fill(segment *s) {
 }
 
 /* The next segment of a share; false at its end. All roles of a block go the same way. */
+template <int PACKED = ATTEND_PACKED, int FEW = ATTEND_FEW>
 static __device__ bool segment_next(const cuda_attend &a, const cuda_batch &batch, walk *w, segment *s) {
   if (w->at.row == w->to.row && w->at.chunk == w->to.chunk && w->at.head == w->to.head && w->at.piece == w->to.piece)
     return false;
   *s = segment{w->at.row, w->at.chunk, w->at.head, w->at.piece};
   s->r = batch.row[s->row];
-  segment_fill(a, batch, s);
+  segment_fill<PACKED>(a, batch, s);
   bool last = s->row == w->to.row && s->chunk == w->to.chunk && s->head == w->to.head;
   s->end = last ? w->to.piece : s->pieces;
   tiles_fill(s);
@@ -54,19 +57,21 @@ static __device__ bool segment_next(const cuda_attend &a, const cuda_batch &batc
   w->at.piece = 0;
   if (++w->at.head < a.n_kv_head) return true;
   w->at.head = 0;
-  if (++w->at.chunk * ATTEND_PACKED < s->r.count * g) return true;
+  if (++w->at.chunk * PACKED < s->r.count * g) return true;
   w->at.chunk = 0;
   do w->at.row++;
-  while (w->at.row < w->to.row && batch.row[w->at.row].count * g > ATTEND_FEW);
+  while (w->at.row < w->to.row && batch.row[w->at.row].count * g > FEW);
   return true;
 }
 
+template <int PACKED = ATTEND_PACKED>
 static __device__ __forceinline__ int packed_rows(const cuda_attend &a, const segment &s) {
-  return min((int)ATTEND_PACKED, s.r.count * queries_of(a) - s.chunk * ATTEND_PACKED);
+  return min(PACKED, s.r.count * queries_of(a) - s.chunk * PACKED);
 }
 
+template <int PACKED = ATTEND_PACKED>
 static __device__ __forceinline__ float *result_of(const cuda_attend &a, const segment &s, int row, int *head) {
-  int g = queries_of(a), packed = s.chunk * ATTEND_PACKED + row;
+  int g = queries_of(a), packed = s.chunk * PACKED + row;
   *head = s.head * g + packed % g;
   return a.out + ((size_t)(s.r.first + packed / g) * a.n_head + *head) * a.dim_v;
 }

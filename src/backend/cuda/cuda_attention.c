@@ -5,7 +5,8 @@ static int shares_of(const struct program *p, int group) { return p->attention.m
 
 /* Of a row with one token; 0: it is one of few packed rows. */
 static int32_t chunks_of(const struct attend_heads *heads) {
-  return heads->queries > ATTEND_FEW ? (heads->queries + ATTEND_CHUNK - 1) / ATTEND_CHUNK : 0;
+  int32_t chunk = attend_chunk(heads);
+  return heads->queries > attend_few(heads) ? (heads->queries + chunk - 1) / chunk : 0;
 }
 
 void cuda_attention_decode(struct program *p, int32_t rows) {
@@ -104,7 +105,10 @@ static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a)
 
 struct cuda_attend_beside cuda_attend_beside_of(const struct program *p, const struct op *op) {
   const struct attend_args *args = &op->args.attend;
-  return (struct cuda_attend_beside){args->alibi ? p->frequency + args->alibi_slope : NULL, args->near};
+  return (struct cuda_attend_beside){.slope = args->alibi ? p->frequency + args->alibi_slope : NULL,
+                                     .near = args->near,
+                                     .causal = args->causal,
+                                     .latent = args->value_in_key};
 }
 
 void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_attend *a) {
@@ -124,6 +128,10 @@ void cuda_attention_run(struct program *p, const struct op *op) {
   }
   buffers_fill(p, op, &a);
   const struct cuda_path *path = p->device->path;
+  if (op->args.attend.value_in_key) {
+    path->attend_latent(&a, &p->on_device, p->device->stream);
+    return;
+  }
   p->ready = path->chained ? next_linear(p, op, &a) : NULL;
   if (p->ready) a.next_fragments = p->fragments[p->turn ^= 1];
   a.next_tiles = p->ready && cuda_linear_tiles(p, p->ready, p->on_device.n_token);

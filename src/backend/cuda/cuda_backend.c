@@ -82,10 +82,8 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
   if (op->kind == OP_ATTEND && op->args.attend.head_norms && input_read_on(plan, op))
     return op_unsupported(plan, index, "it norms its heads where they are, and another op reads them", error);
-  if (op->kind == OP_ATTEND && op->args.attend.causal)
-    return op_unsupported(plan, index, "encoders whose tokens see none behind them run on cpu alone so far", error);
-  if (op->kind == OP_ATTEND && op->args.attend.value_in_key)
-    return op_unsupported(plan, index, "latent attention runs on cpu alone so far", error);
+  if (op->kind == OP_ATTEND && op->args.attend.value_in_key && op->args.attend.head_norms)
+    return op_unsupported(plan, index, "it norms heads of latent attention by weights of their own", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;
@@ -108,7 +106,8 @@ static bool op_fast(const struct cuda_path *path, const struct plan *plan, const
   if (op->kind == OP_LINEAR)
     return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
            cuda_linear_coded_fit(path, plan, op);
-  if (op->kind == OP_ATTEND && plan->role != PLAN_DECODER) return cuda_image_attend_fits(plan, limits, op);
+  if (op->kind == OP_ATTEND && plan->role != PLAN_DECODER)
+    return cuda_image_attend_fits(plan, limits, op) || cuda_image_attend_packs(path, plan, limits, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(path, plan, limits, op->args.attend.group, &heads);
 }
 

@@ -17,7 +17,8 @@ static bool shares_count(struct program *p, struct error *error) {
   for (int g = 0; g < p->plan->n_group; g++) {
     a->fast[g] = cuda_attend_fast(p->device->path, p->plan, &p->limits, g, &a->heads[g]);
     if (!a->fast[g]) continue;
-    int shares = p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k, p->limits.kv_dtype);
+    int shares =
+        a->heads[g].latent ? 1 : p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k, p->limits.kv_dtype);
     shares *= p->device->multiprocessors;
     a->most_share[g] = shares < ATTEND_SHARES ? shares : ATTEND_SHARES;
     if (shares == 0 && !cuda_check(cudaGetLastError(), "preparing attention", error)) return false;
@@ -76,6 +77,7 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
     return NULL;
   }
   *p = (struct program){.device = device, .plan = plan, .limits = *limits};
+  p->images.packed = cuda_image_packed(plan, limits);
   while (p->n_body < plan->n_op && !op_of_head(plan, plan_ops(plan) + p->n_body)) p->n_body++;
   if (cuda_memory_take(p, error) && shares_count(p, error) && floats_copy(p, error) && axes_copy(p, error) &&
       sampler_init(p, error) && cuda_graphs_make(p, error))

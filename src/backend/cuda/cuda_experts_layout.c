@@ -36,7 +36,8 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   size_t slice = tokens < EXPERT_SLICE ? tokens : EXPERT_SLICE, plain = tokens < EXPERT_PLAIN ? tokens : EXPERT_PLAIN;
   size_t cols = (size_t)w->cols, padded = (cols + PIECE_COLS - 1) / PIECE_COLS * PIECE_COLS;
   bool gather = op->args.linear.expert_mode == EXPERTS_GATHER, units = cuda_experts_units(NULL, plan, op);
-  if (units) most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
+  if (units && !cuda_each_fits(NULL, plan, op))
+    most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
   most->prepared = size_max(most->prepared, plain * inputs * cols);
   most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
   if (op->in[2] >= 0 && gather && units) {

@@ -148,9 +148,28 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .kv = p->limits.kv_dtype};
 }
 
+/* By the kernels of decoders' prompts. */
+static void packed_run(struct program *p, const struct op *op, struct cuda_attend *a) {
+  const struct attend_args *args = &op->args.attend;
+  struct cuda_batch batch = p->on_device;
+  if (args->causal) batch.see = NULL;
+  if (args->near > 0) a->window = args->causal ? args->near + 1 : -(args->near + 1);
+  a->query = p->images.query;
+  a->chunk = batch.chunk;
+  a->n_chunk = p->images.n_chunk;
+  a->n_block = p->device->multiprocessors;
+  p->device->path->attend_store(a, &batch, p->device->stream);
+  p->device->path->attend_prefill(a, &batch, p->device->stream);
+}
+
 static void attend_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
   cuda_attend_heads(p, op, &a);
+  if (cuda_image_attend_packs(p->device->path, p->plan, &p->limits, op)) {
+    p->ready = NULL;
+    packed_run(p, op, &a);
+    return;
+  }
   if (!on_hopper(p) || !cuda_image_attend_fits(p->plan, &p->limits, op)) {
     p->ready = NULL;
     struct cuda_attend_beside beside = cuda_attend_beside_of(p, op);
@@ -204,8 +223,8 @@ static void rows_fill(struct program *p, const struct cuda_slot *slot, const str
     row[r] = (struct cuda_row){from->first, from->count, 0, from->seat, at, blocks};
     for (int i = 0, t = from->first; i < from->count; i++, t++)
       token_row[t] = r, see[t] = from->count - 1, place[t] = at * IMAGE_BLOCK + (uint32_t)i;
-    for (int32_t c = 0; c < from->count; c += ATTEND_CHUNK)
-      chunk[p->images.n_chunk++] = (struct cuda_chunk){r, c / ATTEND_CHUNK};
+    for (int32_t c = (from->count * p->images.packed - 1) / ATTEND_CHUNK; c >= 0; c--)
+      chunk[p->images.n_chunk++] = (struct cuda_chunk){r, c};
     for (uint32_t i = 0; i < blocks; i++, at++) table[at] = at;
   }
 }

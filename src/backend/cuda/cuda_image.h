@@ -6,6 +6,7 @@
 #include "backend/cuda/image_kernels.h"
 #include "plan/backend.h"
 
+struct cuda_path;
 struct program;
 struct cuda_slot;
 struct cuda_room;
@@ -20,6 +21,7 @@ struct cuda_images {
   uint16_t *query;           /* in the same blocks; pads are 0 */
   float *patches;            /* [token][numbers], where an embedding does more than take them */
   const uint32_t *place;     /* [n_token] of the step, in tokens of the cache */
+  int32_t packed;            /* rows of a token (cuda_image_packed) */
   int32_t n_chunk;           /* of the step's attention */
   int32_t collected;         /* outputs of the step that was collected last */
   float *pool;               /* of a decoder: [limits.pool][hidden] */
@@ -46,7 +48,12 @@ bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits
 bool cuda_image_sum_normed(const struct plan *plan, const struct op *op);
 /* The linear before such attention leaves it queries, keys and values; otherwise image_heads.cu makes them. */
 bool cuda_image_heads_left(const struct plan *plan, const struct limits *limits, const struct op *op);
-/* Does any such attention want angles? */
+/* Does attention of an encoder of texts run in the kernels of decoders' prompts, over a cache of one layer? Packed rows
+ * of a token, of all attention of a plan that has such; 1 otherwise. */
+bool cuda_image_attend_packs(const struct cuda_path *path, const struct plan *plan, const struct limits *limits,
+                             const struct op *op);
+int32_t cuda_image_packed(const struct plan *plan, const struct limits *limits);
+/* Does any attention on matrix units want angles? */
 bool cuda_image_turns(const struct plan *plan, const struct limits *limits);
 /* The linear after one is the only reader of its results, and takes them as they are. */
 bool cuda_image_passes(const struct plan *plan, const struct op *op);

@@ -69,7 +69,7 @@ static bool heads_from_linear(const struct plan *plan, const struct op *op) {
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op) {
   if (plan->role == PLAN_DECODER || op->kind != OP_ATTEND || limits->kv_dtype != KV_F16) return false;
   const struct attend_args *a = &op->args.attend;
-  if (a->alibi || a->near > 0) return false;
+  if (a->alibi || a->near > 0 || a->causal) return false;
   bool shaped = a->n_head == a->n_kv_head && a->dim_k == a->dim_v && a->dim_k % 8 == 0 && cuda_image_room(a->dim_k) &&
                 a->n_head * a->dim_k % 64 == 0;
   return shaped && !(a->softcap > 0) && op->weight[2] < 0 && taken_whole(plan, op);
@@ -80,10 +80,38 @@ bool cuda_image_heads_left(const struct plan *plan, const struct limits *limits,
   return plain && cuda_image_attend_fits(plan, limits, op) && heads_from_linear(plan, op);
 }
 
+/* Query heads of a KV head of all attention; 0: they, or the heads' widths, differ. */
+static int32_t queries_alike(const struct plan *plan) {
+  const struct attend_args *first = NULL;
+  for (const struct op *op = plan_ops(plan); op < plan_ops(plan) + plan->n_op; op++) {
+    const struct attend_args *a = &op->args.attend;
+    if (op->kind != OP_ATTEND) continue;
+    if (!first) first = a;
+    if (a->dim_k != first->dim_k || a->n_head / a->n_kv_head != first->n_head / first->n_kv_head) return 0;
+  }
+  return first ? first->n_head / first->n_kv_head : 0;
+}
+
+bool cuda_image_attend_packs(const struct cuda_path *path, const struct plan *plan, const struct limits *limits,
+                             const struct op *op) {
+  const struct attend_args *a = &op->args.attend;
+  if (plan->role != PLAN_ENCODER || op->kind != OP_ATTEND || cuda_image_attend_fits(plan, limits, op)) return false;
+  bool typed = limits->kv_dtype == KV_F16 || limits->kv_dtype == KV_BF16;
+  return typed && (!path || limits->kv_dtype <= path->kv_most) && !a->alibi && !a->local && a->dim_k == a->dim_v &&
+         cuda_attend_dim(a->dim_k) && queries_alike(plan) > 0;
+}
+
+int32_t cuda_image_packed(const struct plan *plan, const struct limits *limits) {
+  for (const struct op *op = plan_ops(plan); op < plan_ops(plan) + plan->n_op; op++)
+    if (cuda_image_attend_packs(NULL, plan, limits, op)) return queries_alike(plan);
+  return 1;
+}
+
 bool cuda_image_turns(const struct plan *plan, const struct limits *limits) {
   bool turns = false;
   for (const struct op *op = plan_ops(plan); !turns && op < plan_ops(plan) + plan->n_op; op++)
-    turns = op->kind == OP_ATTEND && op->args.attend.rope_style && cuda_image_attend_fits(plan, limits, op);
+    turns = op->kind == OP_ATTEND && op->args.attend.rope_style &&
+            (cuda_image_attend_fits(plan, limits, op) || cuda_image_attend_packs(NULL, plan, limits, op));
   return turns;
 }
 
@@ -126,6 +154,8 @@ struct cuda_image_needs cuda_image_most(const struct plan *plan, const struct li
     if (cuda_image_attend_fits(plan, limits, op))
       most.query = size_max(most.query,
                             tokens * (size_t)op->args.attend.n_head * (size_t)cuda_image_room(op->args.attend.dim_k));
+    if (cuda_image_attend_packs(NULL, plan, limits, op))
+      most.query = size_max(most.query, tokens * (size_t)op->args.attend.n_head * (size_t)op->args.attend.dim_k);
   }
   if (!cuda_patches_straight(plan)) most.patches = (size_t)limits->tokens * cuda_patch_numbers(plan);
   return most;

@@ -171,6 +171,10 @@ enum {
   CODE_TOKENS = 16,       /* and codes */
 };
 
+/* Of latent attention (attend_latent.cu): dimensions of a key and of the value at its end; units are LATENT_ROWS packed
+ * rows, where a token has as few half of them, of rows of the batch with LATENT_FEW at most. */
+enum { LATENT_KEY = 576, LATENT_VALUE = 512, LATENT_ROWS = 32, LATENT_FEW = 2048 };
+
 /* Where a share of decode attention begins: in a unit (row, chunk of packed rows, KV head; in this order), before its
  * piece. The unit is cut where piece is not 0: then its pieces' sums go to rows of `parts`, and who comes last of those
  * that hold some of it joins them. */
@@ -194,6 +198,7 @@ struct cuda_attend {
   int32_t n_head, n_kv_head, dim_k, dim_v, in_cols;
   int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
+  /* window: of so many tokens, the query's own the last; negative: or the middle one of a window to both sides */
   uint8_t kv;    /* what the cache holds: CACHE_… */
   uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
@@ -268,6 +273,8 @@ void cuda_angles(const float *frequency, const uint8_t *axis, const int32_t *pla
 void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void cuda_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void cuda_attend_prefill(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+/* Over a cache of 16 bits of latents, rows [token][LATENT_KEY]: stores what the step brings, then all of it. */
+void cuda_attend_latent(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* out[i] = in[batch.out[i]] */
 void cuda_select(const float *in, float *out, int cols, const struct cuda_batch *batch, cuda_stream stream);
 /* Chunks of a row of logits that each block holds; 0: there is no room for so many tokens, and the host draws. */

@@ -282,7 +282,7 @@ void cuda_linear_multiply(struct program *p, const struct op *op, struct cuda_li
 
 void cuda_linear_run(struct program *p, const struct op *op) {
   if (cuda_op_has_experts(op)) {
-    cuda_experts_run(p, op);
+    (cuda_each_fits(p->device->path, p->plan, op) ? cuda_each_run : cuda_experts_run)(p, op);
     return;
   }
   struct cuda_linear a = cuda_linear_of(p, op);

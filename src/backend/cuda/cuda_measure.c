@@ -103,45 +103,11 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
   return most;
 }
 
-/* As the plain kernels' cache is in rows, all layers of a group run in the same kernels. */
-bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits, int group,
-                      struct attend_heads *heads) {
-  const struct kv_group *g = plan_groups(plan) + group;
-  static const int dims[] = {64, 80, 96, 128, 256};
-  bool fast = false, typed = limits->kv_dtype >= KV_F16 && (!path || limits->kv_dtype <= path->kv_most);
-  *heads = (struct attend_heads){.n_kv_head = g->n_head, .window = g->window};
-  for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) fast = fast || g->dim_k == dims[i];
-  if (!fast || !typed || g->dim_v != g->dim_k || limits->block_size < ATTEND_BLOCK_LEAST) return false;
-  for (int i = 0; i < plan->n_op; i++) {
-    const struct attend_args *args = &plan_ops(plan)[i].args.attend;
-    if (plan_ops(plan)[i].kind != OP_ATTEND || args->group != group) continue;
-    if (args->alibi) return false; /* plain kernels alone have slopes */
-    if (heads->queries && heads->queries != args->n_head / args->n_kv_head) return false;
-    heads->queries = args->n_head / args->n_kv_head;
-  }
-  return heads->queries > 0;
-}
-
-struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct limits *limits) {
-  struct cuda_attend_needs most = {0};
-  struct attend_heads heads;
-  for (int g = 0; g < plan->n_group; g++) {
-    size_t dim = (size_t)plan_groups(plan)[g].dim_k;
-    if (!cuda_attend_fast(NULL, plan, limits, g, &heads)) continue;
-    most.angle = (size_t)limits->tokens * plan->n_float * 2;
-    most.arrived = (size_t)ATTEND_SHARES * 2;
-    most.parts = size_max(most.parts, ATTEND_PARTS * (dim + 8));
-    most.query = size_max(most.query, (size_t)limits->tokens * (size_t)heads.queries * (size_t)heads.n_kv_head * dim);
-  }
-  if (cuda_image_turns(plan, limits)) most.angle = (size_t)limits->tokens * plan->n_float * 2;
-  return most;
-}
-
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group) {
   const struct kv_group *g = plan_groups(plan) + group;
-  size_t numbers = (size_t)(g->dim_k + g->dim_v), token = numbers * (limits->kv_dtype == KV_F32 ? 4 : 2);
+  size_t numbers = (size_t)kv_group_numbers(g), token = numbers * (limits->kv_dtype == KV_F32 ? 4 : 2);
   if (limits->kv_dtype >= KV_E4M3)
-    token = numbers + 2 * sizeof(float); /* codes, and a scale of the key's and the value's */
+    token = numbers + (g->value_in_key ? 1 : 2) * sizeof(float); /* codes, and a scale of the key's and the value's */
   return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * token;
 }
 
@@ -149,16 +115,6 @@ static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) 
   const void *at = base + *used;
   *used += (count * size + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN;
   return at;
-}
-
-int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows) {
-  int most = plan->role != PLAN_DECODER ? tokens / ATTEND_CHUNK + rows : 0;
-  struct attend_heads heads;
-  for (int g = 0; g < plan->n_group; g++) {
-    int chunks = cuda_attend_fast(NULL, plan, limits, g, &heads) ? attend_chunks_most(&heads, tokens, rows) : 0;
-    if (chunks > most) most = chunks;
-  }
-  return most;
 }
 
 size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch,
@@ -254,7 +210,7 @@ static bool bytes_add(void *user, void *place, size_t bytes) {
 static bool blocks_fit(const struct plan *plan, const struct limits *limits, struct error *error) {
   for (int i = 0; i < plan->n_group; i++) {
     const struct kv_group *g = plan_groups(plan) + i;
-    uint64_t bytes = (uint64_t)limits->block_size * (uint64_t)(g->dim_k + g->dim_v) * sizeof(uint16_t);
+    uint64_t bytes = (uint64_t)limits->block_size * (uint64_t)kv_group_numbers(g) * sizeof(uint16_t);
     if (bytes > INT32_MAX)
       return error_set(error, ERROR_UNSUPPORTED,
                        "A block of the KV cache has %d tokens, %" PRIu64

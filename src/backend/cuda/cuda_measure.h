@@ -55,6 +55,10 @@ size_t cuda_expanded_strip(const struct weight *weight);
 /* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
 size_t cuda_exponents_of(const struct weight *weight);
+/* Has a linear of a matrix for each part of its input kernels of its own? path NULL: on any path? */
+bool cuda_each_fits(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+/* Have kernels of attention on the matrix units such heads? */
+bool cuda_attend_dim(int32_t dim);
 /* Do a KV group's layers run on the matrix units? Then what they have in common. path NULL: on any path's? */
 bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits, int group,
                       struct attend_heads *heads);

@@ -36,6 +36,7 @@ static const struct cuda_path paths[] = {
      .attend_store = cuda_attend_store,
      .attend_decode = cuda_attend_decode,
      .attend_prefill = cuda_attend_prefill,
+     .attend_latent = cuda_attend_latent,
      .sample_chunks = cuda_sample_chunks,
      .sample_rules = cuda_sample_rules,
      .sample_prepare = cuda_sample_prepare,

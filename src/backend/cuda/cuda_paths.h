@@ -45,6 +45,8 @@ struct cuda_path {
   void (*attend_store)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
   void (*attend_decode)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
   void (*attend_prefill)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+  /* NULL: latent attention runs in plain kernels. */
+  void (*attend_latent)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
   int (*sample_chunks)(int vocab);
   bool (*sample_rules)(int vocab);
   bool (*sample_prepare)(int vocab);

@@ -234,9 +234,10 @@ bool cuda_linear_greatest(const struct program *program, const struct op *op, in
 /* cuda_apart.c: a linear with a norm with a mean before it, or that ends apart. */
 void cuda_apart_run(struct program *program, const struct op *op, const struct cuda_linear *linear);
 
-/* cuda_experts.c */
+/* cuda_experts.c; cuda_each.c: those that cuda_each_fits */
 void cuda_route_run(struct program *program, const struct op *op);
 void cuda_experts_run(struct program *program, const struct op *op);
+void cuda_each_run(struct program *program, const struct op *op);
 
 /* cuda_rows.c: ops of decoders and of encoders of texts. */
 void cuda_rows_embed(struct program *program, const struct op *op);

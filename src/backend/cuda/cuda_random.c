@@ -46,8 +46,8 @@ static void codes_fill(struct program *p, int group, enum random_type type, size
   const struct kv_group *g = plan_groups(p->plan) + group;
   bool fast = p->attention.fast[group];
   size_t codes =
-      fast ? (size_t)CODE_TOKENS * (size_t)g->dim_k : (size_t)p->limits.block_size * (size_t)(g->dim_k + g->dim_v);
-  size_t scales = fast ? CODE_TOKENS : 2 * (size_t)p->limits.block_size;
+      fast ? (size_t)CODE_TOKENS * (size_t)g->dim_k : (size_t)p->limits.block_size * (size_t)kv_group_numbers(g);
+  size_t scales = fast ? CODE_TOKENS : (g->value_in_key ? 1 : 2) * (size_t)p->limits.block_size;
   random_codes_fill(p->cache[group].base, bytes, codes, codes + scales * sizeof(float), type, (uint64_t)group,
                     p->device->stream);
 }

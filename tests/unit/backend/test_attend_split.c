@@ -23,10 +23,10 @@ static int pieces_list(const struct attend_heads *h, const struct cuda_row *row,
   int n = 0;
   for (int r = 0; r < n_row; r++) {
     int packed = row[r].count * h->queries, first = h->window ? row[r].length + 1 - h->window : 0;
-    if (packed > ATTEND_FEW) continue;
+    if (packed > attend_few(h)) continue;
     if (first < 0) first = 0;
     int from = first / ATTEND_PIECE, to = (row[r].length + row[r].count - 1) / ATTEND_PIECE + 1;
-    for (int c = 0; c * ATTEND_PACKED < packed; c++)
+    for (int c = 0; c * attend_packed(h) < packed; c++)
       for (int k = 0; k < h->n_kv_head; k++)
         for (int p = from; p < to; p++) list[n++] = (struct place){r, c, k, p - from, to - from};
   }
@@ -53,8 +53,8 @@ static void cuts_find(const struct place *list, int n, const struct cuda_cut *cu
 /* Of a unit's pieces [begin, end) of the list: who holds some, and whose rows of parts are taken in `used`. */
 static void unit_check(const struct attend_heads *h, const struct cuda_row *row, const struct place *unit, int begin,
                        int end, const struct cuda_cut *cut, const int *where, uint8_t *used) {
-  int holders = 0, owner = -1,
-      rows = least(ATTEND_PACKED, row[unit->row].count * h->queries - unit->chunk * ATTEND_PACKED);
+  int holders = 0, owner = -1, packed = attend_packed(h);
+  int rows = least(packed, row[unit->row].count * h->queries - unit->chunk * packed);
   for (int s = 0; s < SHARES; s++)
     if (where[s] < end && where[s + 1] > begin && where[s] < where[s + 1]) owner = holders++ ? owner : s;
   int part = -1;
@@ -93,7 +93,7 @@ static double split_check(const struct attend_heads *h, const struct cuda_row *r
 static void test_one_long_row(void **state) {
   (void)state;
   struct cuda_row row = {0, 1, 32767, 0, 0, 0};
-  assert_true(split_check(&(struct attend_heads){4, 8, 0}, &row, 1, ATTEND_PARTS) < 1.01);
+  assert_true(split_check(&(struct attend_heads){.queries = 4, .n_kv_head = 8}, &row, 1, ATTEND_PARTS) < 1.01);
 }
 
 static void test_short_rows(void **state) {
@@ -101,7 +101,7 @@ static void test_short_rows(void **state) {
   struct cuda_row row[ROWS];
   for (int n = 1; n <= ROWS; n *= 2) {
     for (int i = 0; i < n; i++) row[i] = (struct cuda_row){i, 1, 1023, 0, 0, 0};
-    assert_true(split_check(&(struct attend_heads){4, 8, 0}, row, n, ATTEND_PARTS) < 4);
+    assert_true(split_check(&(struct attend_heads){.queries = 4, .n_kv_head = 8}, row, n, ATTEND_PARTS) < 4);
   }
 }
 
@@ -113,20 +113,23 @@ static void test_brief_units(void **state) {
   for (int i = 0; i < 16; i++) row[i] = (struct cuda_row){i, 1, 600, 0, 0, 0};
   for (int n = 1; n <= 16; n *= 2) {
     int cuts = 0;
-    assert_true(attend_split(&(struct attend_heads){4, 8, 0}, row, n, SHARES, ATTEND_PARTS, cut));
+    assert_true(attend_split(&(struct attend_heads){.queries = 4, .n_kv_head = 8}, row, n, SHARES, ATTEND_PARTS, cut));
     for (int i = 0; i < SHARES; i++) cuts += cut[i].piece != 0;
     assert_int_equal(cuts > 0, n * 8 * 100 < SHARES * 40);
   }
 }
 
-/* Any rows; few and many tokens, with and without a window, and with too little room for parts. */
+/* Any rows; few and many tokens, with and without a window, of latent attention too, and with too little room for
+ * parts. */
 static void test_any_rows(void **state) {
   (void)state;
   struct cuda_row row[ROWS];
   srand(5);
   for (int turn = 0; turn < 300; turn++) {
-    struct attend_heads heads = {1 + rand() % 24, 1 + rand() % 8, rand() % 3 ? 0 : 1 + rand() % 3000};
+    struct attend_heads heads = {
+        .queries = 1 + rand() % 24, .n_kv_head = 1 + rand() % 8, .window = rand() % 3 ? 0 : 1 + rand() % 3000};
     int n = 1 + rand() % 40, first = 0;
+    if (turn % 3 == 2) heads.latent = true, heads.n_kv_head = 1;
     for (int i = 0; i < n; i++) {
       row[i] =
           (struct cuda_row){first, rand() % 4 ? 1 : 1 + rand() % 70, rand() % (rand() % 8 ? 2000 : 20000), 0, 0, 0};
@@ -138,7 +141,7 @@ static void test_any_rows(void **state) {
 
 static void test_chunks(void **state) {
   (void)state;
-  const struct attend_heads heads = {4, 8, 0};
+  const struct attend_heads heads = {.queries = 4, .n_kv_head = 8};
   const struct cuda_row row[] = {
       {0, 1, 500, 0, 0, 0}, {1, 100, 0, 0, 0, 0}, {101, 16, 9, 0, 0, 0}, {117, 17, 0, 0, 0, 0}};
   struct cuda_chunk chunk[8];
@@ -150,10 +153,27 @@ static void test_chunks(void **state) {
   }
 }
 
+/* Units of latent attention: 16 packed rows where a token has no more, 32 otherwise and of prompts. */
+static void test_latents(void **state) {
+  (void)state;
+  const struct attend_heads few = {.queries = 16, .n_kv_head = 1, .latent = true},
+                            many = {.queries = 128, .n_kv_head = 1, .latent = true};
+  const struct cuda_row row[] = {{0, 1, 500, 0, 0, 0}, {1, 129, 0, 0, 0, 0}, {130, 16, 0, 0, 0, 0}};
+  struct cuda_cut cut[SHARES + 1];
+  struct cuda_chunk chunk[600];
+  assert_int_equal(attend_packed(&few), 16);
+  assert_int_equal(attend_packed(&many), 32);
+  assert_int_equal(attend_chunks(&few, row, 3, chunk), 129 * 16 / 32 + 1);
+  assert_int_equal(chunk[0].row, 1);
+  assert_int_equal(chunk[0].chunk, 64);
+  assert_int_equal(attend_chunks(&many, row, 3, chunk), 129 * 128 / 32);
+  assert_true(attend_split(&many, row + 2, 1, SHARES, ATTEND_PARTS, cut));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_one_long_row), cmocka_unit_test(test_short_rows), cmocka_unit_test(test_brief_units),
-      cmocka_unit_test(test_any_rows),     cmocka_unit_test(test_chunks),
+      cmocka_unit_test(test_any_rows),     cmocka_unit_test(test_chunks),     cmocka_unit_test(test_latents),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
