@@ -173,8 +173,8 @@ __global__ void __launch_bounds__(LIST_THREADS)
   for (int e = threadIdx.x; e < l.n_expert; e += LIST_THREADS) {
     int count = l.first[e];
     for (int i = 0; i < count; i += l.tile_pairs) {
-      int tile = work[e] + i / l.tile_pairs;
-      l.tile[2 * tile] = e, l.tile[2 * tile + 1] = cursor[e] + i;
+      int32_t *tile = l.tile + 3 * (work[e] + i / l.tile_pairs);
+      tile[0] = e, tile[1] = cursor[e] + i, tile[2] = min(l.tile_pairs, count - i);
     }
     l.first[e] = cursor[e];
   }
