@@ -68,7 +68,8 @@ static struct cuda_expert_lists lists_of(const struct program *p, const struct s
   l.pair = l.first + l.n_expert + 1;
   l.place = l.pair + l.n_pair;
   l.active = l.place + l.n_pair;
-  l.tile = l.active + l.n_expert;
+  l.count = l.active + l.n_expert;
+  l.tile = l.count + l.n_expert;
   l.counts = l.tile + 3 * cuda_expert_tiles(l.n_pair, l.n_expert, l.tile_pairs);
   return l;
 }

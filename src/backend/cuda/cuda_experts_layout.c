@@ -24,7 +24,7 @@ size_t cuda_expert_bytes(const struct weight *weight) {
 
 static size_t list_words(int32_t n_pair, int32_t n_expert) {
   size_t tiles = 3 * (size_t)cuda_expert_tiles(n_pair, n_expert, EXPERT_TILE);
-  return (size_t)n_expert + 1 + 2 * (size_t)n_pair + (size_t)n_expert + tiles + 2;
+  return (size_t)n_expert + 1 + 2 * (size_t)n_pair + 2 * (size_t)n_expert + tiles + 2;
 }
 
 /* Floats of a gather's products of so many tokens on matrix units: bf16 in whole chunks of 16 bytes, or floats of

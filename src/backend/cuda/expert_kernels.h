@@ -43,6 +43,7 @@ struct cuda_expert_lists {
   int32_t *place;  /* [n_pair] where a pair is in `pair`; −1: nowhere */
   int32_t *active; /* [n_expert] those that have pairs, ascending */
   int32_t *tile;   /* [tiles][3]: an expert, the first of some pairs of it in `pair`, and how many, up to tile_pairs */
+  int32_t *count;  /* [n_expert] pairs, while lists of many are made */
   int32_t *counts; /* [2]: active experts; tiles */
   int32_t n_pair, n_expert, tile_pairs;
 };
