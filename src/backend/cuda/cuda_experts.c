@@ -53,9 +53,9 @@ static bool tiles_are(const struct program *p, const struct slice_work *s) {
 }
 
 static int32_t tile_pairs_of(const struct program *p, const struct slice_work *s, const struct cuda_expert_lists *l) {
-  int32_t mean = l->n_pair / l->n_expert;
-  if (tiles_are(p, s)) return mean >= EXPERT_PAIRED ? 2 * EXPERT_ROWS : EXPERT_ROWS;
-  return s->op->in[2] >= 0 && mean >= EXPERT_LARGE ? 2 * EXPERT_TILE : EXPERT_TILE;
+  if (tiles_are(p, s)) return cuda_experts_tile_pairs(l->n_pair, l->n_expert);
+  bool large = s->op->in[2] >= 0 && l->n_pair / EXPERT_LARGE >= l->n_expert;
+  return large ? 2 * EXPERT_TILE : EXPERT_TILE;
 }
 
 /* Where the lists lie one after the other. */

@@ -41,6 +41,7 @@ __host__ __device__ __forceinline__ int product_stride(int rows) {
 template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, COLS, PAIR, 1> {
   using base = worker<GROUPS, COLS, PAIR, 1>;
   using S = typename base::S;
+  static constexpr int multiplier_registers = GROUPS == 3 ? 152 : base::multiplier_registers; /* of fewer columns */
   static constexpr int lag = S::stages - 2; /* stages that gatherers are ahead of what they know to be there */
   const expert_work &w;
   const cuda_experts &e;
@@ -61,17 +62,6 @@ template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, 
       expert_tile next = pairs_at(tile + this->step);
       work(pairs, strip_of(tile));
       pairs = next;
-    }
-  }
-
-  __device__ __forceinline__ void strips_stream(const uint8_t *from, int n, turn *at, uint64_t policy) const {
-    int mine = this->peer * S::half;
-    from += mine * this->strip_bytes();
-    for (int k = 0; k < this->k_end; k++, from += PIECE, *at = turn_next<S>(*at)) {
-      barrier_wait(&this->r.empty[at->slot], at->phase);
-      barrier_expect(&this->r.weights[at->slot], n * PIECE);
-      this->pieces_copy(this->r.stage + at->slot * S::stage_bytes + GROUPS * TOKENS_BYTES + mine * PIECE, from,
-                        n - mine, &this->r.weights[at->slot], policy);
     }
   }
 
@@ -327,16 +317,20 @@ template <typename W> void experts_launch(expert_work w, cuda_stream stream) {
 
 /* step: µs of 64 columns, as linear_many.cu has them. */
 struct version {
-  int cols, pair;
+  int pairs, cols; /* of a tile */
   float step;
   void (*launch)(expert_work, cuda_stream);
   int (*resident)();
 };
 
-#define VERSION(cols, pair, step)                                                                                      \
-  { cols, pair, step, experts_launch<expert_worker<2, cols, pair>>, experts_resident<expert_worker<2, cols, pair>> }
-const version versions[] = {VERSION(128, 1, 0.46f), VERSION(192, 1, 0.60f), VERSION(256, 1, 0.80f),
-                            VERSION(192, 2, 0.58f), VERSION(256, 2, 0.68f)};
+#define VERSION(groups, cols, pair, step)                                                                              \
+  {                                                                                                                    \
+    groups * 64 * pair, cols, step, experts_launch<expert_worker<groups, cols, pair>>,                                 \
+        experts_resident<expert_worker<groups, cols, pair>>                                                            \
+  }
+const version versions[] = {VERSION(2, 128, 1, 0.46f), VERSION(2, 192, 1, 0.60f), VERSION(2, 256, 1, 0.80f),
+                            VERSION(3, 128, 1, 0.62f), VERSION(3, 192, 1, 0.85f), VERSION(2, 192, 2, 0.58f),
+                            VERSION(2, 256, 2, 0.68f)};
 
 /* µs, if all experts have as many pairs. */
 float time_of(const version &v, const expert_work &w) {
@@ -357,6 +351,12 @@ expert_end end_of(const cuda_experts &e) {
 
 } // namespace
 
+/* Experts have about as many pairs; a warpgroup without any multiplies nothing, so tiles may be some larger. */
+int32_t cuda_experts_tile_pairs(int32_t n_pair, int32_t n_expert) {
+  int32_t mean = n_pair / n_expert;
+  return mean < 96 ? 128 : mean < 160 ? 192 : 256;
+}
+
 void cuda_experts_tiles(const struct cuda_experts *of, cuda_stream stream) {
   const float log2_e = 1.4426950409f;
   expert_work w = {.m = many_of(&of->linear, 64), .experts = *of, .end = end_of(*of)};
@@ -365,7 +365,7 @@ void cuda_experts_tiles(const struct cuda_experts *of, cuda_stream stream) {
   w.limit = of->gate.limit > 0 ? of->gate.limit : INFINITY;
   const version *best = nullptr;
   for (const version &v : versions)
-    if (v.pair * EXPERT_ROWS == of->lists.tile_pairs && (!best || time_of(v, w) < time_of(*best, w))) best = &v;
+    if (v.pairs == of->lists.tile_pairs && (!best || time_of(v, w) < time_of(*best, w))) best = &v;
   best->launch(w, stream);
   if (!of->gather) return;
   bool fours = a.matrix.rows % CHUNK_COLS == 0 && w.m.fours;
