@@ -19,9 +19,12 @@
 
 namespace {
 
-typedef portable::sm80 copies;
-
 enum { GATHERERS = 64, SUM_THREADS = 256, CHUNK_COLS = 8 /* columns that make 16 bytes */ };
+
+/* Arrives when what the thread has asked for by cp.async is there. */
+__device__ __forceinline__ void copies_arrive(uint64_t *bar) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(bar)) : "memory");
+}
 
 /* What becomes of sums while they are in registers; everything else goes element by element. */
 enum expert_end { END_ANY, END_GATED /* bf16, gated by SiLU or quick GELU */, END_PRODUCTS };
@@ -42,11 +45,14 @@ template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, 
   using base = worker<GROUPS, COLS, PAIR, 1>;
   using S = typename base::S;
   static constexpr int multiplier_registers = GROUPS == 3 ? 152 : base::multiplier_registers; /* of fewer columns */
-  static constexpr int lag = S::stages - 2; /* stages that gatherers are ahead of what they know to be there */
   const expert_work &w;
   const cuda_experts &e;
+  uint64_t *gathered; /* [stages]: a stage's chunks are there */
 
-  __device__ expert_worker(const expert_work &w, uint8_t *shared) : base(w.m, shared), w(w), e(w.experts) {}
+  __device__ expert_worker(const expert_work &w, uint8_t *shared) : base(w.m, shared), w(w), e(w.experts) {
+    static_assert(32 * S::stages + 32 <= 512, "room for barriers");
+    gathered = this->r.used + 2;
+  }
 
   __device__ __forceinline__ int strip_of(int tile) const { return tile % this->m.n_wide * S::strips; }
 
@@ -76,20 +82,13 @@ template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, 
     });
   }
 
-  /* Two warps: each eighth row of tokens, of which a thread copies one chunk of 16 bytes a stage. The matrix units may
-   * read a stage when those who wrote it know it to be there. */
+  /* Two warps: each eighth row of tokens, of which a thread copies one chunk of 16 bytes a stage. */
   __device__ void tokens_gather() const {
     constexpr int each = S::tokens / 8;
     int row = threadIdx.x % GATHERERS / 8, chunk = threadIdx.x % 8;
     const uint8_t *from = (const uint8_t *)e.tokens + chunk * 16;
     uint8_t *to = this->r.stage + row * 128 + ((chunk ^ row) << 4);
-    turn at = {0, 1}, there = {0, 0};
-    int asked = 0;
-    auto tell = [&]() {
-      shared_writes_publish();
-      barrier_arrive(&this->r.tokens[there.slot]);
-      there = turn_next<S>(there);
-    };
+    turn at = {0, 1};
     dependencies_wait();
     walk([&](const expert_tile &pairs, int) {
       uint32_t place[each]; /* of the thread's rows, in 16 bytes */
@@ -104,14 +103,24 @@ template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, 
 #pragma unroll
         for (int i = 0; i < each; i++)
           if (place[i] != ~0u)
-            copies::copy(to + at.slot * S::stage_bytes + i * 1024, from + (size_t)place[i] * 16 + k * 128, true);
-        copies::copies_group();
-        copies::copies_wait<lag>();
-        if (++asked > lag) tell();
+            portable::sm80::copy(to + at.slot * S::stage_bytes + i * 1024, from + (size_t)place[i] * 16 + k * 128,
+                                 true);
+        copies_arrive(&gathered[at.slot]);
       }
     });
-    copies::copies_wait<0>();
-    for (int i = min(asked, lag); i > 0; i--) tell();
+  }
+
+  /* A warp: when a stage's chunks are there, the matrix units may read them. */
+  __device__ void tokens_tell() const {
+    turn at = {0, 0};
+    dependencies_wait();
+    walk([&](const expert_tile &, int) {
+      for (int k = 0; k < this->k_end; k++, at = turn_next<S>(at)) {
+        barrier_wait(&gathered[at.slot], at.phase);
+        shared_writes_publish();
+        barrier_arrive(&this->r.tokens[at.slot]);
+      }
+    });
   }
 
   /* A warpgroup without pairs goes on to the next tile with the others. */
@@ -239,7 +248,7 @@ __global__ void __launch_bounds__(W::S::threads, W::S::resident) experts_run(con
   W w(work, shared);
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::stages; i++)
-      barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], GATHERERS),
+      barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 32), barrier_init(&w.gathered[i], GATHERERS),
           barrier_init(&w.r.empty[i], S::groups * S::pair);
     barriers_publish();
   }
@@ -251,6 +260,7 @@ __global__ void __launch_bounds__(W::S::threads, W::S::resident) experts_run(con
   if (threadIdx.x < 128) {
     registers_release<W::copier_registers>();
     if (threadIdx.x == 0) w.weights_stream();
+    if (threadIdx.x / 32 == 1) w.tokens_tell();
     if (threadIdx.x >= 128 - GATHERERS) w.tokens_gather();
     __syncwarp();
   } else {
