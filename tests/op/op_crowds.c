@@ -13,7 +13,7 @@ enum { TOKENS = 1024, SINGLE = 10 }; /* of which each token has one; then come t
 
 /* Tokens that choose expert e first: expert 0 has none. */
 static const int crowd[SINGLE] = {0, 1, 63, 64, 65, 127, 128, 129, 191, 256};
-static const int tokens[] = {TOKENS, 700, 130, 65, 40, 1};
+static const int tokens[] = {TOKENS, 700, 400, 130, 40, 1};
 
 static const struct limits limits = {
     .seats = 1, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
@@ -22,8 +22,8 @@ static const struct shape {
   int k, hidden, inner; /* k − 1 experts have all tokens */
   enum act_kind act;
   bool bias;
-} shapes[] = {{2, 128, 64, ACT_SILU, false},  {2, 1088, 320, ACT_SILU, true},     {3, 1088, 320, ACT_SILU, false},
-              {3, 128, 640, ACT_SILU, true},  {3, 72, 640, ACT_GELU, false},      {2, 136, 576, ACT_GELU_QUICK, true},
+} shapes[] = {{2, 128, 64, ACT_SILU, false},  {2, 1088, 320, ACT_SILU, true}, {3, 1088, 320, ACT_SILU, false},
+              {3, 128, 640, ACT_SILU, true},  {3, 72, 640, ACT_GELU, false},  {2, 136, 576, ACT_GELU_QUICK, true},
               {2, 1536, 64, ACT_SILU, false}, {2, 128, 768, ACT_TANH, false}, {2, 128, 768, ACT_SILU, true},
               {3, 100, 200, ACT_SILU, true}};
 

@@ -258,13 +258,13 @@ __global__ void __launch_bounds__(W::S::threads, W::S::resident) experts_run(con
     __syncthreads();
   dependents_launch();
   if (threadIdx.x < 128) {
-    registers_release<W::copier_registers>();
+    if (S::groups > 1) registers_release<W::copier_registers>();
     if (threadIdx.x == 0) w.weights_stream();
     if (threadIdx.x / 32 == 1) w.tokens_tell();
     if (threadIdx.x >= 128 - GATHERERS) w.tokens_gather();
     __syncwarp();
   } else {
-    registers_claim<W::multiplier_registers>();
+    if (S::groups > 1) registers_claim<W::multiplier_registers>();
     w.experts_multiply();
   }
   if (S::pair > 1) cluster_meet(); /* nobody leaves whom others still write to */
@@ -338,9 +338,9 @@ struct version {
     groups * 64 * pair, cols, step, experts_launch<expert_worker<groups, cols, pair>>,                                 \
         experts_resident<expert_worker<groups, cols, pair>>                                                            \
   }
-const version versions[] = {VERSION(2, 128, 1, 0.46f), VERSION(2, 192, 1, 0.60f), VERSION(2, 256, 1, 0.80f),
-                            VERSION(3, 128, 1, 0.62f), VERSION(3, 192, 1, 0.85f), VERSION(2, 192, 2, 0.58f),
-                            VERSION(2, 256, 2, 0.68f)};
+const version versions[] = {VERSION(1, 128, 1, 0.30f), VERSION(1, 192, 1, 0.45f), VERSION(1, 256, 1, 0.60f),
+                            VERSION(2, 128, 1, 0.46f), VERSION(2, 192, 1, 0.60f), VERSION(2, 256, 1, 0.80f),
+                            VERSION(3, 192, 1, 0.85f), VERSION(2, 192, 2, 0.58f), VERSION(2, 256, 2, 0.68f)};
 
 /* µs, if all experts have as many pairs. */
 float time_of(const version &v, const expert_work &w) {
@@ -364,7 +364,7 @@ expert_end end_of(const cuda_experts &e) {
 /* Experts have about as many pairs; a warpgroup without any multiplies nothing, so tiles may be some larger. */
 int32_t cuda_experts_tile_pairs(int32_t n_pair, int32_t n_expert) {
   int32_t mean = n_pair / n_expert;
-  return mean < 96 ? 128 : mean < 160 ? 192 : 256;
+  return mean < 40 ? 64 : mean < 96 ? 128 : mean < 160 ? 192 : 256;
 }
 
 void cuda_experts_tiles(const struct cuda_experts *of, cuda_stream stream) {

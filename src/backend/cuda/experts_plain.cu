@@ -15,11 +15,23 @@ __device__ __forceinline__ void unit_load(float (&x)[UNIT], const float *from, i
         fours && col + i + 4 <= cols ? *(const float4 *)(from + col + i) : four_at(from, col + i, cols);
 }
 
+/* A block: mean and scale of a row. */
+__device__ __forceinline__ normed row_normed(const float *row, int cols, const cuda_norm &norm, bool fours) {
+  float squares = 0, x[UNIT];
+  if (norm.kind != NORMED_RMS) return columns_normed(norm, cols, [&](int c) { return row[c]; });
+  for (int c = threadIdx.x * UNIT; c < cols; c += PREPARE_THREADS * UNIT) {
+    unit_load(x, row, c, cols, fours);
+#pragma unroll
+    for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
+  }
+  return {0, rsqrtf(block_sum(squares) / cols + norm.eps)};
+}
+
 /* bf16 rows: a block a row. fours: rows are whole fours of columns. */
 __global__ void __launch_bounds__(PREPARE_THREADS)
     prepare(const float *in, int in_cols, int cols, int padded, struct cuda_norm norm, bool fours, uint16_t *out) {
   const float *row = in + (size_t)blockIdx.x * in_cols;
-  normed n = columns_normed(norm, cols, [&](int c) { return row[c]; });
+  normed n = row_normed(row, cols, norm, fours);
   for (int c = threadIdx.x * UNIT; c < padded; c += PREPARE_THREADS * UNIT) {
     float x[UNIT], weight[UNIT], more[UNIT] = {};
     unit_load(x, row, c, cols, fours);
