@@ -53,7 +53,7 @@ static bool tiles_are(const struct program *p, const struct slice_work *s) {
 }
 
 static int32_t tile_pairs_of(const struct program *p, const struct slice_work *s, const struct cuda_expert_lists *l) {
-  if (tiles_are(p, s)) return cuda_experts_tile_pairs(l->n_pair, l->n_expert);
+  if (tiles_are(p, s)) return EXPERT_ROWS;
   bool large = s->op->in[2] >= 0 && l->n_pair / EXPERT_LARGE >= l->n_expert;
   return large ? 2 * EXPERT_TILE : EXPERT_TILE;
 }

@@ -20,6 +20,7 @@ enum {
   EXPERT_LISTS = 4096,     /* experts that lists are made of, at most (LIMIT_MODEL_EXPERTS) */
   EXPERT_TILE = 64,        /* pairs of an expert that are multiplied at once, or, where experts have */
   EXPERT_LARGE = 96,       /* so many in the mean, twice as many */
+  EXPERT_ROWS = 128,       /* of a tile on Hopper (experts_many.cu) */
   EXPERT_SLICE = 2048,     /* tokens that lists are made of, */
   EXPERT_LONG = 8192,      /* on Hopper, where products are bf16, */
   EXPERT_PLAIN = 256,      /* and of plain kernels */
@@ -78,8 +79,7 @@ void cuda_experts_sum(const struct cuda_experts *experts, cuda_stream stream);
  * products, which cuda_experts_sum adds up. */
 void cuda_experts_few(const struct cuda_experts *experts, cuda_stream stream);
 void cuda_experts_many(const struct cuda_experts *experts, cuda_stream stream);
-/* The same on Hopper, over lists of tiles of so many pairs; a gather's results are whole. experts_many.cu */
-int32_t cuda_experts_tile_pairs(int32_t n_pair, int32_t n_expert);
+/* The same on Hopper, over lists of tiles of EXPERT_ROWS pairs; a gather's results are whole. experts_many.cu */
 void cuda_experts_tiles(const struct cuda_experts *experts, cuda_stream stream);
 /* Rows in as the plain linear takes them: normed and rounded, in linear.prepared. linear_plain.cu */
 void cuda_linear_round(const struct cuda_linear *linear, cuda_stream stream);

@@ -6,7 +6,7 @@
  * and an expert's weights in the second-level cache. A tile's pairs have rows of tokens anywhere: two warps gather them
  * by copies of 16 bytes into the swizzle in which matrix units read them, so that nothing is written for that. Rows
  * that a tile lacks are not copied, and a warpgroup without pairs multiplies nothing: an expert with few tokens costs
- * its weights' bytes. Of a PAIR of blocks each has half of a tile's pairs.
+ * its weights' bytes.
  *
  * Sums run over all columns in order, each row's for itself, so a pair's bytes depend on its own row alone, whichever
  * tiles there are. A spread leaves the gather bf16 rows; a gather leaves products in bf16, at its pair's place, and a
@@ -41,10 +41,9 @@ __host__ __device__ __forceinline__ int product_stride(int rows) {
   return (rows + CHUNK_COLS - 1) / CHUNK_COLS * CHUNK_COLS;
 }
 
-template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, COLS, PAIR, 1> {
-  using base = worker<GROUPS, COLS, PAIR, 1>;
+template <int COLS> struct expert_worker : worker<2, COLS, 1, 1> {
+  using base = worker<2, COLS, 1, 1>;
   using S = typename base::S;
-  static constexpr int multiplier_registers = GROUPS == 3 ? 152 : base::multiplier_registers; /* of fewer columns */
   const expert_work &w;
   const cuda_experts &e;
   uint64_t *gathered; /* [stages]: a stage's chunks are there */
@@ -92,10 +91,9 @@ template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, 
     dependencies_wait();
     walk([&](const expert_tile &pairs, int) {
       uint32_t place[each]; /* of the thread's rows, in 16 bytes */
-      int first = this->peer * S::tokens + row;
 #pragma unroll
       for (int i = 0; i < each; i++) {
-        int t = first + i * 8;
+        int t = row + i * 8;
         place[i] = t < pairs.n ? (uint32_t)input_row(e, pairs.pair_at(t)) * (uint32_t)(e.padded / CHUNK_COLS) : ~0u;
       }
       for (int k = 0; k < this->k_end; k++, at = turn_next<S>(at)) {
@@ -123,7 +121,8 @@ template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, 
     });
   }
 
-  /* A warpgroup without pairs goes on to the next tile with the others. */
+  /* The second warpgroup, of a tile that has no pairs for it. That the first has some, and waits for tokens, keeps all
+   * who go round the ring within one turn of each other: a barrier tells no phase from the one after the next. */
   __device__ __forceinline__ void tile_pass(turn *at) const {
     for (int k = 0; k < this->k_end; k++, *at = turn_next<S>(*at)) {
       barrier_wait(&this->r.weights[at->slot], at->phase);
@@ -214,12 +213,12 @@ template <int GROUPS, int COLS, int PAIR> struct expert_worker : worker<GROUPS, 
   }
 
   __device__ void experts_multiply() const {
-    int group = threadIdx.x / 128 - 1, within = this->peer * S::tokens + (threadIdx.x / 32 - 4) * 16;
+    int group = threadIdx.x / 128 - 1, within = (threadIdx.x / 32 - 4) * 16;
     turn at = {0, 0};
     dependencies_wait();
     walk([&](const expert_tile &pairs, int strip) {
       int row = strip * 16, pair[2];
-      if (this->peer * S::tokens + group * 64 >= pairs.n) {
+      if (group * 64 >= pairs.n) {
         tile_pass(&at);
         return;
       }
@@ -249,25 +248,21 @@ __global__ void __launch_bounds__(W::S::threads, W::S::resident) experts_run(con
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::stages; i++)
       barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 32), barrier_init(&w.gathered[i], GATHERERS),
-          barrier_init(&w.r.empty[i], S::groups * S::pair);
+          barrier_init(&w.r.empty[i], S::groups);
     barriers_publish();
   }
-  if (S::pair > 1)
-    cluster_meet();
-  else
-    __syncthreads();
+  __syncthreads();
   dependents_launch();
   if (threadIdx.x < 128) {
-    if (S::groups > 1) registers_release<W::copier_registers>();
+    registers_release<W::copier_registers>();
     if (threadIdx.x == 0) w.weights_stream();
     if (threadIdx.x / 32 == 1) w.tokens_tell();
     if (threadIdx.x >= 128 - GATHERERS) w.tokens_gather();
     __syncwarp();
   } else {
-    if (S::groups > 1) registers_claim<W::multiplier_registers>();
+    registers_claim<W::multiplier_registers>();
     w.experts_multiply();
   }
-  if (S::pair > 1) cluster_meet(); /* nobody leaves whom others still write to */
 }
 
 /* --- a gather's end ----------------------------------------------------------------------------------------------- */
@@ -325,22 +320,17 @@ template <typename W> void experts_launch(expert_work w, cuda_stream stream) {
   early_launch(experts_run<W>, tiles_shape<W>(clusters < most ? clusters : most), stream, w);
 }
 
-/* step: µs of 64 columns, as linear_many.cu has them. */
+/* step: µs of 64 columns, measured on an H200. */
 struct version {
-  int pairs, cols; /* of a tile */
+  int cols;
   float step;
   void (*launch)(expert_work, cuda_stream);
   int (*resident)();
 };
 
-#define VERSION(groups, cols, pair, step)                                                                              \
-  {                                                                                                                    \
-    groups * 64 * pair, cols, step, experts_launch<expert_worker<groups, cols, pair>>,                                 \
-        experts_resident<expert_worker<groups, cols, pair>>                                                            \
-  }
-const version versions[] = {VERSION(1, 128, 1, 0.30f), VERSION(1, 192, 1, 0.45f), VERSION(1, 256, 1, 0.60f),
-                            VERSION(2, 128, 1, 0.46f), VERSION(2, 192, 1, 0.60f), VERSION(2, 256, 1, 0.80f),
-                            VERSION(3, 192, 1, 0.85f), VERSION(2, 192, 2, 0.58f), VERSION(2, 256, 2, 0.68f)};
+#define VERSION(cols, step)                                                                                            \
+  { cols, step, experts_launch<expert_worker<cols>>, experts_resident<expert_worker<cols>> }
+const version versions[] = {VERSION(128, 0.70f), VERSION(192, 0.80f), VERSION(256, 0.87f)};
 
 /* µs, if all experts have as many pairs. */
 float time_of(const version &v, const expert_work &w) {
@@ -361,12 +351,6 @@ expert_end end_of(const cuda_experts &e) {
 
 } // namespace
 
-/* Experts have about as many pairs; a warpgroup without any multiplies nothing, so tiles may be some larger. */
-int32_t cuda_experts_tile_pairs(int32_t n_pair, int32_t n_expert) {
-  int32_t mean = n_pair / n_expert;
-  return mean < 40 ? 64 : mean < 96 ? 128 : mean < 160 ? 192 : 256;
-}
-
 void cuda_experts_tiles(const struct cuda_experts *of, cuda_stream stream) {
   const float log2_e = 1.4426950409f;
   expert_work w = {.m = many_of(&of->linear, 64), .experts = *of, .end = end_of(*of)};
@@ -375,7 +359,7 @@ void cuda_experts_tiles(const struct cuda_experts *of, cuda_stream stream) {
   w.limit = of->gate.limit > 0 ? of->gate.limit : INFINITY;
   const version *best = nullptr;
   for (const version &v : versions)
-    if (v.pairs == of->lists.tile_pairs && (!best || time_of(v, w) < time_of(*best, w))) best = &v;
+    if (!best || time_of(v, w) < time_of(*best, w)) best = &v;
   best->launch(w, stream);
   if (!of->gather) return;
   bool fours = a.matrix.rows % CHUNK_COLS == 0 && w.m.fours;
