@@ -24,7 +24,8 @@ static const struct shape {
   bool bias;
 } shapes[] = {{2, 128, 64, ACT_SILU, false},  {3, 1088, 128, ACT_SILU, true},      {3, 128, 640, ACT_SILU, true},
               {3, 72, 640, ACT_GELU, false},  {2, 136, 576, ACT_GELU_QUICK, true}, {2, 1536, 64, ACT_SILU, false},
-              {2, 128, 768, ACT_TANH, false}, {2, 128, 768, ACT_SILU, true},       {3, 100, 200, ACT_SILU, true}};
+              {2, 128, 768, ACT_TANH, false}, {2, 128, 768, ACT_SILU, true},       {3, 100, 200, ACT_SILU, true},
+              {2, 1120, 64, ACT_SILU, false}};
 
 static int experts_of(const struct shape *s) { return SINGLE + s->k - 1; }
 
