@@ -115,7 +115,7 @@ class Walk(unittest.TestCase):
         return {line.split()[0]: int(line.split()[1]) for line in report.read_text().splitlines()}
 
     def walk(self, run, start=None, known=False):
-        """start: a run with whose calls this one begins, of which as many are taken as of those behind it, or (known) none: another
+        """start: a run with whose calls this one begins, which are taken apart from those behind it, or (known) none: another
         test walks them. Its last few may be of its end."""
         counts = self.counts(run)
         starts = self.counts(start) if start else dict.fromkeys(KINDS, 0)
@@ -123,8 +123,7 @@ class Walk(unittest.TestCase):
         for kind in KINDS:
             most = RUNS_OF_MALLOC if kind == "malloc" else RUNS_AT_MOST
             bound = max(starts[kind] * 9 // 10, starts[kind] - 50)
-            first = self.some(0 if known else bound, 1, most // 2)
-            for i in first + self.some(counts[kind] + 1 - bound, 1 + bound, most // 2 if start else most):
+            for i in self.some(0 if known else bound, 1, most) + self.some(counts[kind] + 1 - bound, 1 + bound, most):
                 faults += [f"{kind}:{i}", f"{kind}:{i}+"]
         self.assertGreater(len(faults), 40)
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
