@@ -27,7 +27,8 @@ build() { # PRESET [TARGET]
   configure "$1" -DSPATE_WERROR=$strict -DSPATE_TESTS=ON && cmake --build --preset "$1" --target "${2:-all}" -- --quiet
 }
 
-tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
+# Of two cores, whose halves tests/weights.cmake gives to tests.
+tests() { ctest --test-dir "build/$1" --output-on-failure -j4 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
 tests_without_model() { (unset SPATE_TEST_MODEL SPATE_TEST_MINILM; tests "$@"); }
 
 tests_counted() { # with the sanitizers and counters of the lines that run; of the ops few cases, unless there is time
@@ -65,7 +66,7 @@ if [ "$long" = 1 ]; then
   stage "test tsan" tests_without_model tsan
 else
   stage "build tsan" build tsan thread_tests
-  stage "test tsan (runtime, http, team, upload, decode_pool)" tests_without_model tsan -R 'unit/(runtime|http|backend/test_(team|upload)|image/test_decode_pool)'
+  stage "test tsan (what has threads)" tests_without_model tsan -L threads
 fi
 stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz

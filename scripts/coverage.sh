@@ -27,7 +27,7 @@ case "${1:-}" in
     cmake --preset coverage -DSPATE_TESTS=ON >/dev/null
     cmake --build --preset coverage -- --quiet
     find "$build" -name '*.gcda' -delete
-    ctest --test-dir "$build" -j"$(nproc)" --output-on-failure
+    ctest --test-dir "$build" -j"$((2 * $(nproc)))" --output-on-failure
     report
     ;;
   clear) find "$build" -name '*.gcda' -delete ;; # of an older build, which a program would complain about

@@ -57,6 +57,7 @@ static void on_closed(uv_handle_t *handle) {
   const struct http_shared *shared = loop->shared;
   if (connection->request) {
     bool cancel = connection->handled && !connection->answered;
+    if (cancel) http_works_drop(loop, connection->request->id);
     if (cancel && shared->callbacks.close) shared->callbacks.close(connection->request, shared->user);
     finish_request(connection, true);
   }

@@ -43,7 +43,7 @@ static void end_when_empty(struct http_loop *loop) {
   uv_close((uv_handle_t *)&loop->before_poll, NULL);
   uv_close((uv_handle_t *)&loop->after_poll, NULL);
   http_watches_close(loop);
-  http_works_cancel(loop);
+  http_works_drop(loop, 0);
 }
 
 void http_loop_remove(struct http_loop *loop, int slot) {

@@ -6,6 +6,7 @@
 #include "http/http_server.h"
 #include "http/peer_count.h"
 #include "http/tls.h"
+#include "http/work_queue.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -32,6 +33,7 @@ struct http_shared {
   struct tls_context *tls;   /* NULL: in the clear */
   int unix_fd;               /* listens at options.unix_path until each loop has a copy, then −1 */
   bool bound;                /* options.unix_path is ours to remove */
+  struct work_queue queue;   /* what all loops give to one thread */
   struct peer_count peers;   /* counted when options.max_per_peer is set */
   atomic_int n_connection;   /* in all loops, without the refused ones */
   atomic_size_t n_body_byte; /* of the bodies that are arriving, in all loops */
@@ -57,7 +59,7 @@ struct http_loop {
   uv_prepare_t before_poll; /* both take the turns that are due: what happened in this round is */
   uv_check_t after_poll;    /* dealt with before the loop sleeps, without another system call */
   struct http_watch *watches;
-  struct http_work *works; /* given to the pool and not done */
+  struct http_work *works; /* beside the loop, and not done */
 
   struct http_connection **slot; /* open connections by the low bits of their requests' ids */
   int n_slot, n_slot_used;
@@ -76,9 +78,10 @@ bool http_loop_start(struct http_loop *loop, struct error *error); /* starts the
 void http_loop_wake(struct http_loop *loop);                       /* any thread */
 void http_loop_release(struct http_loop *loop); /* after its thread has ended, or was never started */
 
-/* http_work.c: sizes the pool, before its first work; gives up what the loop's works have not begun. */
-void http_work_prepare(void);
-void http_works_cancel(struct http_loop *loop);
+/* http_work.c: what the queue's thread runs; on the loop's: gives up works in the queue that have not begun, of a
+ * request or (0) of all, which are done soon. */
+void http_work_run(struct queued_work *queued);
+void http_works_drop(struct http_loop *loop, uint64_t request);
 
 /* http_watch.c: closes and frees what the loop still watches. */
 void http_watches_close(struct http_loop *loop);

@@ -123,6 +123,7 @@ static void close_unix(struct http_shared *shared) {
 }
 
 static void free_server(struct http_server *server) {
+  work_queue_end(&server->shared.queue);
   tls_context_free(server->shared.tls);
   if (server->shared.bound) unlink(server->shared.options.unix_path);
   close_unix(&server->shared);
@@ -159,8 +160,8 @@ struct http_server *http_server_open(const struct http_options *options, const s
   }
   server->shared.callbacks = *callbacks;
   server->shared.user = user;
-  http_work_prepare();
-  if (!open_shared(server, &address, error) || !open_loops(server, &address, error)) {
+  if (!work_queue_begin(&server->shared.queue, http_work_run, error) || !open_shared(server, &address, error) ||
+      !open_loops(server, &address, error)) {
     free_server(server);
     return NULL;
   }

@@ -118,13 +118,15 @@ bool http_loop_watch(struct http_loop *loop, int fd, void (*readable)(struct htt
 /* Lets go of fd, which may be closed then. Not in loop_stop, where nothing is watched any more. */
 void http_loop_unwatch(struct http_loop *loop, int fd);
 
-/* Calls work on a thread beside the loops, one at a time, then done on the loop's. Work that has not begun when the
- * loop ends is left out; done is called in any case, perhaps after the loop's connections have gone. False: no memory.
- */
-bool http_loop_work(struct http_loop *loop, void (*work)(void *argument),
-                    void (*done)(struct http_loop *loop, void *argument), void *argument);
+/* While a request is not answered: calls work on a thread beside the loops, one at a time, then done on the loop's.
+ * Works with different turns (below HTTP_TURNS) are taken round robin, those with the same in the order of their
+ * coming. Work that has not begun when its client leaves or the loop ends is left out; done is called in any case,
+ * perhaps after the loop's connections have gone. False: no memory. */
+enum { HTTP_TURNS = 128 };
+bool http_request_work(struct http_request *request, int turn, void (*work)(void *argument),
+                       void (*done)(struct http_loop *loop, void *argument), void *argument);
 
-/* The same on a thread of its own, for what may wait for long: it is waited for when the loop ends. False also when
+/* Of a loop on a thread of its own, for what may wait for long: it is waited for when the loop ends. False also when
  * LIMIT_LOOP_THREADS of the same work are under way in this loop. */
 bool http_loop_work_alone(struct http_loop *loop, void (*work)(void *argument),
                           void (*done)(struct http_loop *loop, void *argument), void *argument);

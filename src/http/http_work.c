@@ -1,18 +1,18 @@
-/* Work beside the loops: libuv's pool, of one thread, so that it takes no more of the machine than one loop did; and
- * threads for what mostly waits, each as long as its work lasts. */
+/* Work beside the loops: one thread for what a loop would take too long for, so that it takes no more of the machine
+ * than one loop did; and threads for what mostly waits, each as long as its work lasts. */
 #include "http/http_loop.h"
 
 #include "base/limits.h"
 
-#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 struct http_work {
-  uv_work_t uv; /* of the pool */
-  bool alone;   /* in a thread of its own, which rings the bell when it is done */
-  pthread_t thread;
-  uv_async_t bell;
+  struct queued_work queued; /* first: where the queue has it; unused of a work with a thread of its own */
+  bool alone;
+  uint64_t request; /* whose it is, in the queue */
+  pthread_t thread; /* alone */
+  uv_async_t bell;  /* rings when it is done, or is not to be begun any more */
   struct http_loop *loop;
   void (*work)(void *argument);
   void (*done)(struct http_loop *loop, void *argument);
@@ -20,14 +20,7 @@ struct http_work {
   struct http_work *previous, *next; /* in the loop's list */
 };
 
-void http_work_prepare(void) { setenv("UV_THREADPOOL_SIZE", "1", 0); }
-
-static void on_work(uv_work_t *uv) {
-  struct http_work *work = uv->data;
-  work->work(work->argument);
-}
-
-/* Cancelled or not, the argument is given back. */
+/* Done or not, the argument is given back. */
 static void work_end(struct http_work *work) {
   *(work->previous ? &work->previous->next : &work->loop->works) = work->next;
   if (work->next) work->next->previous = work->previous;
@@ -35,9 +28,12 @@ static void work_end(struct http_work *work) {
   free(work);
 }
 
-static void on_done(uv_work_t *uv, int status) {
-  (void)status;
-  work_end(uv->data);
+static void on_closed(uv_handle_t *bell) { work_end(bell->data); }
+
+static void on_bell(uv_async_t *bell) {
+  struct http_work *work = bell->data;
+  if (work->alone) pthread_join(work->thread, NULL); /* which has rung, and does nothing more */
+  uv_close((uv_handle_t *)bell, on_closed);
 }
 
 static struct http_work *work_new(struct http_loop *loop, void (*work)(void *argument),
@@ -45,8 +41,10 @@ static struct http_work *work_new(struct http_loop *loop, void (*work)(void *arg
   struct http_work *own = calloc(1, sizeof *own);
   if (!own) return NULL;
   *own = (struct http_work){.loop = loop, .work = work, .done = done, .argument = argument};
-  own->uv.data = own->bell.data = own;
-  return own;
+  own->bell.data = own;
+  if (uv_async_init(&loop->uv, &own->bell, on_bell) == 0) return own;
+  free(own);
+  return NULL;
 }
 
 static void work_list(struct http_work *own) {
@@ -56,14 +54,30 @@ static void work_list(struct http_work *own) {
   loop->works = own;
 }
 
-bool http_loop_work(struct http_loop *loop, void (*work)(void *argument),
-                    void (*done)(struct http_loop *loop, void *argument), void *argument) {
-  struct http_work *own = work_new(loop, work, done, argument);
+/* --- in turn ------------------------------------------------------------------------------------------------------ */
+
+void http_work_run(struct queued_work *queued) {
+  struct http_work *work = (struct http_work *)queued;
+  work->work(work->argument);
+  uv_async_send(&work->bell);
+}
+
+bool http_request_work(struct http_request *request, int turn, void (*work)(void *argument),
+                       void (*done)(struct http_loop *loop, void *argument), void *argument) {
+  struct http_work *own = work_new(request->loop, work, done, argument);
   if (!own) return false;
+  own->request = request->id;
+  own->queued.turn = turn;
   work_list(own);
-  int code = uv_queue_work(&loop->uv, &own->uv, on_work, on_done);
-  assert(code == 0); /* it refuses only a call without work */
+  work_queue_add(&own->loop->shared->queue, &own->queued);
   return true;
+}
+
+void http_works_drop(struct http_loop *loop, uint64_t request) {
+  for (struct http_work *work = loop->works; work; work = work->next)
+    if (!work->alone && (work->request == request || !request) &&
+        work_queue_remove(&loop->shared->queue, &work->queued))
+      uv_async_send(&work->bell);
 }
 
 /* --- alone -------------------------------------------------------------------------------------------------------- */
@@ -73,14 +87,6 @@ static void *thread_run(void *argument) {
   work->work(work->argument);
   uv_async_send(&work->bell);
   return NULL;
-}
-
-static void on_closed(uv_handle_t *bell) { work_end(bell->data); }
-
-static void on_bell(uv_async_t *bell) {
-  struct http_work *work = bell->data;
-  pthread_join(work->thread, NULL); /* which has rung, and does nothing more */
-  uv_close((uv_handle_t *)bell, on_closed);
 }
 
 static void on_unstarted(uv_handle_t *bell) { free(bell->data); }
@@ -94,10 +100,7 @@ static int alone_count(const struct http_loop *loop, void (*kind)(void *argument
 bool http_loop_work_alone(struct http_loop *loop, void (*work)(void *argument),
                           void (*done)(struct http_loop *loop, void *argument), void *argument) {
   struct http_work *own = alone_count(loop, work) < LIMIT_LOOP_THREADS ? work_new(loop, work, done, argument) : NULL;
-  if (!own || uv_async_init(&loop->uv, &own->bell, on_bell) != 0) {
-    free(own);
-    return false;
-  }
+  if (!own) return false;
   own->alone = true;
   if (pthread_create(&own->thread, NULL, thread_run, own) != 0) {
     uv_close((uv_handle_t *)&own->bell, on_unstarted);
@@ -105,10 +108,4 @@ bool http_loop_work_alone(struct http_loop *loop, void (*work)(void *argument),
   }
   work_list(own);
   return true;
-}
-
-/* What a thread of its own has begun comes to its end. */
-void http_works_cancel(struct http_loop *loop) {
-  for (struct http_work *work = loop->works; work; work = work->next)
-    if (!work->alone) uv_cancel((uv_req_t *)&work->uv);
 }

@@ -1,5 +1,4 @@
-/* The work is libuv's pool of one thread: so of what was read, which is as large as its body, there is little at once.
- */
+/* One thread reads them all: so of what was read, which is as large as its body, there is little at once. */
 #include "server/body_job.h"
 
 #include "http/http_server.h"
@@ -76,7 +75,7 @@ void body_job_begin(struct server *server, struct http_request *request, const s
     *job = (struct body_job){.server = server, .served = served, .http_id = request->id, .task = *task};
     engine_slot_hold(server->slot, served);
     atomic_fetch_add(&server->running, 1);
-    if (http_loop_work(request->loop, job_work, job_done, job)) return;
+    if (server_work(server, request, WORK_BODY, job_work, job_done, job)) return;
     job_free(job);
   } else {
     body_job_drop(&dropped);

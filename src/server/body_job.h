@@ -1,5 +1,6 @@
 /* Large bodies, which are large for their images' sake: parsing 60 MiB takes half a second, in which a network loop
- * would serve nobody else. They are read beside the loops, one after the other; then their requests go on. */
+ * would serve nobody else. They are read beside the loops, one after the other and the keys by turns; then their
+ * requests go on. One whose client has gone is not read. */
 #ifndef SPATE_SERVER_BODY_JOB_H
 #define SPATE_SERVER_BODY_JOB_H
 

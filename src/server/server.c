@@ -8,6 +8,7 @@
 #include "server/routes.h"
 #include "server/server_loop.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -163,6 +164,14 @@ int server_connections(const struct server *server) { return http_server_connect
 void server_refuse(struct server *server) { atomic_store(&server->draining, true); }
 
 int server_running(const struct server *server) { return atomic_load(&server->running); }
+
+bool server_work(const struct server *server, struct http_request *request, enum server_work kind,
+                 void (*work)(void *argument), void (*done)(struct http_loop *loop, void *argument), void *argument) {
+  static_assert(ACCESS_KEYS * SERVER_WORKS <= HTTP_TURNS, "each key's works have turns of their own");
+  int key = access_check(&server->access, http_request_header(request, "authorization"));
+  assert(key >= 0); /* or its route would have refused it */
+  return http_request_work(request, key * SERVER_WORKS + (int)kind, work, done, argument);
+}
 
 bool server_healthy(struct server *server, spate_error *error) { return engine_slot_healthy(server->slot, error); }
 

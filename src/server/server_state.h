@@ -3,6 +3,7 @@
 #ifndef SPATE_SERVER_SERVER_STATE_H
 #define SPATE_SERVER_SERVER_STATE_H
 
+#include "http/http_server.h"
 #include "server/access.h"
 #include "server/engine_slot.h"
 #include "server/http_metrics.h"
@@ -32,5 +33,11 @@ struct server {
   pthread_mutex_t media_lock;    /* of the list of those that are being fetched */
   struct media_job *media_jobs;
 };
+
+/* What is done for a request beside the loops (http_request_work): by turns of the keys, and of one key's requests by
+ * turns of these. */
+enum server_work { WORK_BODY, WORK_TEXTS, SERVER_WORKS };
+bool server_work(const struct server *server, struct http_request *request, enum server_work kind,
+                 void (*work)(void *argument), void (*done)(struct http_loop *loop, void *argument), void *argument);
 
 #endif

@@ -160,7 +160,7 @@ static void job_start(struct server *server, struct http_request *request,
   struct served_engine *served = server_loop_engine(request);
   if (!served) return;
   struct token_job *job = job_new(server, served, request, make);
-  if (job && http_loop_work(request->loop, job_work, job_done, job)) return;
+  if (job && server_work(server, request, WORK_TEXTS, job_work, job_done, job)) return;
   if (job) job_free(job);
   reply_engine_error(request, SPATE_MEMORY, "Out of memory for a request.");
 }

@@ -158,6 +158,35 @@ class LargeBodies(SeeingCase):
         self.assertGreaterEqual(self.others("/v1/chat/completions", body, text), 5)
 
 
+class BodyTurns(SeeingCase):
+    """Bodies that wait to be read: by turns of the keys."""
+    options = ("--workers", "1", "--image-decoders", "1", "--api-key", "one,two")
+
+    def begin(self, key, size):
+        """All of a body but for its end, which makes it no JSON."""
+        client, start = self.server.socket(), b'{"prompt": "see", "image_data": ["' + b"A" * size
+        client.sendall(f"POST /generate HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
+                       f"Content-Length: {len(start) + 4}\r\n\r\n".encode() + start)
+        return client
+
+    def test_tenants(self):
+        waiting = [self.begin("one", 15 * MEBI) for _ in range(8)]
+        last = self.begin("two", 2 * MEBI)
+        waiting.append(last)
+        for _ in range(300):
+            self.assertEqual(self.server.get("/live")[0], 200)
+        for client in waiting:
+            client.sendall(b'"]]}')
+        order = []
+        while waiting:
+            for client in select.select(waiting, [], [])[0]:
+                self.assertIn(b" 400 ", client.recv(64))
+                waiting.remove(client)
+                order.append(client)
+                client.close()
+        self.assertLess(order.index(last), 5)
+
+
 @unittest.skipIf(SANITIZED, "a sanitizer keeps what is freed")
 class Memory(SeeingCase):
     """The table of hostile images, all at once: what the server holds at most."""

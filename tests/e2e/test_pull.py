@@ -1,6 +1,7 @@
 """spate pull: what it fetches, keeps, resumes and refuses, and that other tools and the other commands find it. The hub
 and its store run here, on the loopback (hub_mimic.py); huggingface_hub, where it is there, is the oracle of the cache."""
 import base64
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -477,30 +478,50 @@ class Calls(HubCase):
 
     KINDS = {"malloc": 6, "open": 8, "read": 3, "write": 7, "thread": 2, "socket": 3, "stat": 4, "rename": 6}  # runs of each
     FOR_GOOD = ("malloc", "write")  # a disk or a memory that is full stays so
+    AT_ONCE = 8  # most of a run is waiting between two attempts
 
-    full = ""  # what was said of the disk
+    def preload(self, fault):
+        return {"LD_PRELOAD": FAULTS, "SPATE_FAULT_REPORT": str(self.folder / "report"), "SPATE_FAULT": fault,
+                "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
 
-    def test_walk(self):
-        report = self.folder / "report"
-        preload = {"LD_PRELOAD": FAULTS, "SPATE_FAULT_REPORT": str(report), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
-        self.pull("acme/noise", **preload, SPATE_FAULT="")
-        counts = {kind: int(count) for kind, count, *_ in map(str.split, report.read_text().splitlines())}
+    def faults(self):
+        self.pull("acme/noise", **self.preload(""))
+        counts = {kind: int(count) for kind, count, *_ in map(str.split, (self.folder / "report").read_text().splitlines())}
         for kind, runs in self.KINDS.items():
             total = counts.get(kind, 0)
             for at in sorted({1 + i * total // runs for i in range(runs)}):
-                for fault in (f"{kind}:{at}", f"{kind}:{at}+")[:1 + (kind in self.FOR_GOOD)]:
-                    with self.subTest(fault=fault):
-                        shutil.rmtree(self.cache, ignore_errors=True)
-                        done = self.spate("pull", "acme/noise", **preload, SPATE_FAULT=fault)
-                        self.assertIn(done.returncode, (0, 1), done.stderr)
-                        if done.returncode:
-                            self.assertRegex(done.stderr, r"(?s)(^|\n)spate: [^\n]{20,}\.\n$")
-                            self.assertFalse((self.repository_folder("acme/noise") / "refs/main").exists())
-                        if "The disk is full" in done.stderr:
-                            self.full = done.stderr
-                        path, _ = self.pull("acme/noise")
-                        self.assertEqual((path / "model.safetensors").read_bytes(), NOISE[0])
-        self.assertRegex(self.full, r"spate: The disk is full: make room and pull again, which goes on at \d+ of \d+ bytes of \S+\.\n$")
+                yield from (f"{kind}:{at}", f"{kind}:{at}+")[:1 + (kind in self.FOR_GOOD)]
+
+    def fails(self, fault):
+        """One run; what it said."""
+        done = self.spate("pull", "acme/noise", **self.preload(fault))
+        self.assertIn(done.returncode, (0, 1), done.stderr)
+        if done.returncode:
+            self.assertRegex(done.stderr, r"(?s)(^|\n)spate: [^\n]{20,}\.\n$")
+            self.assertFalse((self.repository_folder("acme/noise") / "refs/main").exists())
+        path, _ = self.pull("acme/noise")
+        self.assertEqual((path / "model.safetensors").read_bytes(), NOISE[0])
+        return done.stderr
+
+    @classmethod
+    def fails_apart(cls, fault):
+        """With a hub and a cache of its own."""
+        case = cls("test_walk")
+        case.setUp()
+        try:
+            return case.fails(fault)
+        finally:
+            case.tearDown()
+
+    def test_walk(self):
+        said = []
+        with concurrent.futures.ThreadPoolExecutor(self.AT_ONCE) as pool:
+            for fault, run in [(fault, pool.submit(self.fails_apart, fault)) for fault in self.faults()]:
+                with self.subTest(fault=fault):
+                    said.append(run.result())
+        full = [text for text in said if "The disk is full" in text]
+        self.assertTrue(full)
+        self.assertRegex(full[-1], r"spate: The disk is full: make room and pull again, which goes on at \d+ of \d+ bytes of \S+\.\n$")
 
 
 class Together(HubCase):

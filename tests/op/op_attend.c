@@ -14,6 +14,7 @@ enum {
   SEQUENCES = 2,
   LENGTH = 512, /* of a sequence, at most */
   TOKENS = 347, /* both prompts */
+  SHORT = 64,   /* of a sequence that spoils the cache */
   LAYERS = 2,
   BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
   WIDTH_MAX = 1024,
@@ -502,8 +503,8 @@ static void embedded_load(const struct op_packed *packed, struct program *progra
   if (!packed->backend->load(program, 0, weight, &error)) op_die("an embedding", &error);
 }
 
-/* Fills the whole cache with what is no number, as a sequence does whose own numbers have left their range: its blocks
- * are others' afterwards. */
+/* Fills the whole cache with what is no number, as sequences do whose own numbers have left their range: their blocks
+ * are others' afterwards. They are short ones, of which each has some of the blocks: long ones would attend to all. */
 static void cache_spoil(const struct op_packed *packed, struct program *program, const struct limits *limits,
                         const struct sequences *s) {
   static float spoilt[TOKENS * WIDE_MAX];
@@ -511,11 +512,12 @@ static void cache_spoil(const struct op_packed *packed, struct program *program,
   void *nothing = aligned_alloc(64, size);
   memset(nothing, 0xff, size);
   embedded_load(packed, program, slice_make(nothing, packed->weight[0].size));
+  int tokens = LENGTH / s->n_block, n_block = tokens < SHORT ? SHORT / tokens : 1;
   for (int q = 0; q < SEQUENCES; q++)
-    for (int at = 0; at < LENGTH; at += LENGTH / 2) {
+    for (int at = 0; at < s->n_block; at += n_block) {
       struct op_step step;
       step_begin(&step);
-      step_add(&step, packed->model->plan->vocab, q, at, LENGTH / 2, s->block[q], s->n_block);
+      step_add(&step, packed->model->plan->vocab, q, 0, n_block * tokens, s->block[q] + at, n_block);
       program_step(packed, program, limits, step.batch, NULL, spoilt);
       if (!isnan(spoilt[0])) op_die("a spoilt cache", &(struct error){.text = "its numbers are finite"});
     }
