@@ -33,6 +33,7 @@ struct runtime {
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
   struct engine_probe probe;
+  bool encodes;       /* texts, each in one step */
   bool streams;       /* as of the last step somebody runs */
   uint64_t ranked_us; /* when the schedule last counted who waits behind whom */
   uint64_t *placing;  /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */

@@ -35,9 +35,26 @@ static ALWAYS_INLINE void float_column(enum scheme_kind kind, struct float_unit 
   }
 }
 
-/* Adds one unit of n_tile tiles of floats times n rows, whose sums are in registers meanwhile, to the
- * sums, which for each tile are `all_rows` apart. Each broadcast of an activation serves the vectors of all tiles. */
-static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const int n_tile, struct float_unit unit,
+/* Units that follow each other, with the same scales if they have any. */
+struct float_run {
+  struct float_unit first;
+  size_t unit_bytes;
+  int count;
+};
+
+/* From unit `at` of a tile on, at most FLOAT_UNITS. */
+static ALWAYS_INLINE struct float_run float_run_at(enum scheme_kind kind, const struct cpu_layout *layout,
+                                                   const uint8_t *tile, int at) {
+  int left = kind == SCHEME_F8 ? layout->block_units - at % layout->block_units : FLOAT_UNITS;
+  if (left > layout->n_unit - at) left = layout->n_unit - at;
+  return (struct float_run){.first = float_unit_at(kind, layout, tile, at),
+                            .unit_bytes = kind == SCHEME_F8 ? (size_t)E4M3_UNIT_BYTES : layout->block_bytes,
+                            .count = left < FLOAT_UNITS ? left : FLOAT_UNITS};
+}
+
+/* Adds these units of n_tile tiles of floats times n rows, whose sums are in registers meanwhile, to the sums, which
+ * for each tile are `all_rows` apart. Each broadcast of an activation serves the vectors of all tiles. */
+static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const int n_tile, struct float_run run,
                                       size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
   vfloat sum[PANEL_ROWS][TILES_TOGETHER * VECTORS];
   const void *row[PANEL_ROWS];
@@ -46,19 +63,22 @@ static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const 
   for (int i = 0; i < n; i++) UNROLL(8)
   for (int v = 0; v < n_tile * VECTORS; v++)
     sum[i][v] = vfloat_load(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES);
-  UNROLL(2)
-  for (int col = 0; col < UNIT_COLS; col += 2) {
+  for (int at = 0; at < run.count; at++) {
+    struct float_unit unit = {run.first.block + (size_t)at * run.unit_bytes, run.first.scale};
     UNROLL(2)
-    for (int odd = 0; odd < 2; odd++) {
-      vfloat weights[TILES_TOGETHER * VECTORS];
+    for (int col = 0; col < UNIT_COLS; col += 2) {
       UNROLL(2)
-      for (int t = 0; t < n_tile; t++)
-        float_column(kind, float_unit_beside(kind, unit, t * tile_bytes), col, odd, weights + t * VECTORS);
-      UNROLL(8)
-      for (int i = 0; i < n; i++) {
-        vfloat x = vfloat_set(((const float *)row[i])[col + odd]);
+      for (int odd = 0; odd < 2; odd++) {
+        vfloat weights[TILES_TOGETHER * VECTORS];
+        UNROLL(2)
+        for (int t = 0; t < n_tile; t++)
+          float_column(kind, float_unit_beside(kind, unit, t * tile_bytes), col, odd, weights + t * VECTORS);
         UNROLL(8)
-        for (int v = 0; v < n_tile * VECTORS; v++) sum[i][v] = vfloat_fma(weights[v], x, sum[i][v]);
+        for (int i = 0; i < n; i++) {
+          vfloat x = vfloat_set(((const float *)row[i])[at * UNIT_COLS + col + odd]);
+          UNROLL(8)
+          for (int v = 0; v < n_tile * VECTORS; v++) sum[i][v] = vfloat_fma(weights[v], x, sum[i][v]);
+        }
       }
     }
   }
@@ -68,9 +88,9 @@ static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const 
     vfloat_store(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES, sum[i][v]);
 }
 
-static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const int n_tile, struct float_unit unit, size_t tile_bytes,
+static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const int n_tile, struct float_run run, size_t tile_bytes,
                                      struct row_view rows, tile_sums *sums) {
-#define PANEL(n) block_panel(kind, n, n_tile, unit, tile_bytes, rows, all_rows, sums)
+#define PANEL(n) block_panel(kind, n, n_tile, run, tile_bytes, rows, all_rows, sums)
   int all_rows = rows.n;
   ROWS_IN_PANELS(rows, sums, PANEL)
 #undef PANEL
@@ -112,12 +132,13 @@ static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_l
   } else if (rows.n == 1) {
     tiles_lone(kind, layout, tile, 1, (const void *)rows.first, sums);
   } else {
-    for (int i = 0; i < layout->n_unit; i++, rows.first += UNIT_COLS * sizeof(float)) {
-      struct float_unit unit = float_unit_at(kind, layout, tile, i);
+    struct float_run run;
+    for (int i = 0; i < layout->n_unit; i += run.count, rows.first += (size_t)run.count * UNIT_COLS * sizeof(float)) {
+      run = float_run_at(kind, layout, tile, i);
       if (TILES_TOGETHER == 1 || n_tile == TILES_TOGETHER)
-        block_rows(kind, TILES_TOGETHER, unit, layout->tile_bytes, rows, sums);
+        block_rows(kind, TILES_TOGETHER, run, layout->tile_bytes, rows, sums);
       else
-        block_rows(kind, 1, unit, layout->tile_bytes, rows, sums);
+        block_rows(kind, 1, run, layout->tile_bytes, rows, sums);
     }
   }
 }
