@@ -10,7 +10,7 @@ enum {
   STARVED_WAIT_MS = 20,
   PIECED_TOKENS = 256, /* of a step of texts that may take as long as a stall: others cost less than a look at the clock
                           after each of their ops is worth */
-  PIECE_US = 1000000,
+  PIECE_US = 100000,
 };
 
 /* --- the list of live requests ------------------------------------------------------------------------------------ */
@@ -200,7 +200,7 @@ static double metrics_update(struct runtime *rt) {
   return stats.kv_used;
 }
 
-/* Whole texts, which may be so long that one step of them takes minutes: each second of it is progress. */
+/* Whole texts, which may be so long that one step of them takes minutes: each piece of it is progress. */
 static bool texts_run(struct runtime *rt, const struct batch *batch, struct error *error) {
   for (bool done = false; !done; atomic_store(&rt->progress_us, clock_us()))
     if (!rt->engine->backend->advance(rt->engine->program, batch, PIECE_US, &done, error)) return false;
