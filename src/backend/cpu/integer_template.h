@@ -185,7 +185,7 @@ static ALWAYS_INLINE void tile_exact(struct code_form form, const struct cpu_lay
     float values[UNIT_COLS][TILE_ROWS];
     const uint8_t *block = tile + (size_t)(at / layout->block_units) * layout->block_bytes;
     unit_floats(form, (struct unit_view){layout, book, block, at % layout->block_units}, values);
-    block_rows(SCHEME_F32, 1, (struct float_run){.first = {(const uint8_t *)values, NULL}, .count = 1}, 0, rows, sums);
+    block_rows(SCHEME_F32, 1, (struct float_unit){(const uint8_t *)values, NULL}, 0, rows, sums);
   }
 }
 
