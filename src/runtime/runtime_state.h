@@ -66,6 +66,9 @@ bool request_retreat(struct runtime *runtime, struct request *request);
  * was sent. False: it is not to go on, and error says why if it is its own fault. */
 bool request_tokenize(struct runtime *runtime, struct request *request);
 
+/* The step thread: starts a step's body. step_body.c. */
+bool step_body_run(struct runtime *runtime, const struct batch *batch, struct error *error);
+
 /* The step thread: waits for the steps that are out, and tells what they have brought. */
 bool steps_collect(struct runtime *runtime, struct error *error);
 

@@ -5,13 +5,7 @@
 #include "runtime/request_search.h"
 #include "runtime/runtime_state.h"
 
-enum {
-  IDLE_WAIT_MS = 200,
-  STARVED_WAIT_MS = 20,
-  PIECED_TOKENS = 256, /* of a step of texts that may take as long as a stall: others cost less than a look at the clock
-                          after each of their ops is worth */
-  PIECE_US = 100000,
-};
+enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20 };
 
 /* --- the list of live requests ------------------------------------------------------------------------------------ */
 
@@ -200,24 +194,11 @@ static double metrics_update(struct runtime *rt) {
   return stats.kv_used;
 }
 
-/* Whole texts, which may be so long that one step of them takes minutes: each piece of it is progress. */
-static bool texts_run(struct runtime *rt, const struct batch *batch, struct error *error) {
-  for (bool done = false; !done; atomic_store(&rt->progress_us, clock_us()))
-    if (!rt->engine->backend->advance(rt->engine->program, batch, PIECE_US, &done, error)) return false;
-  return true;
-}
-
-static bool body_run(struct runtime *rt, const struct batch *batch, struct error *error) {
-  const struct backend *backend = rt->engine->backend;
-  bool pieced = rt->encodes && backend->advance && batch->n_token >= PIECED_TOKENS;
-  return pieced ? texts_run(rt, batch, error) : backend->submit(rt->engine->program, batch, error);
-}
-
 static bool step_start(struct runtime *rt, const struct batch *batch, struct error *error) {
   const struct backend *backend = rt->engine->backend;
   rt->n_step_out++;
   runtime_metrics_step(&rt->metrics, batch, metrics_update(rt)); /* a long step shows while it runs */
-  return body_run(rt, batch, error) && backend->finish(rt->engine->program, NULL, error);
+  return step_body_run(rt, batch, error) && backend->finish(rt->engine->program, NULL, error);
 }
 
 static bool oldest_collect(struct runtime *rt, struct error *error) {
