@@ -52,6 +52,13 @@ static ALWAYS_INLINE void panel_store(const int n, const int n_tile, int all_row
     vfloat_store(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES, sum[i][v]);
 }
 
+/* Tiles side by side are streams of 4 bytes a weight, which hardware does not ask for in time. */
+static ALWAYS_INLINE void columns_ask(struct float_unit unit, const int n_tile, size_t tile_bytes, int col) {
+  const uint8_t *ahead = unit.block + (size_t)col * TILE_ROWS * sizeof(float) + COLUMNS_AHEAD;
+  UNROLL(2)
+  for (int t = 0; t < n_tile; t++) __builtin_prefetch(ahead + t * tile_bytes);
+}
+
 /* Adds a unit of the tiles times columns of the rows from `first` on. Each broadcast of an activation serves the
  * vectors of all tiles. */
 static ALWAYS_INLINE void panel_add(enum scheme_kind kind, const int n, const int n_tile, struct float_unit unit,
@@ -61,6 +68,7 @@ static ALWAYS_INLINE void panel_add(enum scheme_kind kind, const int n, const in
     UNROLL(2)
     for (int odd = 0; odd < 2; odd++) {
       vfloat weights[TILES_TOGETHER * VECTORS];
+      if (kind == SCHEME_F32 && n_tile > 1) columns_ask(unit, n_tile, tile_bytes, col + odd);
       UNROLL(2)
       for (int t = 0; t < n_tile; t++)
         float_column(kind, float_unit_beside(kind, unit, t * tile_bytes), col, odd, weights + t * VECTORS);
