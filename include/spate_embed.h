@@ -32,6 +32,7 @@ typedef struct {
   float timeout_s;         /* as in spate_request */
   const char *prompt_name; /* of the model's prompts, the one put before the text; "": none; NULL: its usual one */
   bool again; /* refused as busy, it will be asked for again: it does not count as refused in the metrics */
+  int behind; /* it takes its turn as if so many others had come before it: texts of one caller that wait already */
 } spate_embed_request;
 
 static inline void spate_embed_request_init(spate_embed_request *request) {

@@ -6,6 +6,7 @@
 
 static bool request_check(const spate_embed_request *r, struct error *error) {
   bool text = r->text != NULL || r->n_token > 0;
+  if (r->behind < 0) return error_set(error, ERROR_INVALID, "behind is %d, expected 0 or more.", r->behind);
   if (r->n_token < 0 || !text || (r->n_token > 0 && (!r->tokens || r->text || r->pair)))
     return error_set(error, ERROR_INVALID, "A text is wanted, perhaps with a second one, or tokens, and not both.");
   return true;
@@ -41,6 +42,7 @@ uint64_t spate_embed(spate_engine *engine, spate_inbox *inbox, const spate_embed
                                     .vector = true,
                                     .lead = lead,
                                     .again = copy.again,
+                                    .behind = copy.behind,
                                     .pair = slice_make(copy.pair, copy.pair ? copy.pair_size : 0),
                                     .dimensions = copy.dimensions,
                                     .cut = copy.truncate,

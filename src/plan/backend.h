@@ -153,8 +153,8 @@ struct backend {
   void (*release_cache)(struct program *program);
 
   /* As submit, of a plan that does not sample, but for about so many microseconds at most, and then again with the same
-   * batch until *done, before finish: the encoder's work between steps of a decoder of the same device. Where a step is
-   * cut changes no byte. NULL: it cannot be cut. */
+   * batch until *done, before finish: the encoder's work between steps of a decoder of the same device, or a step of
+   * texts that takes long. Where a step is cut changes no byte. NULL: it cannot be cut. */
   bool (*advance)(struct program *program, const struct batch *batch, double us, bool *done, struct error *error);
 
   /* A step: submit runs the body, finish the head and sampling (a grammar's masks may arrive between the two; NULL:

@@ -37,6 +37,7 @@ static void generation_init(struct request *r, int index, const struct request_p
   g->last_token = g->stop_token = -1;
   g->stop = *stop;
   g->sequence = (struct sequence){.priority = params->priority,
+                                  .behind = params->behind,
                                   .tenant = params->tenant,
                                   .sampling = sampling_of(r, params, index),
                                   .scores_prompt = params->scores_prompt && index == 0,

@@ -15,6 +15,7 @@ struct request_params {
   bool vector;           /* of an engine that encodes: what is wanted is what the text becomes */
   struct slice lead;     /* before that text */
   bool again;            /* who is refused for want of room asks again: it does not count as refused */
+  int32_t behind;        /* its turn is as if so many others had come before it */
   struct slice pair;     /* a second text behind it; no data: there is none */
   int32_t dimensions;    /* the first numbers of the vector; 0: all */
   int32_t cut;           /* tokens that a longer text is cut to, those around it included; 0: it is refused */

@@ -54,6 +54,7 @@ static void options_take(struct runtime *rt, const struct runtime_options *optio
   rt->chat = options->chat;
   rt->chat_problem = options->chat_problem;
   rt->stall_us = options->stall_us;
+  rt->encodes = !plan_samples(options->engine->plan);
   rt->idle_us = options->idle_us;
   rt->defaults = &options->engine->file.facts->generation;
 }

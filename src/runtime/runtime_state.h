@@ -33,6 +33,7 @@ struct runtime {
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
   struct engine_probe probe;
+  bool encodes;       /* texts, each in one step */
   bool streams;       /* as of the last step somebody runs */
   uint64_t ranked_us; /* when the schedule last counted who waits behind whom */
   uint64_t *placing;  /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
@@ -64,6 +65,9 @@ bool request_retreat(struct runtime *runtime, struct request *request);
 /* Its prompt's tokens, or with images its text; the worker, or a thread of the store where the prompt is still as it
  * was sent. False: it is not to go on, and error says why if it is its own fault. */
 bool request_tokenize(struct runtime *runtime, struct request *request);
+
+/* The step thread: starts a step's body. step_body.c. */
+bool step_body_run(struct runtime *runtime, const struct batch *batch, struct error *error);
 
 /* The step thread: waits for the steps that are out, and tells what they have brought. */
 bool steps_collect(struct runtime *runtime, struct error *error);

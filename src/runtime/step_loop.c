@@ -198,7 +198,7 @@ static bool step_start(struct runtime *rt, const struct batch *batch, struct err
   const struct backend *backend = rt->engine->backend;
   rt->n_step_out++;
   runtime_metrics_step(&rt->metrics, batch, metrics_update(rt)); /* a long step shows while it runs */
-  return backend->submit(rt->engine->program, batch, error) && backend->finish(rt->engine->program, NULL, error);
+  return step_body_run(rt, batch, error) && backend->finish(rt->engine->program, NULL, error);
 }
 
 static bool oldest_collect(struct runtime *rt, struct error *error) {

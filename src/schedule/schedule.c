@@ -102,7 +102,7 @@ int schedule_image_most(const struct schedule *s, bool scores_prompt) {
 static void sequence_enter(struct schedule *s, struct sequence *q, enum sequence_state state, uint64_t now_us) {
   assert(q->tenant >= 0 && q->tenant < SCHEDULE_TENANTS);
   q->state = state;
-  q->arrival = s->n_arrival;
+  q->arrival = s->n_arrival + (uint64_t)q->behind;
   q->arrived_us = now_us;
   q->n_token = q->n_prompt + q->n_before;
   q->returning = q->n_before > 0;

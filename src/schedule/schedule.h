@@ -90,6 +90,7 @@ struct sequence {
   const struct image_span *image; /* [n_image] ascending, of a decoder with `mutual` or `axes`: where its tokens are,
                                      and which see each other; with `mutual` no span is the end of the prompt, nor has
                                      more tokens than schedule_image_most */
+  int32_t behind;                 /* 0 or more: it takes its turn as if so many others had come before it */
   bool unready;                   /* its adapters or rows are not there yet: it waits for schedule_ready */
   struct sequence_group *group;   /* NULL: it is alone; schedule_add takes the first of a group with all the others */
   struct sequence *sibling;       /* the next of its group */
@@ -97,7 +98,7 @@ struct sequence {
 
   /* the schedule's */
   enum sequence_state state;
-  uint64_t arrival, arrived_us;     /* order and time of schedule_add */
+  uint64_t arrival, arrived_us;     /* order of schedule_add, and `behind` more; time of it */
   int32_t n_token;                  /* tokens known: prompt and generated */
   int32_t length;                   /* tokens in the KV cache, once the submitted steps are done */
   int32_t reached;                  /* the longest that the cache has ever held of it: what is below is recomputed */

@@ -2,7 +2,11 @@
  * step's tokens go. */
 #include "schedule/schedule_state.h"
 
-enum { LOOKED_MAX = 256 }; /* waiting sequences that are looked at to size a step's prompts: bounds its cost */
+enum {
+  LOOKED_MAX = 256,  /* waiting sequences that are looked at to size a step's prompts: bounds its cost */
+  TEXTS_US = 100000, /* of a step of texts that keep nothing */
+  TEXTS_LEAST = 256, /* tokens of it: fewer would have the weights read too often */
+};
 
 static int least(int64_t a, int b) { return a < b ? (int)a : b; }
 
@@ -74,8 +78,10 @@ static int chunk_size(const struct schedule *s, const struct step *step, const s
   return s->mutual && q->n_image > 0 && count > 0 ? images_whole(s, step, q, count) : count;
 }
 
+/* A text is computed whole, so the first of a step may be longer than the budget. */
 static void chunk_add(struct schedule *s, struct step *step, struct sequence *q, int *budget) {
-  int count = chunk_size(s, step, q, *budget);
+  bool lone = s->n_group == 0 && step->batch.n_token == 0;
+  int count = chunk_size(s, step, q, lone ? s->limits.tokens : *budget);
   if (s->n_group == 0 && q->length + count < q->n_prompt) {
     *budget = 0; /* it is whole in the next step */
     return;
@@ -126,8 +132,15 @@ static int32_t prompt_cached(const struct schedule *s) {
   return 0;
 }
 
+/* Texts that keep nothing: so many that whoever comes next does not wait for long, and that weights are read for. */
+static int texts_budget(const struct schedule *s) {
+  double tokens = s->pace.prompt_us > 0 ? TEXTS_US / s->pace.prompt_us : s->limits.tokens;
+  return least(tokens > TEXTS_LEAST ? (int64_t)tokens : TEXTS_LEAST, s->limits.tokens);
+}
+
 /* How many tokens of prompts go beside the streams. */
 static int prompts_budget(struct schedule *s, const struct step *step) {
+  if (s->n_group == 0) return texts_budget(s);
   if (step->n_stream == 0) return s->limits.tokens;
   if (s->gap.target_us <= 0)
     return pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), step->aside_us, s->limits.tokens,

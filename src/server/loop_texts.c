@@ -80,6 +80,7 @@ static bool text_submit(struct answer *answer, spate_error *error) {
   spate_embed_request one;
   int32_t *ids;
   if (!text_feed_take(feed, &one, &ids, error)) return false;
+  one.behind = texts_running(answer); /* whoever comes with a single text meanwhile is before the last of many */
   uint64_t id = spate_embed(answer->place->served->engine, answer->place->inbox, &one, error);
   free(ids);
   if (id == 0) return false;

@@ -12,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
 from spate_server import JSON, ROOT, SPATE, Schemas, Server, VECTOR_ANSWERS, wait_for
@@ -443,6 +444,34 @@ class Queue(unittest.TestCase):
         with served(ROOT / "tests/fixtures/model/smollm2") as server:
             status, body = ask(server, "/v1/embeddings", {"input": "a"})
             self.assertEqual((status, "it makes no vectors" in body["error"]["message"]), (400, True), body)
+
+
+class Long(unittest.TestCase):
+    """Texts of the length that only networks without a table of places take, in one step each."""
+    LENGTH = 32768
+
+    @classmethod
+    def setUpClass(cls):
+        folder, model = switched_off("qwen3", {"config.json": {"max_position_embeddings": cls.LENGTH}})
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.engine = Engine(model, "--quant-mode", "FP32", "--max-seq-len", str(cls.LENGTH))
+        cls.addClassCleanup(cls.engine.remove)
+        cls.server = Server(cls.engine, "--stall-timeout", "2", "--threads", "1", backend="cpu")
+        cls.addClassCleanup(cls.server.__exit__)
+
+    def test_a_text_that_takes_long_is_no_stall(self):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(vectors, self.server, [[3] * self.LENGTH])
+            seen = set()
+            while not answer.done():
+                seen.add(self.server.request("GET", "/health")[0])
+                time.sleep(0.1)
+        self.assertEqual((len(answer.result()), seen), (1, {200}))
+
+    def test_a_step_in_pieces_has_the_bytes_of_one_that_runs_at_once(self):
+        ids = [[4 + (i * k) % 90 for i in range(200)] for k in range(1, 9)]
+        alone = [vectors(self.server, [text])[0] for text in ids]
+        self.assertEqual(vectors(self.server, ids), alone)
 
 
 class Pairs(unittest.TestCase):

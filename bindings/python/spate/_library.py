@@ -265,6 +265,7 @@ class EmbedRequest(ctypes.Structure):
     timeout_s: Float
     prompt_name: Text
     again: Bool
+    behind: Int
 
 
 @structure

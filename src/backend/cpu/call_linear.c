@@ -6,7 +6,8 @@
 enum {
   ALONE_FLOATS = 4096, /* inputs up to so many numbers are prepared by every worker by itself */
   CLAIMS_PER_WORKER = 8,
-  PART_ROWS = 32, /* rows are split too when there are fewer units than claims, in parts of at least so many */
+  KERNEL_TILES = 2, /* that kernels take side by side: the last of an odd number takes longer */
+  PART_ROWS = 32,   /* rows are split too when there are fewer units than claims, in parts of at least so many */
 };
 
 static bool prepared_alone(const struct cpu_layout *layout, int n_row) {
@@ -128,6 +129,7 @@ static void product_run_large(struct program *program, const struct call *call, 
   struct team *team = program->device->team;
   int claims = CLAIMS_PER_WORKER * team_size(team), n_part = 1;
   int chunk = call->n_unit / claims > 0 ? call->n_unit / claims : 1;
+  chunk += chunk * call->unit_tiles % KERNEL_TILES;
   int n_chunk = ceil_div(call->n_unit, chunk);
   if (n_chunk < claims / 2) n_part = ceil_div(claims / 2, n_chunk);
   if (n_part > input->n_row / PART_ROWS) n_part = input->n_row < PART_ROWS ? 1 : input->n_row / PART_ROWS;

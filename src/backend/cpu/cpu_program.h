@@ -180,6 +180,9 @@ bool cpu_advance(struct program *program, const struct batch *batch, double us, 
 /* Angles and what else a step needs before its first call, by every worker. */
 void step_prepare(const struct program *program, int worker);
 
+/* A call of a step that runs at once, by every worker: with all its rows. */
+void call_run(struct program *program, const struct call *call, int worker);
+
 /* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_attend.c,
  * call_route.c, call_experts.c. rows: of tokens, of outputs for a select and linears behind it, of blocks of queries
  * for call_attend, which call_attend_store goes before, with a barrier between them. */

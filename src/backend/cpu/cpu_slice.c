@@ -35,8 +35,15 @@ static double row_work(const struct program *program, const struct call *call) {
   return (double)value_cols(program, call->op->out);
 }
 
+/* Experts have the rows of all tokens together, so what has to do with them is one piece. */
+static bool call_is_cut(const struct call *call) {
+  return call->op->kind != OP_ROUTE &&
+         (call->op->kind != OP_LINEAR || call->op->args.linear.expert_mode == EXPERTS_NONE);
+}
+
 /* The next rows that the time is good for: the fewest that make sense at least. */
 static struct range rows_next(const struct program *program, const struct call *call, double us) {
+  if (!call_is_cut(call)) return (struct range){0, stage_rows(program, call)};
   enum slice_kind kind = stage_kind(program, call);
   int least = kind == SLICE_LINEAR ? LINEAR_ROWS : kind == SLICE_ATTEND ? 1 : OTHER_ROWS;
   int first = program->slice.row, left = stage_rows(program, call) - first, count = least;
@@ -60,6 +67,10 @@ static void piece_run(void *context, int worker) {
     step_prepare(program, worker);
     return;
   }
+  if (!call_is_cut(call)) {
+    call_run(program, call, worker);
+    return;
+  }
   switch (call->op->kind) {
   case OP_EMBED: call_embed(program, call, piece->rows, worker); break;
   case OP_LINEAR: call_linear(program, call, piece->rows, worker); break;
@@ -70,7 +81,7 @@ static void piece_run(void *context, int worker) {
       call_attend_store(program, call, piece->rows, worker);
     break;
   case OP_SELECT: call_select(program, call, piece->rows, worker); break;
-  case OP_SAMPLE: break; /* plans that sample are not cut */
+  default: break; /* plans that sample are not cut */
   }
 }
 

@@ -33,7 +33,7 @@ static void call_sample(struct program *program, const struct call *call, int wo
   }
 }
 
-static void call_run(struct program *program, const struct call *call, int worker) {
+void call_run(struct program *program, const struct call *call, int worker) {
   struct range tokens = {0, program->batch->n_token}, outputs = {0, program->batch->n_out};
   switch (call->op->kind) {
   case OP_EMBED: call_embed(program, call, tokens, worker); break;

@@ -35,42 +35,106 @@ static ALWAYS_INLINE void float_column(enum scheme_kind kind, struct float_unit 
   }
 }
 
-/* Adds one unit of n_tile tiles of floats times n rows, whose sums are in registers meanwhile, to the
- * sums, which for each tile are `all_rows` apart. Each broadcast of an activation serves the vectors of all tiles. */
-static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const int n_tile, struct float_unit unit,
-                                      size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
-  vfloat sum[PANEL_ROWS][TILES_TOGETHER * VECTORS];
-  const void *row[PANEL_ROWS];
-  rows_take(rows, n, row);
+/* Sums of n rows and n_tile tiles, in registers. */
+typedef vfloat panel_sums[PANEL_ROWS][TILES_TOGETHER * VECTORS];
+
+static ALWAYS_INLINE void panel_load(const int n, const int n_tile, int all_rows, tile_sums *sums, panel_sums sum) {
   UNROLL(8)
   for (int i = 0; i < n; i++) UNROLL(8)
   for (int v = 0; v < n_tile * VECTORS; v++)
     sum[i][v] = vfloat_load(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES);
-  UNROLL(2)
-  for (int col = 0; col < UNIT_COLS; col += 2) {
-    UNROLL(2)
-    for (int odd = 0; odd < 2; odd++) {
-      vfloat weights[TILES_TOGETHER * VECTORS];
-      UNROLL(2)
-      for (int t = 0; t < n_tile; t++)
-        float_column(kind, float_unit_beside(kind, unit, t * tile_bytes), col, odd, weights + t * VECTORS);
-      UNROLL(8)
-      for (int i = 0; i < n; i++) {
-        vfloat x = vfloat_set(((const float *)row[i])[col + odd]);
-        UNROLL(8)
-        for (int v = 0; v < n_tile * VECTORS; v++) sum[i][v] = vfloat_fma(weights[v], x, sum[i][v]);
-      }
-    }
-  }
+}
+
+static ALWAYS_INLINE void panel_store(const int n, const int n_tile, int all_rows, panel_sums sum, tile_sums *sums) {
   UNROLL(8)
   for (int i = 0; i < n; i++) UNROLL(8)
   for (int v = 0; v < n_tile * VECTORS; v++)
     vfloat_store(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES, sum[i][v]);
 }
 
+/* Tiles side by side are streams of 4 bytes a weight, which hardware does not ask for in time. */
+static ALWAYS_INLINE void columns_ask(struct float_unit unit, const int n_tile, size_t tile_bytes, int col) {
+  const uint8_t *ahead = unit.block + (size_t)col * TILE_ROWS * sizeof(float) + COLUMNS_AHEAD;
+  UNROLL(2)
+  for (int t = 0; t < n_tile; t++) __builtin_prefetch(ahead + t * tile_bytes);
+}
+
+/* Adds a unit of the tiles times columns of the rows from `first` on. Each broadcast of an activation serves the
+ * vectors of all tiles. */
+static ALWAYS_INLINE void panel_add(enum scheme_kind kind, const int n, const int n_tile, struct float_unit unit,
+                                    size_t tile_bytes, const void *const row[PANEL_ROWS], int first, panel_sums sum) {
+  UNROLL(2)
+  for (int col = 0; col < UNIT_COLS; col += 2) {
+    UNROLL(2)
+    for (int odd = 0; odd < 2; odd++) {
+      vfloat weights[TILES_TOGETHER * VECTORS];
+      if (kind == SCHEME_F32 && n_tile > 1) columns_ask(unit, n_tile, tile_bytes, col + odd);
+      UNROLL(2)
+      for (int t = 0; t < n_tile; t++)
+        float_column(kind, float_unit_beside(kind, unit, t * tile_bytes), col, odd, weights + t * VECTORS);
+      UNROLL(8)
+      for (int i = 0; i < n; i++) {
+        vfloat x = vfloat_set(((const float *)row[i])[first + col + odd]);
+        UNROLL(8)
+        for (int v = 0; v < n_tile * VECTORS; v++) sum[i][v] = vfloat_fma(weights[v], x, sum[i][v]);
+      }
+    }
+  }
+}
+
+/* Adds one unit of n_tile tiles of floats times n rows to the sums, which for each tile are `all_rows` apart. */
+static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const int n_tile, struct float_unit unit,
+                                      size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
+  panel_sums sum;
+  const void *row[PANEL_ROWS];
+  rows_take(rows, n, row);
+  panel_load(n, n_tile, all_rows, sums, sum);
+  panel_add(kind, n, n_tile, unit, tile_bytes, row, 0, sum);
+  panel_store(n, n_tile, all_rows, sum, sums);
+}
+
 static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const int n_tile, struct float_unit unit, size_t tile_bytes,
                                      struct row_view rows, tile_sums *sums) {
 #define PANEL(n) block_panel(kind, n, n_tile, unit, tile_bytes, rows, all_rows, sums)
+  int all_rows = rows.n;
+  ROWS_IN_PANELS(rows, sums, PANEL)
+#undef PANEL
+}
+
+/* Units that follow each other, with the same scales if they have any. */
+struct float_run {
+  struct float_unit first;
+  size_t unit_bytes;
+  int count;
+};
+
+/* From unit `at` of a tile on, at most FLOAT_UNITS. */
+static ALWAYS_INLINE struct float_run float_run_at(enum scheme_kind kind, const struct cpu_layout *layout,
+                                                   const uint8_t *tile, int at) {
+  int left = kind == SCHEME_F8 ? layout->block_units - at % layout->block_units : FLOAT_UNITS;
+  if (left > layout->n_unit - at) left = layout->n_unit - at;
+  return (struct float_run){.first = float_unit_at(kind, layout, tile, at),
+                            .unit_bytes = kind == SCHEME_F8 ? (size_t)E4M3_UNIT_BYTES : layout->block_bytes,
+                            .count = left < FLOAT_UNITS ? left : FLOAT_UNITS};
+}
+
+/* As block_panel, of some units, between which the sums stay in registers. */
+static ALWAYS_INLINE void run_panel(enum scheme_kind kind, const int n, const int n_tile, struct float_run run,
+                                    size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
+  panel_sums sum;
+  const void *row[PANEL_ROWS];
+  rows_take(rows, n, row);
+  panel_load(n, n_tile, all_rows, sums, sum);
+  for (int at = 0; at < run.count; at++) {
+    struct float_unit unit = {run.first.block + (size_t)at * run.unit_bytes, run.first.scale};
+    panel_add(kind, n, n_tile, unit, tile_bytes, row, at * UNIT_COLS, sum);
+  }
+  panel_store(n, n_tile, all_rows, sum, sums);
+}
+
+static ALWAYS_INLINE void run_rows(enum scheme_kind kind, const int n_tile, struct float_run run, size_t tile_bytes,
+                                   struct row_view rows, tile_sums *sums) {
+#define PANEL(n) run_panel(kind, n, n_tile, run, tile_bytes, rows, all_rows, sums)
   int all_rows = rows.n;
   ROWS_IN_PANELS(rows, sums, PANEL)
 #undef PANEL
@@ -112,12 +176,13 @@ static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_l
   } else if (rows.n == 1) {
     tiles_lone(kind, layout, tile, 1, (const void *)rows.first, sums);
   } else {
-    for (int i = 0; i < layout->n_unit; i++, rows.first += UNIT_COLS * sizeof(float)) {
-      struct float_unit unit = float_unit_at(kind, layout, tile, i);
+    struct float_run run;
+    for (int i = 0; i < layout->n_unit; i += run.count, rows.first += (size_t)run.count * UNIT_COLS * sizeof(float)) {
+      run = float_run_at(kind, layout, tile, i);
       if (TILES_TOGETHER == 1 || n_tile == TILES_TOGETHER)
-        block_rows(kind, TILES_TOGETHER, unit, layout->tile_bytes, rows, sums);
+        run_rows(kind, TILES_TOGETHER, run, layout->tile_bytes, rows, sums);
       else
-        block_rows(kind, 1, unit, layout->tile_bytes, rows, sums);
+        run_rows(kind, 1, run, layout->tile_bytes, rows, sums);
     }
   }
 }

@@ -8,6 +8,8 @@ enum {
   ROW_BLOCK_BYTES = 192 << 10, /* activation rows that should stay in the second-level cache */
   AHEAD_BYTES = 3072,          /* what one row asks the memory for in advance: hardware streams stop at 4 KiB pages */
   PANEL_ROWS = 8,              /* rows of floats whose sums are in registers, at most */
+  FLOAT_UNITS = 6,             /* with two tiles of floats 24 KiB, which stay in the first-level cache for all rows */
+  COLUMNS_AHEAD = 4096,        /* bytes of a tile of floats that many rows ask for in advance */
   LONE_TILES = 4,              /* tiles side by side when there is one row of floats: independent chains of sums */
 };
 
