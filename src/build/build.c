@@ -109,6 +109,7 @@ static bool manifest_make(struct build *build, struct hash128 digest, struct err
                               .writer = &build->writer,
                               .source = digest,
                               .evaluation = buffer_slice(&build->evaluation)};
+  calibration_experts(&build->calibration, draft_plan(&build->draft), &manifest.n_expert, &manifest.n_few);
   buffer_clear(&build->manifest);
   manifest_write(&manifest, &build->manifest);
   if (!build->manifest.failed) return true;

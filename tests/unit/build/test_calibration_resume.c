@@ -358,7 +358,7 @@ static const struct {
   const char *file, *sentence; /* after the file's name, where %s stands for it */
 } bad[] = {
     {magic_spoil, "values", "%s is no file of a calibration."},
-    {version_spoil, "values", "%s has version 7 and this program reads version 2."},
+    {version_spoil, "values", "%s has version 7 and this program reads version 3."},
     {seal_spoil, "values", "The header of %s is damaged: its hash does not match."},
     {kind_spoil, "values", "%s is of kind 9 where 2 is expected."},
     {kind_spoil, "layer-1", "%s is of kind 9 where 1 is expected."},
