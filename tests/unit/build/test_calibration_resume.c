@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char model[] = FIXTURES "/build/tiny.gguf";
+static const char *model = FIXTURES "/build/tiny.gguf";
 
 enum { LAYERS = 2, OP_OF_LAYER = 8 /* behind the first */, LOG_BYTES = 4096, SENTENCE = 512 };
 
@@ -250,6 +250,14 @@ static void method_kill(const struct place *place, enum quant_method method, int
 
 static void test_killed(void **state) {
   for (int i = 0; i < METHODS; i++) method_kill(*state, methods[i], methods[i] == QUANT_GPTQ ? 1 : 3);
+}
+
+/* With layers of experts, which are in the engine when their layer ends. */
+static void test_killed_mixture(void **state) {
+  const char *plain = model;
+  model = FIXTURES "/model/olmoe";
+  for (int i = 0; i < METHODS; i++) method_kill(*state, methods[i], 2);
+  model = plain;
 }
 
 /* Killed again and again, each build a little further. */
@@ -611,6 +619,7 @@ static void test_in_the_way(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_killed_mixture, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed_often, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bad, setup, teardown),
       cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
