@@ -1,5 +1,7 @@
 """The tiny checkpoints of make_family_fixtures.py: config.json as the hub has it for the family, which changes to it must
 show, and what llama.cpp's converter writes besides tensors under other names."""
+import re
+
 import numpy as np
 
 import mxfp4
@@ -368,6 +370,13 @@ def granite_moe_stacked(tensors, _):
     return out
 
 
+def experts_apart_name(name):
+    """As llama.cpp's converter had them before experts were stacked: a tensor for each."""
+    found = re.fullmatch(r"model\.layers\.(\d+)\.block_sparse_moe\.experts\.(\d+)\.(w[123])\.weight", name)
+    words = {"w1": "gate", "w2": "down", "w3": "up"}
+    return found and f"blk.{found[1]}.ffn_{words[found[3]]}.{found[2]}.weight"
+
+
 def experts_metadata(writer, config):
     writer.add_expert_count(config.get("num_local_experts") or config["num_experts"])
     writer.add_expert_used_count(config["num_experts_per_tok"])
@@ -388,6 +397,9 @@ FAMILIES |= {
     "mixtral_full": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
         {**MOE, "num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2, "sliding_window": None},
         hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_tensors=experts_stacked),
+    "mixtral_apart": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
+        {**MOE, "num_local_experts": 3, "num_experts_per_tok": 2, "num_hidden_layers": 1, "sliding_window": None},
+        hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_name=experts_apart_name),
     "qwen3_moe": family("Qwen3MoeForCausalLM", "qwen3_moe", {
         "normalize": {"norm_topk_prob": False}, "k": {"num_experts_per_tok": 2}, "rope": {"rope_theta": 100.0},
         "dense": {"mlp_only_layers": [1]}, "step": {"decoder_sparse_step": 2}, "width": {"moe_intermediate_size": 19}},
