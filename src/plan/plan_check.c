@@ -230,6 +230,8 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
     return op_refuse(c, "has a norm or sinks of the wrong length");
   if (!isfinite(a->scale) || !isfinite(a->softcap) || !isfinite(a->rope_scale) || !(a->eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
+  if (a->clip != 0 && (!(a->clip > 0) || !isfinite(a->clip) || a->group < 0 || a->value_in_key))
+    return op_refuse(c, "clamps its input by what is no such number, or where it cannot");
   return true;
 }
 
