@@ -137,17 +137,15 @@ void input_sums_release(struct input_sums *sums) {
 
 float *input_sums_make(const struct network_walk *walk, const struct walk_site *site, struct error *error) {
   int cols = walk_site_cols(walk->plan, site), length = walk->data->length;
-  struct input_sums of;
-  float *rows = malloc((size_t)length * (size_t)cols * sizeof *rows), *sums = NULL;
-  bool done = input_sums_begin(&of, walk->device, cols, length, error);
-  if (!rows) done = error_set(error, ERROR_MEMORY, "Out of memory for the inputs' sums of %d columns.", cols);
+  struct input_sums of = {0};
+  float *rows = malloc((size_t)length * (size_t)cols * sizeof *rows);
+  bool done = rows ? input_sums_begin(&of, walk->device, cols, length, error)
+                   : error_set(error, ERROR_MEMORY, "Out of memory for the inputs' sums of %d columns.", cols);
   for (int i = 0; i < walk->data->n_window && done; i++)
     done = network_walk_inputs(walk, site, i, rows, error) && input_sums_add(&of, rows, (size_t)length, error);
-  if (done) {
-    sums = of.sums;
-    of.sums = NULL;
-  }
-  input_sums_release(&of);
   free(rows);
+  float *sums = done ? of.sums : NULL;
+  if (done) of.sums = NULL;
+  input_sums_release(&of);
   return sums;
 }

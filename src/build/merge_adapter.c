@@ -109,12 +109,13 @@ static bool expert_merge(struct merge_adapter *merge, const struct weight *weigh
                          const struct adapter_op *of, float scale, struct error *error) {
   struct weight_merge *into = &merge->merge[index];
   if (!into->expert) {
-    *into = (struct weight_merge){.scale = scale, .expert = calloc((size_t)weight->n_expert, sizeof *into->expert)};
+    into->expert = calloc((size_t)weight->n_expert, sizeof *into->expert);
+    into->n_expert = weight->n_expert;
+    into->scale = scale;
     merge->transform[index].merge = into;
   }
   if (!into->expert)
     return error_set(error, ERROR_MEMORY, "Out of memory for an adapter of %d experts.", weight->n_expert);
-  into->n_expert = weight->n_expert;
   into->expert[of->expert] = of;
   return true;
 }

@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 const struct op *plan_find(const struct plan *plan, enum op_kind kind) {
