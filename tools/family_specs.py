@@ -1,5 +1,7 @@
 """The tiny checkpoints of make_family_fixtures.py: config.json as the hub has it for the family, which changes to it must
 show, and what llama.cpp's converter writes besides tensors under other names."""
+import re
+
 import numpy as np
 
 import mxfp4
@@ -175,6 +177,8 @@ def gpt2_tensor(name, data, config):
 
 def mpt_metadata(writer, config):
     writer.add_max_alibi_bias(config["attn_config"]["alibi_bias_max"])
+    if config["attn_config"]["clip_qkv"]:
+        writer.add_clamp_kqv(config["attn_config"]["clip_qkv"])
 
 
 NEOX = {**COMMON, "hidden_act": "gelu", "layer_norm_eps": 1e-5, "rotary_emb_base": 10000, "rotary_pct": 0.5,
@@ -221,9 +225,14 @@ FAMILIES |= {
         "alibi": {"alibi": False}, "bias": {"bias": False}, "parallel": {"parallel_attn": True}},
         {**FALCON, "alibi": True, "bias": True, "multi_query": False, "parallel_attn": False},
         attention="sdpa"),  # the eager way of transformers 5.24 adds the slopes twice
+    "mpt_clip": family("MptForCausalLM", "mpt", {"clamp": {"attn_config.clip_qkv": None}, "less": {"attn_config.clip_qkv": 1.0}},
+        {**COMMON, "d_model": 24, "n_heads": 6, "n_layers": 2, "max_seq_len": 512, "expansion_ratio": 4, "vocab_size": 264,
+         "no_bias": True, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
+         "attn_config": {"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8, "clip_qkv": 0.7,
+                         "qk_ln": False, "softmax_scale": None, "attn_pdrop": 0}}, gguf="mpt", gguf_metadata=mpt_metadata),
     "mpt": family("MptForCausalLM", "mpt", {
         "alibi": {"attn_config.alibi": False}, "slopes": {"attn_config.alibi_bias_max": 4},
-        "clamp": {"attn_config.clip_qkv": 6}, "scale": {"attn_config.softmax_scale": 0.9},
+        "clamp": {"attn_config.clip_qkv": 1}, "scale": {"attn_config.softmax_scale": 0.9},
         "eps": {"layer_norm_epsilon": 0.5}},
         {**COMMON, "d_model": 24, "n_heads": 6, "n_layers": 3, "max_seq_len": 512, "expansion_ratio": 4, "vocab_size": 264,
          "no_bias": True, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
@@ -368,6 +377,13 @@ def granite_moe_stacked(tensors, _):
     return out
 
 
+def experts_apart_name(name):
+    """As llama.cpp's converter had them before experts were stacked: a tensor for each."""
+    found = re.fullmatch(r"model\.layers\.(\d+)\.block_sparse_moe\.experts\.(\d+)\.(w[123])\.weight", name)
+    words = {"w1": "gate", "w2": "down", "w3": "up"}
+    return found and f"blk.{found[1]}.ffn_{words[found[3]]}.{found[2]}.weight"
+
+
 def experts_metadata(writer, config):
     writer.add_expert_count(config.get("num_local_experts") or config["num_experts"])
     writer.add_expert_used_count(config["num_experts_per_tok"])
@@ -388,6 +404,9 @@ FAMILIES |= {
     "mixtral_full": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
         {**MOE, "num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2, "sliding_window": None},
         hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_tensors=experts_stacked),
+    "mixtral_apart": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
+        {**MOE, "num_local_experts": 3, "num_experts_per_tok": 2, "num_hidden_layers": 1, "sliding_window": None},
+        hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_name=experts_apart_name),
     "qwen3_moe": family("Qwen3MoeForCausalLM", "qwen3_moe", {
         "normalize": {"norm_topk_prob": False}, "k": {"num_experts_per_tok": 2}, "rope": {"rope_theta": 100.0},
         "dense": {"mlp_only_layers": [1]}, "step": {"decoder_sparse_step": 2}, "width": {"moe_intermediate_size": 19}},
@@ -403,6 +422,9 @@ FAMILIES |= {
         {**MOE, "num_experts": 6, "num_experts_per_tok": 3, "norm_topk_prob": False, "clip_qkv": None,
          "num_hidden_layers": 2}, hub=experts_apart("gate_proj", "up_proj", "down_proj"), gguf="olmoe",
         gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
+    "olmoe_clip": family("OlmoeForCausalLM", "olmoe", {"clamp": {"clip_qkv": None}, "less": {"clip_qkv": 1.2}},
+        {**MOE, "num_experts": 3, "num_experts_per_tok": 2, "norm_topk_prob": False, "clip_qkv": 0.8,
+         "num_hidden_layers": 2}, hub=experts_apart("gate_proj", "up_proj", "down_proj")),
     "granite_moe": family("GraniteMoeForCausalLM", "granitemoe", {
         "k": {"num_experts_per_tok": 3}, "residual": {"residual_multiplier": 1.0}, "logits": {"logits_scaling": 1.0}},
         {**MOE, "num_local_experts": 5, "num_experts_per_tok": 2, "tie_word_embeddings": True, "num_hidden_layers": 2,

@@ -98,7 +98,7 @@ def write_gguf(folder, spec):
     spec.get("gguf_metadata", lambda *_: None)(writer, config)
     change = spec.get("gguf_tensor", lambda name, data, config: data)
     for name, data in spec.get("gguf_tensors", lambda tensors, config: tensors)(tensors, config).items():
-        target = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        target = spec.get("gguf_name", lambda name: None)(name) or names.get_name(name, try_suffixes=(".weight", ".bias"))
         if target is None:
             raise SystemExit(f"{folder}: llama.cpp has no name for {name}")
         if data.dtype == np.uint8:

@@ -109,6 +109,7 @@ static bool manifest_make(struct build *build, struct hash128 digest, struct err
                               .writer = &build->writer,
                               .source = digest,
                               .evaluation = buffer_slice(&build->evaluation)};
+  calibration_experts(&build->calibration, draft_plan(&build->draft), &manifest.n_expert, &manifest.n_few);
   buffer_clear(&build->manifest);
   manifest_write(&manifest, &build->manifest);
   if (!build->manifest.failed) return true;
@@ -177,19 +178,19 @@ static bool file_write(struct build *build, struct error *error) {
   return true;
 }
 
-/* Matrices of experts or of heads. */
-static bool has_stacks(const struct plan *plan) {
-  for (int i = 0; i < plan->n_weight; i++)
-    if (plan_weights(plan)[i].n_expert > 0) return true;
+/* Matrices of heads: they read parts of rows that others fill together, which calibration does not follow. */
+static bool has_heads(const struct plan *plan) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].kind == OP_LINEAR && plan_ops(plan)[i].args.linear.expert_mode == EXPERTS_EACH) return true;
   return false;
 }
 
 static bool calibration_read(struct build *build, struct error *error) {
   const struct draft *draft = &build->draft;
   if (!quant_method_calibrates(draft->facts.config.quant_method)) return true;
-  if (has_stacks(draft_plan(draft)))
+  if (has_heads(draft_plan(draft)))
     return error_set(error, ERROR_UNSUPPORTED,
-                     "The model has matrices of experts or of heads, which are rounded without calibration so far; "
+                     "The model has latent attention, whose heads' matrices are rounded without calibration so far; "
                      "choose quant_algo RTN.");
   return calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
                                draft_plan(draft)->max_position, error);

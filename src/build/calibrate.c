@@ -1,28 +1,11 @@
 /* From site to site. */
-#include "build/calibrate.h"
+#include "build/calibrating.h"
 
+#include "base/log.h"
 #include "build/calibration_journal.h"
-#include "build/channel_scale.h"
 #include "build/gptq_site.h"
-#include "build/site_fit.h"
 
 #include <stdlib.h>
-
-/* What calibration_run holds. */
-struct calibrating {
-  const struct calibration_job *job;
-  struct calibration *result;
-  struct float_device device; /* its progress counts the bytes of the layers' packed matrices */
-  struct network_walk walk;
-};
-
-/* The site's matrices as floats. */
-struct site_matrices {
-  int n;
-  int index[WALK_SITE_LINEARS]; /* in the plan's weights */
-  const struct weight *weight[WALK_SITE_LINEARS];
-  float *matrix[WALK_SITE_LINEARS]; /* owned */
-};
 
 bool quant_method_calibrates(enum quant_method method) {
   return method == QUANT_AWQ || method == QUANT_GPTQ || method == QUANT_SMOOTH;
@@ -31,13 +14,13 @@ bool quant_method_calibrates(enum quant_method method) {
 /* --- a site's matrices ----------------------------------------------------------------------------------------------
  */
 
-static void matrices_release(struct site_matrices *m) {
+void site_matrices_release(struct site_matrices *m) {
   for (int i = 0; i < m->n; i++) free(m->matrix[i]);
   m->n = 0;
 }
 
-static bool matrices_read(const struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
-                          struct error *error) {
+bool site_matrices_read(const struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
+                        struct error *error) {
   const struct plan *plan = c->job->plan;
   *m = (struct site_matrices){0};
   for (int i = 0; i < site->count; i++) {
@@ -74,8 +57,7 @@ static bool group_round(struct calibrating *c, struct site_matrices *m, const fl
   return done;
 }
 
-static bool site_round(struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
-                       struct error *error) {
+bool site_round(struct calibrating *c, const struct walk_site *site, struct site_matrices *m, struct error *error) {
   float *sums = NULL;
   bool done = true;
   for (int i = 0; i < m->n && done; i++) {
@@ -91,29 +73,28 @@ static bool site_round(struct calibrating *c, const struct walk_site *site, stru
 /* --- factors --------------------------------------------------------------------------------------------------------
  */
 
-static float *floats_take(struct calibrating *c, size_t count) {
+float *calibrating_floats(struct calibrating *c, size_t count) {
   return arena_array(&c->result->arena, count, sizeof(float));
 }
 
-/* The metric of the inputs as the factors leave them. */
-static float *metric_scale(struct calibrating *c, const struct input_record *record, const float *column) {
-  size_t count = site_metric_count(record->cols, record->group);
-  float *metric = floats_take(c, count);
-  if (!metric) return NULL;
-  memcpy(metric, record->metric, count * sizeof *metric);
+scale_rule calibrating_rule(const struct calibrating *c) {
+  return c->job->method == QUANT_AWQ ? awq_scale : smooth_scale;
+}
+
+void metric_scale(const struct input_record *record, const float *column, float *out) {
+  memcpy(out, record->metric, site_metric_count(record->cols, record->group) * sizeof *out);
   for (int i = 0; i < record->cols && column; i++)
     for (int k = 0, first = i / record->group * record->group; k < record->group && first + k < record->cols; k++)
-      metric[(size_t)i * (size_t)record->group + (size_t)k] /= column[i] * column[first + k];
-  return metric;
+      out[(size_t)i * (size_t)record->group + (size_t)k] /= column[i] * column[first + k];
 }
 
 static bool site_scale(struct calibrating *c, const struct scale_site *site, struct site_fit *fit,
                        struct error *error) {
   const struct scale_fold *fold = site->fold;
-  float *column = floats_take(c, (size_t)site->record->cols), *channel = floats_take(c, (size_t)fold->n_channel);
+  float *column = calibrating_floats(c, (size_t)site->record->cols);
+  float *channel = calibrating_floats(c, (size_t)fold->n_channel);
   if (!column || !channel) return error_set(error, ERROR_MEMORY, "Out of memory for a site's factors.");
-  if (!channel_scale_search(site, c->job->method == QUANT_AWQ ? awq_scale : smooth_scale, channel, column, error))
-    return false;
+  if (!channel_scale_search(site, calibrating_rule(c), channel, column, error)) return false;
   for (int i = 0; i < fold->n_channel; i++) channel[i] = 1 / channel[i];
   fit->column = column;
   fit->inverse = channel;
@@ -137,8 +118,10 @@ static bool site_transform(struct calibrating *c, const struct walk_site *site, 
   bool done = input_record_make(&record, &c->walk, site, group, c->job->n_thread, error) &&
               (fold.n_target == 0 || site_scale(c, &scale, &fit, error));
   if (done && record.metric) {
-    fit.metric = metric_scale(c, &record, fit.column);
-    done = fit.metric || error_set(error, ERROR_MEMORY, "Out of memory for a site's metric.");
+    float *metric = calibrating_floats(c, site_metric_count(record.cols, record.group));
+    done = metric || error_set(error, ERROR_MEMORY, "Out of memory for a site's metric.");
+    if (done) metric_scale(&record, fit.column, metric);
+    fit.metric = metric;
   }
   if (done) site_fit_set(c->result->transforms, c->job->plan, site, &fold, &fit);
   input_record_release(&record);
@@ -148,21 +131,34 @@ static bool site_transform(struct calibrating *c, const struct walk_site *site, 
 /* --- all sites ------------------------------------------------------------------------------------------------------
  */
 
-static bool site_rounds(const struct site_matrices *m) {
+bool site_matrices_round(const struct site_matrices *m) {
   for (int i = 0; i < m->n; i++)
     if (m->weight[i]->scheme.kind == SCHEME_INT) return true;
   return false;
 }
 
-static bool site_run(struct calibrating *c, const struct walk_site *site, struct error *error) {
+static bool plain_run(struct calibrating *c, const struct walk_site *site, struct error *error) {
   struct site_matrices m;
-  bool done = matrices_read(c, site, &m, error);
-  if (done && site_rounds(&m))
+  bool done = site_matrices_read(c, site, &m, error);
+  if (done && site_matrices_round(&m))
     done = c->job->method == QUANT_GPTQ ? site_round(c, site, &m, error) : site_transform(c, site, &m, error);
   done = done && network_walk_run(&c->walk, site, m.matrix, error);
-  for (int i = 0; i < m.n; i++) c->device.done += c->job->writer->weights[m.index[i]].bytes;
-  matrices_release(&m);
-  return done && progress_report(c->job->progress, "calibrate", c->device.done, c->device.total, error);
+  site_matrices_release(&m);
+  return done;
+}
+
+/* Packed bytes of the site's matrices. */
+static uint64_t site_bytes(const struct calibrating *c, const struct walk_site *site) {
+  uint64_t bytes = 0;
+  for (int i = 0; i < site->n_linear; i++)
+    bytes += c->job->writer->weights[walk_site_weight(c->job->plan, site, i)].bytes;
+  return bytes;
+}
+
+static bool site_run(struct calibrating *c, const struct walk_site *site, struct error *error) {
+  if (!(walk_site_mixes(site) ? mixture_run : plain_run)(c, site, error)) return false;
+  c->device.done += site_bytes(c, site);
+  return progress_report(c->job->progress, "calibrate", c->device.done, c->device.total, error);
 }
 
 static bool layer_run(struct calibrating *c, int from, int end, struct error *error) {
@@ -178,7 +174,7 @@ static uint64_t bytes_before(const struct calibrating *c, int op) {
   struct walk_site site;
   uint64_t bytes = 0;
   for (int from = 0; walk_site_find(plan, from, &site) && site.first < op; from = site.first + site.n_op)
-    for (int i = 0; i < site.count; i++) bytes += c->job->writer->weights[walk_site_weight(plan, &site, i)].bytes;
+    bytes += site_bytes(c, &site);
   return bytes;
 }
 
@@ -195,6 +191,25 @@ static bool layers_run(struct calibrating *c, struct calibration_journal *journa
   return true;
 }
 
+void calibration_experts(const struct calibration *calibration, const struct plan *plan, int *n_expert, int *n_few) {
+  *n_expert = *n_few = 0;
+  for (int i = 0; calibration->few && i < plan->n_weight; i++) {
+    if (calibration->few[i] == 0) continue;
+    *n_expert += plan_weights(plan)[i].n_expert;
+    *n_few += (int)calibration->few[i] - 1;
+  }
+}
+
+/* How many experts have seen little of the text. */
+static void experts_report(const struct calibration *calibration, const struct plan *plan) {
+  int n_expert, n_few;
+  calibration_experts(calibration, plan, &n_expert, &n_few);
+  if (n_expert == 0) return;
+  log_info("Calibration: %d of %d experts were chosen for fewer than %d tokens of the text; they were watched with "
+           "others of their layer's too.",
+           n_few, n_expert, EXPERT_ROWS_LEAST);
+}
+
 bool calibration_run(struct calibration *calibration, const struct calibration_job *job, struct error *error) {
   struct calibrating c = {.job = job, .result = calibration};
   size_t count = (size_t)job->plan->n_weight + 1;
@@ -202,7 +217,8 @@ bool calibration_run(struct calibration *calibration, const struct calibration_j
   arena_init(&calibration->arena, SIZE_MAX);
   calibration->transforms = calloc(count, sizeof *calibration->transforms);
   calibration->written = calloc(count, sizeof *calibration->written);
-  if (!calibration->transforms || !calibration->written)
+  calibration->few = calloc(count, sizeof *calibration->few);
+  if (!calibration->transforms || !calibration->written || !calibration->few)
     return error_set(error, ERROR_MEMORY, "Out of memory for a calibration of %d weights.", job->plan->n_weight);
   c.walk = (struct network_walk){
       .plan = job->plan, .checkpoint = job->checkpoint, .merged = job->merged, .data = job->data, .device = &c.device};
@@ -212,6 +228,7 @@ bool calibration_run(struct calibration *calibration, const struct calibration_j
   done = done && network_walk_init(&c.walk, error) &&
          calibration_journal_open(&journal, job, &c.walk, calibration, error) && layers_run(&c, &journal, error);
   calibration_journal_close(&journal);
+  if (done) experts_report(calibration, job->plan);
   network_walk_release(&c.walk);
   float_device_close(&c.device);
   for (int i = 0; i < job->plan->n_weight && job->merged; i++) calibration->transforms[i].merge = job->merged[i].merge;
@@ -221,12 +238,14 @@ bool calibration_run(struct calibration *calibration, const struct calibration_j
 void calibration_clear(struct calibration *calibration, int n_weight) {
   memset(calibration->transforms, 0, (size_t)n_weight * sizeof *calibration->transforms);
   memset(calibration->written, 0, (size_t)n_weight * sizeof *calibration->written);
+  memset(calibration->few, 0, (size_t)n_weight * sizeof *calibration->few);
   arena_release(&calibration->arena);
 }
 
 void calibration_release(struct calibration *calibration) {
   free(calibration->transforms);
   free(calibration->written);
+  free(calibration->few);
   arena_release(&calibration->arena);
   *calibration = (struct calibration){0};
 }
@@ -238,6 +257,7 @@ void calibration_release(struct calibration *calibration) {
 static uint64_t site_numbers(const struct calibration_job *job, const struct walk_site *site, uint64_t *kept) {
   enum { COPIES = 5, SQUARES = 4, ROWS_COPIES = 8 }; /* of a site's matrices, of its sums, of a window's rows */
   uint64_t cols = (uint64_t)walk_site_cols(job->plan, site), rows = 0, group = 0;
+  uint64_t mixture = walk_site_mixes(site) ? mixture_numbers(job, site) : 0;
   for (int i = 0; i < site->count; i++) {
     const struct weight *weight = &plan_weights(job->plan)[walk_site_op(job->plan, site, i)->weight[0]];
     rows += (uint64_t)weight->rows;
@@ -246,7 +266,7 @@ static uint64_t site_numbers(const struct calibration_job *job, const struct wal
   *kept = job->method == QUANT_GPTQ ? 0 : 2 * cols; /* factors of columns and channels */
   if (job->method == QUANT_AWQ) *kept += (cols + group) * group;
   uint64_t sums = job->method == QUANT_GPTQ ? SQUARES * cols * cols : 0;
-  return COPIES * rows * cols + ROWS_COPIES * (uint64_t)job->data->length * (rows + cols) + sums;
+  return COPIES * rows * cols + ROWS_COPIES * (uint64_t)job->data->length * (rows + cols) + sums + mixture;
 }
 
 uint64_t calibration_memory(const struct calibration_job *job) {

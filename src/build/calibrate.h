@@ -11,6 +11,8 @@
 #include "engine/engine_writer.h"
 #include "model/checkpoint.h"
 
+enum { EXPERT_ROWS_LEAST = 128 }; /* tokens that an expert is calibrated with alone; fewer are joined by others */
+
 struct calibration_job {
   const struct plan *plan; /* with its schemes */
   const struct checkpoint *checkpoint;
@@ -27,9 +29,14 @@ struct calibration {
   struct weight_transform *transforms; /* [n_weight] */
   bool *written;                       /* [n_weight] matrices that are in the file */
   struct arena arena;                  /* of the transforms' arrays */
+  uint32_t *few; /* [n_weight] of weights that add experts up which were calibrated: 1 + those of them that saw fewer
+                    than EXPERT_ROWS_LEAST tokens */
 };
 
 bool quant_method_calibrates(enum quant_method method);
+
+/* Experts that were calibrated, and those of them that saw few tokens. */
+void calibration_experts(const struct calibration *calibration, const struct plan *plan, int *n_expert, int *n_few);
 
 /* Bytes of memory that it takes at most, about, besides the mapped source. */
 uint64_t calibration_memory(const struct calibration_job *job);

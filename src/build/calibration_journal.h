@@ -15,9 +15,11 @@ enum {
   JOURNAL_SHARE = 20,            /* the work that it saves */
 };
 
-/* What follows for a site in a layer's file: factors, a metric, packed matrices; each is 0 or 1. */
+/* What follows for a site in a layer's file: factors, a metric, packed matrices; each is 0 or 1. And what the
+ * calibration has in `few`. */
 struct site_marks {
   uint32_t scaled, metric;
+  uint32_t few;
   uint32_t written[WALK_SITE_LINEARS];
 };
 

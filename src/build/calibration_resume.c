@@ -40,10 +40,11 @@ static bool marks_check(const struct calibration_journal *journal, const struct 
   const struct plan *plan = journal->job->plan;
   if (marks->scaled > (fold->n_target > 0) || marks->metric > (site_group(plan, site) > 0)) return false;
   for (int i = 0; i < WALK_SITE_LINEARS; i++) {
-    bool may = i < site->count && gptq_takes(&plan_weights(plan)[walk_site_weight(plan, site, i)].scheme);
-    if (marks->written[i] > may) return false;
+    const struct weight *w = i < site->n_linear ? &plan_weights(plan)[walk_site_weight(plan, site, i)] : NULL;
+    if (marks->written[i] > (w && (w->n_expert > 0 || gptq_takes(&w->scheme)))) return false;
   }
-  return true;
+  const struct weight *last = &plan_weights(plan)[walk_site_weight(plan, site, site->n_linear - 1)];
+  return marks->few <= (walk_site_mixes(site) ? (uint32_t)last->n_expert + 1 : 0);
 }
 
 static bool site_take(struct calibration_journal *journal, const struct walk_site *site, void *file, void *piece,
@@ -66,7 +67,8 @@ static bool site_take(struct calibration_journal *journal, const struct walk_sit
   fit.metric = floats_take(journal, reader, marks.metric, site_metric_count(cols, site_group(plan, site)), error);
   if (marks.metric && !fit.metric) return false;
   site_fit_set(journal->calibration->transforms, plan, site, &fold, &fit);
-  for (int i = 0; i < site->count; i++)
+  if (marks.few > 0) journal->calibration->few[walk_site_weight(plan, site, site->count)] = marks.few;
+  for (int i = 0; i < site->n_linear; i++)
     if (marks.written[i] && !packed_take(journal, reader, walk_site_weight(plan, site, i), piece, error)) return false;
   return true;
 }

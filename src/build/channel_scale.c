@@ -9,9 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { STRENGTHS = 21 }; /* 0, 0.05, …, 1 */
-
-static float strength_of(int index) { return (float)index / (STRENGTHS - 1); }
+static float strength_of(int index) { return (float)index / (SCALE_STRENGTHS - 1); }
 
 float channel_least(const float *numbers, int n_channel) {
   static const float part = 1e-4f;
@@ -23,39 +21,43 @@ float channel_least(const float *numbers, int n_channel) {
 /* --- statistics of channels -----------------------------------------------------------------------------------------
  */
 
-struct channel_facts {
-  float *mean, *peak, *weight_peak; /* [n_channel] */
-};
-
-static void weight_peaks(const struct scale_site *site, float *peak) {
-  int cols = site->record->cols;
-  for (int m = 0; m < site->n_matrix; m++)
-    for (size_t i = 0; i < (size_t)site->weight[m]->rows * (size_t)cols; i++) {
-      float size = fabsf(site->matrix[m][i]);
-      float *channel = &peak[scale_fold_channel(site->fold, (int)(i % (size_t)cols))];
-      if (size > *channel) *channel = size;
-    }
+static bool search_alloc(struct channel_search *search) {
+  size_t count = (size_t)search->fold->n_channel;
+  search->mean = calloc(count, sizeof *search->mean);
+  search->peak = calloc(count, sizeof *search->peak);
+  search->weight_peak = calloc(count, sizeof *search->weight_peak);
+  search->channel = calloc(count, sizeof *search->channel);
+  search->column = calloc((size_t)search->cols, sizeof *search->column);
+  return search->mean && search->peak && search->weight_peak && search->channel && search->column;
 }
 
-static bool facts_make(const struct scale_site *site, struct channel_facts *facts) {
-  size_t count = (size_t)site->fold->n_channel;
-  facts->mean = calloc(count, sizeof *facts->mean);
-  facts->peak = calloc(count, sizeof *facts->peak);
-  facts->weight_peak = calloc(count, sizeof *facts->weight_peak);
-  if (!facts->mean || !facts->peak || !facts->weight_peak) return false;
-  for (int i = 0; i < site->record->cols; i++) {
-    int c = scale_fold_channel(site->fold, i);
-    facts->mean[c] += site->record->mean[i] / (float)site->fold->shared;
-    facts->peak[c] = fmaxf(facts->peak[c], site->record->peak[i]);
+bool channel_search_begin(struct channel_search *search, const struct scale_fold *fold, scale_rule rule,
+                          const struct input_record *record, struct error *error) {
+  *search = (struct channel_search){.fold = fold, .rule = rule, .cols = record->cols};
+  if (!search_alloc(search)) return error_set(error, ERROR_MEMORY, "Out of memory for channels' statistics.");
+  for (int i = 0; i < record->cols; i++) {
+    int c = scale_fold_channel(fold, i);
+    search->mean[c] += record->mean[i] / (float)fold->shared;
+    search->peak[c] = fmaxf(search->peak[c], record->peak[i]);
   }
-  weight_peaks(site, facts->weight_peak);
   return true;
 }
 
-static void facts_release(struct channel_facts *facts) {
-  free(facts->mean);
-  free(facts->peak);
-  free(facts->weight_peak);
+void channel_search_look(struct channel_search *search, const float *matrix, size_t rows) {
+  for (size_t i = 0; i < rows * (size_t)search->cols; i++) {
+    float size = fabsf(matrix[i]);
+    float *channel = &search->weight_peak[scale_fold_channel(search->fold, (int)(i % (size_t)search->cols))];
+    if (size > *channel) *channel = size;
+  }
+}
+
+void channel_search_release(struct channel_search *search) {
+  free(search->mean);
+  free(search->peak);
+  free(search->weight_peak);
+  free(search->channel);
+  free(search->column);
+  *search = (struct channel_search){0};
 }
 
 /* --- rounding as serving will ---------------------------------------------------------------------------------------
@@ -116,13 +118,16 @@ static bool trial_loss(struct trial *trial, struct float_product *product, const
   return true;
 }
 
-static void column_fill(const struct scale_fold *fold, const float *channel, int cols, float *column) {
-  for (int i = 0; i < cols; i++) column[i] = channel[scale_fold_channel(fold, i)];
+/* The scales of a strength. */
+static void scales_make(const struct channel_search *search, int index, float *channel, float *column) {
+  const struct scale_fold *fold = search->fold;
+  search->rule(search->mean, search->peak, search->weight_peak, fold->n_channel, strength_of(index), channel);
+  for (int i = 0; i < fold->n_channel && fold->powers; i++) channel[i] = exp2f(rintf(log2f(channel[i])));
+  for (int i = 0; i < search->cols; i++) column[i] = channel[scale_fold_channel(fold, i)];
 }
 
 /* Adds the losses of one matrix for all strengths. */
-static bool trials_run(struct trial *trial, const struct channel_facts *facts, scale_rule rule, float *channel,
-                       float *column, double *loss, struct error *error) {
+static bool trials_run(struct trial *trial, struct channel_search *search, double share, struct error *error) {
   const struct scale_site *site = trial->site;
   const struct input_record *record = site->record;
   struct float_product product;
@@ -136,47 +141,56 @@ static bool trials_run(struct trial *trial, const struct channel_facts *facts, s
   const float *result = done ? float_product_rows(&product, 0, record->n_sample, error) : NULL;
   if (result) memcpy(truth, result, count * sizeof *truth);
   done = result != NULL;
-  for (int i = 0; i < STRENGTHS && done; i++) {
-    rule(facts->mean, facts->peak, facts->weight_peak, site->fold->n_channel, strength_of(i), channel);
-    column_fill(site->fold, channel, record->cols, column);
-    done = trial_loss(trial, &product, truth, &loss[i], error);
+  for (int i = 0; i < SCALE_STRENGTHS && done; i++) {
+    double loss = 0;
+    scales_make(search, i, search->channel, search->column);
+    done = trial_loss(trial, &product, truth, &loss, error);
+    search->loss[i] += loss * share;
   }
   float_product_close(&product);
   free(truth);
   return done;
 }
 
-static bool matrix_try(const struct scale_site *site, int index, const struct channel_facts *facts, scale_rule rule,
-                       float *channel, float *column, double *loss, struct error *error) {
+static bool matrix_try(const struct scale_site *site, int index, struct channel_search *search, double share,
+                       struct error *error) {
   size_t cols = (size_t)site->record->cols;
-  struct trial trial = {.site = site, .index = index, .column = column};
+  struct trial trial = {.site = site, .index = index, .column = search->column};
   trial.matrix = malloc((size_t)site->weight[index]->rows * cols * sizeof *trial.matrix);
   trial.sample = malloc((size_t)site->record->n_sample * cols * sizeof *trial.sample);
   bool ready = (trial.matrix && trial.sample) ||
                error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", site->weight[index]->rows);
   for (int i = 0; i < site->n_thread && ready; i++)
     ready = code_rows_init(&trial.rows[i], &site->weight[index]->scheme, 1, (int)cols, error);
-  bool done = ready && trials_run(&trial, facts, rule, channel, column, loss, error);
+  bool done = ready && trials_run(&trial, search, share, error);
   for (int i = 0; i < site->n_thread; i++) code_rows_release(&trial.rows[i]);
   free(trial.matrix);
   free(trial.sample);
   return done;
 }
 
+bool channel_search_try(struct channel_search *search, const struct scale_site *site, double share,
+                        struct error *error) {
+  for (int i = 0; i < site->n_matrix; i++)
+    if (!matrix_try(site, i, search, share, error)) return false;
+  return true;
+}
+
+void channel_search_end(const struct channel_search *search, float *channel, float *column) {
+  int best = 0;
+  for (int i = 1; i < SCALE_STRENGTHS; i++)
+    if (search->loss[i] < search->loss[best]) best = i;
+  scales_make(search, best, channel, column);
+}
+
 bool channel_scale_search(const struct scale_site *site, scale_rule rule, float *channel, float *column,
                           struct error *error) {
-  struct channel_facts facts = {0};
-  double loss[STRENGTHS] = {0};
-  int best = 0;
-  bool done = facts_make(site, &facts) || error_set(error, ERROR_MEMORY, "Out of memory for channels' statistics.");
+  struct channel_search search;
+  bool done = channel_search_begin(&search, site->fold, rule, site->record, error);
   for (int i = 0; i < site->n_matrix && done; i++)
-    done = matrix_try(site, i, &facts, rule, channel, column, loss, error);
-  for (int i = 1; i < STRENGTHS; i++)
-    if (loss[i] < loss[best]) best = i;
-  if (done) {
-    rule(facts.mean, facts.peak, facts.weight_peak, site->fold->n_channel, strength_of(best), channel);
-    column_fill(site->fold, channel, site->record->cols, column);
-  }
-  facts_release(&facts);
+    channel_search_look(&search, site->matrix[i], (size_t)site->weight[i]->rows);
+  done = done && channel_search_try(&search, site, 1, error);
+  if (done) channel_search_end(&search, channel, column);
+  channel_search_release(&search);
   return done;
 }

@@ -26,14 +26,41 @@ void smooth_scale(const float *mean, const float *peak, const float *weight_peak
 /* The matrices of a site. */
 struct scale_site {
   const struct scale_fold *fold;
-  const struct input_record *record;
+  const struct input_record *record; /* with a sample */
   const struct float_device *device;
   int n_matrix, n_thread;
   const struct weight *const *weight; /* [n_matrix] with the schemes that they get */
   float *const *matrix;               /* [n_matrix][rows][cols] */
 };
 
-/* The best scales into channel[fold->n_channel], the same for each input column into column[cols]. */
+/* --- a search step by step, for channels that many sites read -------------------------------------------------------
+ */
+
+enum { SCALE_STRENGTHS = 21 }; /* 0, 0.05, …, 1 */
+
+struct channel_search {
+  const struct scale_fold *fold;
+  scale_rule rule;
+  float *mean, *peak, *weight_peak; /* [n_channel] */
+  float *channel, *column;          /* of the strength that is tried: [n_channel], [cols] */
+  double loss[SCALE_STRENGTHS];
+  int cols;
+};
+
+/* Of the inputs of all. Release it in any case. */
+bool channel_search_begin(struct channel_search *search, const struct scale_fold *fold, scale_rule rule,
+                          const struct input_record *record, struct error *error);
+/* First all matrices are looked at, */
+void channel_search_look(struct channel_search *search, const float *matrix, size_t rows);
+/* then all strengths tried with each site's own inputs, whose losses count `share` times. */
+bool channel_search_try(struct channel_search *search, const struct scale_site *site, double share,
+                        struct error *error);
+/* The best scales into channel[n_channel] and column[cols]. */
+void channel_search_end(const struct channel_search *search, float *channel, float *column);
+void channel_search_release(struct channel_search *search);
+
+/* All of this for one site: the best scales into channel[fold->n_channel], the same for each input column into
+ * column[cols]. */
 bool channel_scale_search(const struct scale_site *site, scale_rule rule, float *channel, float *column,
                           struct error *error);
 

@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "engine/temporary_file.h"
 
-enum { JOURNAL_VERSION = 2 };
+enum { JOURNAL_VERSION = 3 };
 
 enum journal_kind { JOURNAL_FITS = 1, JOURNAL_VALUES };
 

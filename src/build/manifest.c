@@ -122,6 +122,7 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
     buffer_text(json, ",");
     text_write(json, "merge_lora", m->merged);
   }
+  if (m->n_expert > 0) buffer_print(json, ",\"calibration\":{\"experts\":%d,\"few\":%d}", m->n_expert, m->n_few);
   if (m->evaluation.size > 0) {
     buffer_text(json, ",\"evaluation\":");
     buffer_append(json, m->evaluation.data, m->evaluation.size);

@@ -11,6 +11,7 @@ struct manifest {
   const struct engine_writer *writer;
   struct hash128 source;   /* of the source bytes that were packed */
   const char *merged;      /* the adapter that was, as it was given; NULL: none */
+  int n_expert, n_few;     /* experts that were calibrated, and those of them that few tokens chose */
   struct slice evaluation; /* an object of figures; empty: there are none */
 };
 

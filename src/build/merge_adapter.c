@@ -104,9 +104,27 @@ static bool shared_check(const struct plan *plan, const struct adapter_op *of, s
   return true;
 }
 
+/* One of the experts of a weight. */
+static bool expert_merge(struct merge_adapter *merge, const struct weight *weight, int index,
+                         const struct adapter_op *of, float scale, struct error *error) {
+  struct weight_merge *into = &merge->merge[index];
+  if (!into->expert) {
+    into->expert = calloc((size_t)weight->n_expert, sizeof *into->expert);
+    into->n_expert = weight->n_expert;
+    into->scale = scale;
+    merge->transform[index].merge = into;
+  }
+  if (!into->expert)
+    return error_set(error, ERROR_MEMORY, "Out of memory for an adapter of %d experts.", weight->n_expert);
+  into->expert[of->expert] = of;
+  return true;
+}
+
 static bool op_merge(struct merge_adapter *merge, const struct plan *plan, const struct adapter_op *of, float scale,
                      struct error *error) {
   const struct op *op = &plan_ops(plan)[of->op];
+  const struct weight *weight = &plan_weights(plan)[op->weight[0]];
+  if (weight->n_expert > 0) return expert_merge(merge, weight, op->weight[0], of, scale, error);
   if (!shared_check(plan, of, error)) return false;
   int index = op->weight[0];
   merge->merge[index] = (struct weight_merge){.op = of, .scale = scale, .embeds = op->kind == OP_EMBED};
@@ -139,7 +157,7 @@ static bool merge_fill(struct merge_adapter *merge, const char *given, const str
   memcpy(path, name.data, name.size);
   path[name.size] = '\0';
   if (!base_make(merge, draft, error) || !base_identify(merge, path, draft, error)) return false;
-  merge->adapter = adapter_read(path, &merge->base, LIMIT_ADAPTER_RANK, error);
+  merge->adapter = adapter_read_merged(path, &merge->base, error);
   if (!merge->adapter) return error_prefix(error, "merge_lora: ");
   for (int i = 0; i < merge->adapter->n_op; i++)
     if (!op_merge(merge, draft_plan(draft), &merge->adapter->op[i], scale, error)) return false;
@@ -158,6 +176,7 @@ void merge_adapter_close(struct merge_adapter *merge) {
   if (!merge) return;
   for (size_t i = 0; i < merge->n_matrix; i++)
     packed_buffer_release(&((struct base_matrix *)(void *)merge->block)[i].packed);
+  for (size_t i = 0; merge->merge && i < merge->n_matrix; i++) free(merge->merge[i].expert);
   adapter_free(merge->adapter);
   buffer_release(&merge->folds);
   free(merge->place);
@@ -191,9 +210,10 @@ static void embed_row(const struct weight_merge *merge, int cols, int token, flo
   }
 }
 
-static void linear_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out) {
-  const struct adapter_op *op = merge->op;
-  int part, tensor_row;
+static void linear_row(const struct weight_merge *merge, const struct weight *weight, int index, float *out) {
+  const struct adapter_op *op = merge->expert ? merge->expert[index / weight->rows] : merge->op;
+  int part, tensor_row, row = index % weight->rows;
+  if (!op) return;
   if (!weight_row_source(weight, row, &part, &tensor_row)) return;
   enum { COLUMNS = 256 };
   size_t rank = (size_t)op->rank, cols = (size_t)weight->cols;
@@ -244,12 +264,12 @@ static void factor_hash(struct hasher *hasher, struct factor factor, size_t coun
   hasher_update(hasher, slice_make(factor.numbers, count * factor_bytes(factor.type)));
 }
 
-void merge_hash(const struct weight_merge *merge, const struct plan *plan, struct hasher *hasher) {
-  const struct adapter_op *op = merge->op;
+static void op_hash(const struct weight_merge *merge, const struct adapter_op *op, const struct plan *plan,
+                    struct hasher *hasher) {
   const struct weight *weight = &plan_weights(plan)[plan_ops(plan)[op->op].weight[0]];
   size_t rank = (size_t)op->rank, rows = (size_t)weight->rows, cols = (size_t)weight->cols;
   size_t out = merge->embeds ? cols : rows;
-  int32_t numbers[] = {op->op, op->rank, op->shift != NULL, op->magnitude != NULL};
+  int32_t numbers[] = {op->op, op->expert, op->rank, op->shift != NULL, op->magnitude != NULL};
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
   hasher_update(hasher, slice_make(&merge->scale, sizeof merge->scale));
   hasher_update(hasher, slice_make(op->gain, sizeof op->gain));
@@ -257,4 +277,10 @@ void merge_hash(const struct weight_merge *merge, const struct plan *plan, struc
   factor_hash(hasher, op->b, rank * out);
   floats_hash(hasher, op->shift, out);
   floats_hash(hasher, op->magnitude, out); /* the norms follow from the rest */
+}
+
+void merge_hash(const struct weight_merge *merge, const struct plan *plan, struct hasher *hasher) {
+  if (merge->op) op_hash(merge, merge->op, plan, hasher);
+  for (int e = 0; e < merge->n_expert; e++)
+    if (merge->expert[e]) op_hash(merge, merge->expert[e], plan, hasher);
 }

@@ -6,6 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* The most linears that a site without experts has. */
+enum { PLAIN_LINEARS = 4 };
+
 static size_t tokens_of(const struct calibration_data *data) { return (size_t)data->n_window * (size_t)data->length; }
 
 /* --- sites ---------------------------------------------------------------------------------------------------------
@@ -16,16 +19,42 @@ static bool site_same(const struct op *a, const struct op *b) {
          b->args.linear.norm == a->args.linear.norm;
 }
 
+/* Router → route → linears of experts and beside them → the one that adds them up. */
+static bool mixture_find(const struct plan *plan, int router, struct walk_site *site) {
+  const struct op *ops = plan_ops(plan), *route = &ops[router + 1];
+  if (router + 1 >= plan->n_op || route->kind != OP_ROUTE || route->in[0] != ops[router].out) return false;
+  *site = (struct walk_site){.first = router, .count = 1, .op = {router}};
+  for (int i = router + 2; i < plan->n_op && ops[i].kind == OP_LINEAR && site->count < WALK_SITE_LINEARS; i++) {
+    bool gathers = ops[i].args.linear.expert_mode == EXPERTS_GATHER;
+    if (linear_is_routed(&ops[i].args.linear) && ops[i].in[2] != route->out) return false;
+    if (!gathers && !site_same(&ops[router], &ops[i])) return false;
+    site->op[gathers ? site->count : site->count++] = i;
+    site->n_linear = site->count + gathers;
+    site->n_op = i + 1 - router;
+    if (gathers) return true;
+  }
+  return false;
+}
+
 bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
   const struct op *ops = plan_ops(plan);
   int i = from;
   while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
   if (i == plan->n_op || ops[i].kind == OP_SELECT) return false;
+  if (mixture_find(plan, i, site)) return true;
   *site = (struct walk_site){.first = i};
-  for (; i < plan->n_op && site->count < WALK_SITE_LINEARS && site_same(&ops[site->first], &ops[i]); i++) site->count++;
+  while (i < plan->n_op && site->count < PLAIN_LINEARS && site_same(&ops[site->first], &ops[i]))
+    site->op[site->count++] = i++;
   while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
   site->n_op = i - site->first;
+  site->n_linear = site->count;
   return true;
+}
+
+bool walk_site_has(const struct walk_site *site, int op) {
+  for (int i = 0; i < site->count; i++)
+    if (site->op[i] == op) return true;
+  return false;
 }
 
 int walk_layer_end(const struct plan *plan, int from) {
@@ -47,13 +76,22 @@ int walk_site_cols(const struct plan *plan, const struct walk_site *site) {
 /* --- values --------------------------------------------------------------------------------------------------------
  */
 
+/* What the site makes for those after it: of a mixture what stays of it, and what the linears beside its experts make.
+ */
+static void site_mark(const struct plan *plan, const struct walk_site *site, bool *passes) {
+  passes[plan_ops(plan)[site->first + site->n_op - 1].out] = true;
+  for (int i = 1; walk_site_mixes(site) && i < site->count; i++) {
+    const struct op *op = walk_site_op(plan, site, i);
+    if (!linear_is_routed(&op->args.linear)) passes[op->out] = true;
+  }
+}
+
 /* Marks the values that pass between sites. */
 static void values_mark(const struct plan *plan, bool *passes) {
   for (int i = 0; i < plan->n_op; i++)
     if (plan_ops(plan)[i].kind == OP_EMBED) passes[plan_ops(plan)[i].out] = true;
   struct walk_site site;
-  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
-    passes[plan_ops(plan)[site.first + site.n_op - 1].out] = true;
+  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op) site_mark(plan, &site, passes);
 }
 
 uint64_t network_walk_memory(const struct plan *plan, const struct calibration_data *data) {
@@ -147,9 +185,10 @@ size_t network_walk_numbers(const struct network_walk *walk, int value) {
 /* --- inputs --------------------------------------------------------------------------------------------------------
  */
 
-static float *vector_read(const struct network_walk *walk, int weight, struct error *error) {
+float *network_walk_vector(const struct network_walk *walk, int weight, struct error *error) {
   struct weight_source source;
-  float *out = malloc((size_t)plan_weights(walk->plan)[weight].cols * sizeof *out);
+  const struct weight *w = plan_weights(walk->plan) + weight;
+  float *out = malloc((size_t)weight_experts(w) * (size_t)w->cols * sizeof *out);
   if (!out) {
     error_set(error, ERROR_MEMORY, "Out of memory for a vector.");
     return NULL;
@@ -184,7 +223,7 @@ bool network_walk_inputs(const struct network_walk *walk, const struct walk_site
   size_t cols = (size_t)walk_site_cols(walk->plan, site), rows = (size_t)walk->data->length;
   memcpy(out, walk->value[op->in[0]] + (size_t)window * rows * cols, rows * cols * sizeof *out);
   if (op->args.linear.norm == NORM_NONE) return true;
-  float *norm = op->weight[2] >= 0 ? vector_read(walk, op->weight[2], error) : NULL;
+  float *norm = op->weight[2] >= 0 ? network_walk_vector(walk, op->weight[2], error) : NULL;
   if (op->weight[2] >= 0 && !norm) return false;
   for (size_t i = 0; i < rows; i++)
     (op->args.linear.norm == NORM_LAYER ? row_center : row_norm)(out + i * cols, norm, cols, op->args.linear.eps);
@@ -203,14 +242,15 @@ static bool weight_store(const struct network_walk *walk, const struct walk_site
   for (int i = 0; i < site->count; i++)
     if (walk_site_op(walk->plan, site, i)->weight[0] == origin)
       return float_program_store(program, index, matrix[i], error);
-  float *vector = vector_read(walk, origin, error);
+  float *vector = network_walk_vector(walk, origin, error);
   bool stored = vector && float_program_store(program, index, vector, error);
   free(vector);
   return stored;
 }
 
+/* The result's rows of all tokens are in `out`. */
 static bool window_run(struct network_walk *walk, const struct plan_cut *cut, struct float_program *program, int window,
-                       struct error *error) {
+                       float *out, struct error *error) {
   size_t rows = (size_t)walk->data->length, first = (size_t)window * rows;
   for (int i = 0; i < cut->n_in; i++) {
     size_t cols = (size_t)plan_values(walk->plan)[cut->value[i]].cols;
@@ -218,19 +258,25 @@ static bool window_run(struct network_walk *walk, const struct plan_cut *cut, st
   }
   const float *result = float_program_run(program, 0, walk->data->length, error);
   size_t cols = (size_t)plan_values(walk->plan)[cut->out].cols;
-  if (result) memcpy(walk->value[cut->out] + first * cols, result, rows * cols * sizeof *result);
+  if (result) memcpy(out + first * cols, result, rows * cols * sizeof *result);
   return result != NULL;
 }
 
 bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
                       struct error *error) {
+  float *out = walk->value[plan_ops(walk->plan)[site->first + site->n_op - 1].out];
+  return network_walk_result(walk, site, matrix, out, error);
+}
+
+bool network_walk_result(struct network_walk *walk, const struct walk_site *site, float *const *matrix, float *out,
+                         struct error *error) {
   struct plan_cut cut;
   struct float_program program = {0};
-  bool done = plan_cut_make(&cut, walk->plan, site->first, site->n_op, walk->data->length, error) &&
+  bool done = plan_cut_make(&cut, walk->plan, site->first, site->n_op, walk->data->length, 0, error) &&
               float_program_open(&program, walk->device, plan_cut_plan(&cut), walk->data->length, error);
   for (int i = 0; done && i < plan_cut_plan(&cut)->n_weight; i++)
     done = weight_store(walk, site, &cut, i, matrix, &program, error);
-  for (int i = 0; done && i < walk->data->n_window; i++) done = window_run(walk, &cut, &program, i, error);
+  for (int i = 0; done && i < walk->data->n_window; i++) done = window_run(walk, &cut, &program, i, out, error);
   if (program.plan) float_program_close(&program);
   plan_cut_release(&cut);
   return done;

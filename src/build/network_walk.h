@@ -7,21 +7,32 @@
 #include "build/float_program.h"
 #include "build/weight_source.h"
 
-enum { WALK_SITE_LINEARS = 4 };
+enum { WALK_SITE_LINEARS = 6 };
 
 /* Linears that take the same input (at most WALK_SITE_LINEARS), and the ops after them up to the next site: they run
- * together. */
+ * together. Or a mixture of experts: the router, the linears of experts and those beside them that read what it reads,
+ * up to the one that adds the experts up, which comes after them in `op` (mixture_site.h). */
 struct walk_site {
-  int first, count; /* the linears */
-  int n_op;         /* of all, from `first` on */
+  int first, n_op; /* the ops */
+  int count;       /* linears of the same input */
+  int n_linear;    /* and of all */
+  int op[WALK_SITE_LINEARS];
 };
+
+/* Is it a mixture? */
+static inline bool walk_site_mixes(const struct walk_site *site) { return site->n_linear > site->count; }
 
 /* The first site at op `from` or after, of the layers. False: there is none any more. */
 bool walk_site_find(const struct plan *plan, int from, struct walk_site *site);
 
 static inline const struct op *walk_site_op(const struct plan *plan, const struct walk_site *site, int index) {
-  return plan_ops(plan) + site->first + index;
+  return plan_ops(plan) + site->op[index];
 }
+static inline int walk_site_weight(const struct plan *plan, const struct walk_site *site, int index) {
+  return walk_site_op(plan, site, index)->weight[0];
+}
+/* Whether the op is one of the linears of the same input. */
+bool walk_site_has(const struct walk_site *site, int op);
 /* The op behind the last site of the layer that begins at op `from`; `from` when no site is left. */
 int walk_layer_end(const struct plan *plan, int from);
 /* Columns of the site's input. */
@@ -51,8 +62,18 @@ size_t network_walk_numbers(const struct network_walk *walk, int value);
 bool network_walk_inputs(const struct network_walk *walk, const struct walk_site *site, int window, float *out,
                          struct error *error);
 
-/* Runs the site on all windows, its linears with the given numbers. */
+/* Runs the site, no mixture, on all windows, its linears with the given numbers. */
 bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
                       struct error *error);
+/* The same into out, [tokens][cols of what the last op makes], and not into the walk's values. */
+bool network_walk_result(struct network_walk *walk, const struct walk_site *site, float *const *matrix, float *out,
+                         struct error *error);
+
+/* A vector's numbers, of experts those of each; the caller frees them. NULL on failure. */
+float *network_walk_vector(const struct network_walk *walk, int weight, struct error *error);
+
+static inline size_t network_walk_tokens(const struct network_walk *walk) {
+  return (size_t)walk->data->n_window * (size_t)walk->data->length;
+}
 
 #endif

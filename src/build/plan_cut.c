@@ -11,13 +11,44 @@ struct cutter {
   const struct plan *plan;
   struct plan_cut *cut;
   struct plan_builder builder;
-  int rows;
+  int rows, experts;
   int *value, *weight; /* of the whole plan: index in the cut, −1: not yet */
 };
 
+/* Does an op of the plan read or write the value as results of each of a token's experts? */
+static bool value_spreads(const struct plan *plan, int value) {
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_LINEAR && op->args.linear.expert_mode == EXPERTS_SPREAD && op->out == value) return true;
+  }
+  return false;
+}
+
+static int value_cols(const struct cutter *c, int value) {
+  int cols = plan_values(c->plan)[value].cols;
+  return c->experts > 0 && value_spreads(c->plan, value) ? cols / c->experts : cols;
+}
+
+/* The op as the cut has it, its values and weights those of the whole plan. */
+static struct op op_take(const struct cutter *c, int index) {
+  struct op op = plan_ops(c->plan)[index];
+  if (c->experts == 0) return op;
+  if (op.args.linear.expert_mode == EXPERTS_GATHER) {
+    op.in[1] = -1;
+    op.args.linear.scale = 1;
+  }
+  op.in[2] = op.weight[2] = -1;
+  op.args.linear.norm = NORM_NONE;
+  op.args.linear.expert_mode = EXPERTS_NONE;
+  return op;
+}
+
 static int value_map(struct cutter *c, int value) {
-  if (value >= 0 && c->value[value] < 0)
-    c->value[value] = plan_add_value(&c->builder, plan_values(c->plan)[value].cols, ROWS_TOKENS);
+  if (value >= 0 && c->value[value] < 0) {
+    const struct value *v = &plan_values(c->plan)[value];
+    c->value[value] = v->n_expert > 0 ? plan_add_choice(&c->builder, v->n_expert, v->cols / 2)
+                                      : plan_add_value(&c->builder, value_cols(c, value), ROWS_TOKENS);
+  }
   return value < 0 ? -1 : c->value[value];
 }
 
@@ -45,8 +76,8 @@ static bool input_add(struct cutter *c, int value) {
   if (cut->n_in == CUT_INPUTS) return false;
   struct op op = op_make(OP_EMBED, -1);
   op.out = value_map(c, value);
-  op.weight[0] = plan_add_matrix(&c->builder, "table", (const char *[]){"table"}, &c->rows, 1,
-                                 plan_values(c->plan)[value].cols, false);
+  op.weight[0] =
+      plan_add_matrix(&c->builder, "table", (const char *[]){"table"}, &c->rows, 1, value_cols(c, value), false);
   cut->origin[op.weight[0]] = -1;
   cut->value[cut->n_in++] = value;
   plan_add_op(&c->builder, &op);
@@ -56,10 +87,10 @@ static bool input_add(struct cutter *c, int value) {
 static bool inputs_add(struct cutter *c, int first, int count) {
   bool *written = calloc((size_t)c->plan->n_value + 1, sizeof *written), fits = written != NULL;
   for (int i = first; i < first + count && fits; i++) {
-    const struct op *op = plan_ops(c->plan) + i;
+    struct op op = op_take(c, i);
     for (int k = 0; k < OP_INPUTS && fits; k++)
-      if (op->in[k] >= 0 && !written[op->in[k]]) fits = input_add(c, op->in[k]);
-    written[op->out] = true;
+      if (op.in[k] >= 0 && !written[op.in[k]]) fits = input_add(c, op.in[k]);
+    written[op.out] = true;
   }
   free(written);
   return fits;
@@ -77,11 +108,11 @@ static void attend_map(struct cutter *c, struct attend_args *args) {
   if (args->alibi) args->alibi_slope = plan_add_floats(&c->builder, floats + args->alibi_slope, (uint32_t)args->n_head);
 }
 
-static void op_map(struct cutter *c, const struct op *source) {
-  struct op op = *source;
-  for (int i = 0; i < OP_INPUTS; i++) op.in[i] = value_map(c, source->in[i]);
-  op.out = value_map(c, source->out);
-  for (int i = 0; i < OP_WEIGHTS; i++) op.weight[i] = weight_map(c, source->weight[i]);
+static void op_map(struct cutter *c, int index) {
+  struct op op = op_take(c, index);
+  for (int i = 0; i < OP_INPUTS; i++) op.in[i] = value_map(c, op.in[i]);
+  op.out = value_map(c, op.out);
+  for (int i = 0; i < OP_WEIGHTS; i++) op.weight[i] = weight_map(c, op.weight[i]);
   if (op.kind == OP_ATTEND) attend_map(c, &op.args.attend);
   plan_add_op(&c->builder, &op);
 }
@@ -95,17 +126,18 @@ static bool cut_build(struct cutter *c, int first, int count, struct error *erro
   if (!inputs_add(c, first, count))
     return error_set(error, ERROR_UNSUPPORTED, "Ops %d to %d of the plan take more than %d values of others.", first,
                      first + count - 1, CUT_INPUTS);
-  for (int i = first; i < first + count; i++) op_map(c, plan_ops(c->plan) + i);
+  for (int i = first; i < first + count; i++) op_map(c, i);
   struct op select = op_make(OP_SELECT, -1);
   cut->out = plan_ops(c->plan)[first + count - 1].out;
   select.in[0] = value_map(c, cut->out);
-  select.out = plan_add_value(&c->builder, plan_values(c->plan)[cut->out].cols, ROWS_OUTPUTS);
+  select.out = plan_add_value(&c->builder, value_cols(c, cut->out), ROWS_OUTPUTS);
   plan_add_op(&c->builder, &select);
   return plan_finish(&c->builder, &cut->block, error);
 }
 
-bool plan_cut_make(struct plan_cut *cut, const struct plan *plan, int first, int count, int rows, struct error *error) {
-  struct cutter c = {.plan = plan, .cut = cut, .rows = rows};
+bool plan_cut_make(struct plan_cut *cut, const struct plan *plan, int first, int count, int rows, int experts,
+                   struct error *error) {
+  struct cutter c = {.plan = plan, .cut = cut, .rows = rows, .experts = experts};
   *cut = (struct plan_cut){0};
   buffer_init(&cut->block, CUT_BYTES_MAX);
   plan_builder_init(&c.builder, PLAN_DECODER);

@@ -15,8 +15,11 @@ struct plan_cut {
   int *origin;                 /* [n_weight of the cut] owned: index in the whole plan; −1: a table */
 };
 
-/* Ops [first, first + count) of the plan, all over tokens, for tables of `rows` rows. */
-bool plan_cut_make(struct plan_cut *cut, const struct plan *plan, int first, int count, int rows, struct error *error);
+/* Ops [first, first + count) of the plan, all over tokens, for tables of `rows` rows. With experts > 0 they are linears
+ * of experts, of which a token has so many, and the cut is what one expert does: its inputs are normed rows, its
+ * matrices plain ones, and what it makes is neither weighted nor added to anything. */
+bool plan_cut_make(struct plan_cut *cut, const struct plan *plan, int first, int count, int rows, int experts,
+                   struct error *error);
 void plan_cut_release(struct plan_cut *cut);
 
 static inline const struct plan *plan_cut_plan(const struct plan_cut *cut) {

@@ -10,8 +10,7 @@ static void target_add(struct scale_fold *fold, int weight, int part) {
 /* Does any op but the site's linears read the norm's weights? */
 static bool norm_shared(const struct plan *plan, const struct walk_site *site, int norm) {
   for (int i = 0; i < plan->n_op; i++) {
-    bool inside = i >= site->first && i < site->first + site->count;
-    for (int k = 0; k < OP_WEIGHTS && !inside; k++)
+    for (int k = 0; k < OP_WEIGHTS && !walk_site_has(site, i); k++)
       if (plan_ops(plan)[i].weight[k] == norm) return true;
   }
   return false;
@@ -44,8 +43,7 @@ static void attend_fold(struct scale_fold *fold, const struct plan *plan, int in
   }
 }
 
-/* The up half of a gated linear, or the linear that multiplies. */
-static void linear_fold(struct scale_fold *fold, const struct plan *plan, const struct op *op) {
+void scale_fold_linear(struct scale_fold *fold, const struct plan *plan, const struct op *op) {
   const struct linear_args *args = &op->args.linear;
   if (!linear_follows(args) || !(args->gated || args->multiply)) return;
   int part = args->gated ? 1 : 0;
@@ -58,7 +56,7 @@ static void linear_fold(struct scale_fold *fold, const struct plan *plan, const 
 
 void scale_fold_find(struct scale_fold *fold, const struct plan *plan, const struct walk_site *site) {
   const struct op *first = walk_site_op(plan, site, 0);
-  *fold = (struct scale_fold){.shared = 1, .dim = 1};
+  *fold = (struct scale_fold){.shared = 1, .dim = 1, .powers = walk_site_mixes(site)};
   if (first->args.linear.norm != NORM_NONE) {
     if (first->args.linear.norm != NORM_RMS || first->weight[2] < 0 || norm_shared(plan, site, first->weight[2]))
       return;
@@ -69,5 +67,5 @@ void scale_fold_find(struct scale_fold *fold, const struct plan *plan, const str
   int i = site->first - 1;
   while (i >= 0 && plan_ops(plan)[i].out != first->in[0]) i--;
   if (i >= 0 && plan_ops(plan)[i].kind == OP_ATTEND) attend_fold(fold, plan, i);
-  if (i >= 0 && plan_ops(plan)[i].kind == OP_LINEAR) linear_fold(fold, plan, plan_ops(plan) + i);
+  if (i >= 0 && plan_ops(plan)[i].kind == OP_LINEAR) scale_fold_linear(fold, plan, plan_ops(plan) + i);
 }

@@ -15,9 +15,14 @@ struct scale_fold {
   int n_channel; /* rows or elements of the part: independent factors */
   int shared;    /* heads that share a channel run of dim: input column → channel; 1: the same */
   int dim;
+  bool powers; /* factors are powers of two: a router reads the channels too, and its numbers and results stay what they
+                  are, to the bit */
 };
 
 void scale_fold_find(struct scale_fold *fold, const struct plan *plan, const struct walk_site *site);
+
+/* The up half of a gated linear, or the linear that multiplies: adds the targets of factors on what it makes. */
+void scale_fold_linear(struct scale_fold *fold, const struct plan *plan, const struct op *op);
 
 /* The channel that an input column takes its factor from. */
 static inline int scale_fold_channel(const struct scale_fold *fold, int col) {

@@ -17,11 +17,8 @@ void site_fit_set(struct weight_transform *transforms, const struct plan *plan, 
 struct site_fit site_fit_get(const struct weight_transform *transforms, const struct plan *plan,
                              const struct walk_site *site, const struct scale_fold *fold);
 
-static inline int walk_site_weight(const struct plan *plan, const struct walk_site *site, int index) {
-  return walk_site_op(plan, site, index)->weight[0];
-}
-
-/* The group of the site's integer matrices; 0 when they have none, or several. */
+/* The group of the site's integer matrices, of a mixture's those that all tokens are multiplied with; 0 when they have
+ * none, or several. */
 int site_group(const struct plan *plan, const struct walk_site *site);
 /* Numbers of quantize_row's metric. */
 size_t site_metric_count(int cols, int group);

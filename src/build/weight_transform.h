@@ -8,6 +8,9 @@
 /* What an adapter adds to a weight (merge_adapter.h). */
 struct weight_merge {
   const struct adapter_op *op;
+  const struct adapter_op *
+      *expert; /* [n_expert] of each, NULL of one that it leaves; NULL: the weight is no experts' */
+  int n_expert;
   float scale;
   bool embeds; /* the op is an embedding */
 };

@@ -55,7 +55,7 @@ static bool op_read(const struct share *share, int index, struct error *error) {
   const struct op_tensors *found = &r->source.found[index];
   const struct op *op = &plan_ops(r->plan)[found->op];
   struct adapter_op *out = &r->owned->op[index];
-  *out = (struct adapter_op){.op = found->op, .rank = found->rank};
+  *out = (struct adapter_op){.op = found->op, .expert = found->expert, .rank = found->rank};
   for (int p = 0; p < PLAN_PARTS; p++) out->gain[p] = (float)found->part[p].scale;
   return op->kind == OP_EMBED ? adapter_embedding_fill(share->maker, op, out, found->part, error)
                               : adapter_linear_fill(share->maker, op, out, found->part, error);
@@ -169,16 +169,26 @@ static bool contents_read(struct reader *r, const char *path, int32_t max_rank, 
   return rank_check(r, path, max_rank, error) && (ops_read(r, error) || error_prefix(error, "%s: ", r->source.path));
 }
 
-struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank,
-                             struct error *error) {
+static struct adapter *path_read(const char *path, const struct engine_file *engine, int32_t max_rank, bool experts,
+                                 struct error *error) {
   struct reader r = {.engine = engine, .plan = engine->plan};
   bool opened = adapter_source_open(&r.source, path, error);
+  r.source.experts = experts;
   r.source.base_architecture = engine->facts->gguf_architecture;
   bool read = opened && contents_read(&r, path, max_rank, error) && adapter_source_intact(&r.source, error);
   adapter_source_close(&r.source);
   if (read) return &r.owned->adapter;
   adapter_free(r.owned ? &r.owned->adapter : NULL);
   return NULL;
+}
+
+struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank,
+                             struct error *error) {
+  return path_read(path, engine, max_rank, false, error);
+}
+
+struct adapter *adapter_read_merged(const char *path, const struct engine_file *engine, struct error *error) {
+  return path_read(path, engine, LIMIT_ADAPTER_RANK, true, error);
 }
 
 bool adapter_read_base(const char *path, struct hash128 *base, bool *stated, struct error *error) {

@@ -12,6 +12,8 @@
  * there are magnitudes, but none before a rank above max_rank is refused (ERROR_LIMIT). Any thread; the engine may be
  * running. */
 struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank, struct error *error);
+/* The same for merging, which takes what changes experts too: for them there is an op of each. */
+struct adapter *adapter_read_merged(const char *path, const struct engine_file *engine, struct error *error);
 void adapter_free(struct adapter *adapter); /* NULL is allowed */
 
 /* The digest of the weights that an adapter says it is for (spate_base_digest); *stated: it says so. */

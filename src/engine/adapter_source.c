@@ -160,36 +160,64 @@ static bool gguf_find_module(struct adapter_source *source, bool embeds, int row
   return shapes_check(m, embeds, rows, cols, "lora_b", error);
 }
 
-/* The tensors of a part of the op's matrix, their shapes checked. */
-static bool part_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part,
+/* The module of one expert. False: experts are no modules of their own here. */
+static bool expert_name(const char *tensor, int expert, struct module_tensors *m) {
+  char name[EXPERT_NAME_BYTES];
+  if (!expert_tensor_apart(tensor)) return false;
+  expert_tensor_name(m->module.name, expert, name);
+  return snprintf(m->module.name, sizeof m->module.name, "%s", name) < (int)sizeof m->module.name;
+}
+
+static bool expert_check(const struct module_tensors *m, struct error *error) {
+  if (!m->b_bias && !m->bias && !m->magnitude) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "\"%s\" has a trained bias or a magnitude (DoRA); of experts factors alone are merged.",
+                   m->module.name);
+}
+
+/* The tensors of a part of the op's matrix, of experts of one of them, their shapes checked. */
+static bool part_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part, int expert,
                       struct module_tensors *m, struct error *error) {
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   bool embeds = op->kind == OP_EMBED;
   *m = (struct module_tensors){0};
   if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
-  int rows = module_rows(plan, plan_name(plan, weight->part[part].tensor));
+  const char *tensor = plan_name(plan, weight->part[part].tensor);
+  if (weight->n_expert > 0 && !expert_name(tensor, expert, m)) return true;
+  int rows = module_rows(plan, tensor);
+  if (weight->n_expert > 0)
+    return source->gguf || (peft_find(source, false, rows, weight->cols, m, error) && expert_check(m, error));
   return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
                       : peft_find(source, embeds, rows, weight->cols, m, error);
 }
 
 /* Refuses what no module has asked for. */
 static bool used_check(const struct adapter_source *source, struct error *error) {
-  for (int i = 0; i < source->tensors->n_tensor; i++)
-    if (!source->used[i])
-      return error_set(error, ERROR_FORMAT, "\"%s\" belongs to no module of the base model that adapters can change.",
-                       source->tensors->tensors[i].name);
+  for (int i = 0; i < source->tensors->n_tensor; i++) {
+    if (source->used[i]) continue;
+    const char *name = source->tensors->tensors[i].name;
+    if (!source->experts && strstr(name, ".experts."))
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "\"%s\" changes an expert, which no running engine does: merge the adapter while the engine is "
+                       "built (spate build --merge-lora).",
+                       name);
+    return error_set(error, ERROR_FORMAT, "\"%s\" belongs to no module of the base model that adapters can change.",
+                     name);
+  }
   return true;
 }
 
-static bool op_find(struct adapter_source *source, const struct plan *plan, int index, struct error *error) {
+static bool op_find(struct adapter_source *source, const struct plan *plan, int index, int expert,
+                    struct error *error) {
   const struct op *op = &plan_ops(plan)[index];
   struct op_tensors *found = &source->found[source->n_found];
   bool any = false;
   int n_part = plan_weights(plan)[op->weight[0]].n_part;
   found->op = index;
+  found->expert = expert;
   found->rank = 0;
   for (int p = 0; p < n_part; p++) {
-    if (!part_find(source, plan, op, p, &found->part[p], error)) return false;
+    if (!part_find(source, plan, op, p, expert, &found->part[p], error)) return false;
     any = any || found->part[p].a || found->part[p].bias;
     if (found->part[p].rank > found->rank) found->rank = found->part[p].rank;
   }
@@ -197,14 +225,23 @@ static bool op_find(struct adapter_source *source, const struct plan *plan, int 
   return true;
 }
 
+/* Matrices of the op that adapters can change one by one. */
+static int op_matrices(const struct adapter_source *source, const struct plan *plan, const struct op *op) {
+  if (op->kind == OP_EMBED) return op->args.embed.source == EMBED_TOKENS;
+  if (op->kind != OP_LINEAR || op->args.linear.expert_mode == EXPERTS_EACH) return 0;
+  int n_expert = plan_weights(plan)[op->weight[0]].n_expert;
+  return n_expert == 0 ? 1 : source->experts ? n_expert : 0;
+}
+
 bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error) {
-  source->found = calloc((size_t)plan->n_op + 1, sizeof *source->found);
+  size_t most = 1;
+  for (int i = 0; i < plan->n_op; i++) most += (size_t)op_matrices(source, plan, &plan_ops(plan)[i]);
+  source->found = calloc(most, sizeof *source->found);
   if (!source->found) return error_set(error, ERROR_MEMORY, "There is no memory for an adapter's tensors.");
   for (int i = 0; i < plan->n_op; i++) {
-    const struct op *op = &plan_ops(plan)[i];
-    bool embeds = op->kind == OP_EMBED && op->args.embed.source == EMBED_TOKENS;
-    bool linear = op->kind == OP_LINEAR && op->args.linear.expert_mode == EXPERTS_NONE;
-    if ((linear || embeds) && !op_find(source, plan, i, error)) return false;
+    int count = op_matrices(source, plan, &plan_ops(plan)[i]);
+    for (int e = 0; e < count; e++)
+      if (!op_find(source, plan, i, e, error)) return false;
   }
   if (!used_check(source, error)) return false;
   return source->n_found > 0 ||

@@ -23,6 +23,7 @@ struct module_tensors {
 /* What it has for the parts of an op's matrix. */
 struct op_tensors {
   int op, rank; /* the greatest of its parts */
+  int expert;   /* of a linear of experts; 0 of others */
   struct module_tensors part[PLAN_PARTS];
 };
 
@@ -34,6 +35,7 @@ struct adapter_source {
   struct gguf_adapter settings; /* of GGUF */
   const struct tensor_table *tensors;
   const char *base_architecture; /* GGUF's name of the base's, borrowed; its reader sets it once it is open */
+  bool experts;                  /* its reader takes what changes experts */
   bool *used;                    /* [n_tensor]: it belongs to a module */
   struct op_tensors *found;      /* [n_found] ops that it has anything for */
   int n_found;

@@ -76,6 +76,7 @@ static void attend_add(struct decoder_maker *m) {
       .eps = (float)d->eps,
       .scale = d->attend_scale,
       .softcap = d->attend_softcap,
+      .clip = d->clip,
       .alibi = d->alibi > 0,
       .alibi_slope = m->alibi,
       .causal = encodes && !d->both_ways,

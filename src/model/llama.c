@@ -122,6 +122,11 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
+/* Of files from before experts were stacked: a tensor for each. */
+static const struct decoder_names apart_names = {.gguf = {[ROLE_EXPERT_GATE] = "ffn_gate." EXPERT_MARK,
+                                                          [ROLE_EXPERT_UP] = "ffn_up." EXPERT_MARK,
+                                                          [ROLE_EXPERT_DOWN] = "ffn_down." EXPERT_MARK}};
+
 /* GGUF has Mixtral so too. */
 static bool gguf_experts(struct decoder *d, const struct checkpoint *c, struct error *error) {
   int count = 0;
@@ -129,6 +134,7 @@ static bool gguf_experts(struct decoder *d, const struct checkpoint *c, struct e
   if (!config_int(c, (struct config_key){NULL, "expert_count"}, CONFIG_OPTIONAL, 0, LIMIT_MODEL_EXPERTS, &count, error))
     return false;
   d->experts.route.normalize = 1;
+  if (decoder_has(c, "blk.0.ffn_gate.0.weight")) d->names = &apart_names;
   return count == 0 || decoder_read_experts(d, c, NULL, error);
 }
 

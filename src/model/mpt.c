@@ -37,8 +37,8 @@ static bool sizes_read(struct decoder *d, const struct checkpoint *c, struct err
   return decoder_read(d, c, error);
 }
 
-/* What some of these networks have and this file does not. */
-static bool rest_check(const struct checkpoint *c, struct error *error) {
+/* A clamp of q, k and v, and what some of these networks have and this file does not. */
+static bool rest_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   bool slopes = true, norms = false;
   double clamp = 0;
   if (!config_bool(c, (struct config_key){"attn_config.alibi", NULL}, &slopes, error) ||
@@ -46,12 +46,11 @@ static bool rest_check(const struct checkpoint *c, struct error *error) {
       !config_float(c, (struct config_key){"attn_config.clip_qkv", "attention.clamp_kqv"}, CONFIG_OPTIONAL, 0, 1e6,
                     &clamp, error))
     return false;
-  if (slopes && !norms && clamp == 0) return true;
-  return error_set(
-      error, ERROR_UNSUPPORTED,
-      "The config has alibi %s, qk_ln %s and q, k and v clamped to %g; Spate loads MPT with alibi, without "
-      "qk_ln, and with a clamp of 0 (none).",
-      slopes ? "true" : "false", norms ? "true" : "false", clamp);
+  d->clip = (float)clamp;
+  if (slopes && !norms) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "The config has alibi %s and qk_ln %s; Spate loads MPT with alibi and without qk_ln.",
+                   slopes ? "true" : "false", norms ? "true" : "false");
 }
 
 static bool attention_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
@@ -76,8 +75,8 @@ static bool mpt_build(const struct checkpoint *checkpoint, struct plan_builder *
                       .layer_norm = true,
                       .tied = true};
   if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) d.tied = !decoder_has(checkpoint, "output.weight");
-  return rest_check(checkpoint, error) && sizes_read(&d, checkpoint, error) && attention_read(&d, checkpoint, error) &&
-         decoder_build(&d, checkpoint, builder, error);
+  return rest_read(&d, checkpoint, error) && sizes_read(&d, checkpoint, error) &&
+         attention_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
 const struct family mpt_family = {.title = "MPT", .architectures = architectures, .build = mpt_build};

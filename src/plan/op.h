@@ -160,6 +160,8 @@ struct attend_args {
   int32_t head_norms;   /* 1: weight[0] and [1] are such norms */
   int32_t alibi;        /* 1: there are slopes, n_head of them in the plan's floats, */
   uint32_t alibi_slope; /* the first at this index */
+  float clip; /* numbers of in[0] count as within ± it, before anything else; 0: as they are. With a group and
+                 without value_in_key */
   int32_t value_in_key; /* 1: that; dim_k − dim_v is a multiple of VALUE_UNIT, and there is a group */
 };
 

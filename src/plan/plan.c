@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 const struct op *plan_find(const struct plan *plan, enum op_kind kind) {
@@ -46,6 +47,10 @@ bool plan_has_spans(const struct plan *plan) {
   for (int i = 0; i < plan->n_op; i++)
     if (plan_ops(plan)[i].kind == OP_ATTEND && plan_ops(plan)[i].args.attend.local) return true;
   return false;
+}
+
+bool attend_clip_valid(const struct attend_args *a) {
+  return a->clip == 0 || (a->clip > 0 && isfinite(a->clip) && a->group >= 0 && !a->value_in_key);
 }
 
 bool attend_alibi_valid(const struct plan *p, const struct attend_args *a) {

@@ -42,7 +42,7 @@ struct attend_case {
   int n_head, n_kv_head, dim_k, dim_v;
   int rope_style, rope_dim; /* 0: the whole head */
   int window;
-  float rope_scale, softcap;
+  float rope_scale, softcap, clip;
   bool norms, each, sinks, see; /* each: the norms are of each head's own */
   bool slopes, latent;
   uint8_t kv;      /* enum kv_dtype */
@@ -79,6 +79,7 @@ static const struct attend_case cases[] = {
     {.name = "window 1", .n_head = 2, .n_kv_head = 1, .dim_k = 32, .dim_v = 32, .window = 1},
     {.name = "window 16", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .rope_style = ROPE_HALF, .window = 16},
     {.name = "window 100", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .window = 100},
+    {.name = "clamped", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .clip = 0.5f},
     {.name = "softcap", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .softcap = 4},
     {.name = "sinks", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .sinks = true},
     {.name = "sinks, softcap, window",
@@ -359,6 +360,7 @@ static void case_make(const struct attend_case *c, struct op_model *m) {
                                         .eps = eps,
                                         .scale = (float)(1 / sqrt(c->dim_k)),
                                         .softcap = c->softcap,
+                                        .clip = c->clip,
                                         .head_norms = c->each,
                                         .alibi = c->slopes,
                                         .value_in_key = c->latent};

@@ -1,6 +1,6 @@
-/* Small llama checkpoints whose matrices are stored as other programs store quantized ones, and twins of the same
- * numbers in F32. The packing is written here once more, from the formats' documentation, so that it is not that of the
- * program which reads it. */
+/* Small checkpoints of Llama, Mixtral and Qwen 3 MoE whose matrices are stored as other programs store quantized ones,
+ * and twins of the same numbers in F32. The packing is written here once more, from the formats' documentation, so that
+ * it is not that of the program which reads it. */
 #ifndef SPATE_TESTS_QUANTIZED_CHECKPOINT_H
 #define SPATE_TESTS_QUANTIZED_CHECKPOINT_H
 
@@ -17,6 +17,14 @@
 #include <cmocka.h>
 
 enum { HIDDEN = 128, INNER = 192, LAYERS = 2, HEADS = 4, KV_HEADS = 2, HEAD = 32, VOCAB = 283 };
+
+enum {
+  EXPERTS = 3,
+  CHOSEN = EXPERTS
+}; /* all: a choice that is nearly even would fall otherwise where inputs are rounded */
+
+/* Which network. */
+enum network { NETWORK_LLAMA, NETWORK_MIXTRAL, NETWORK_QWEN3_MOE, NETWORKS };
 
 /* Which form, by what makes it. */
 enum stored { STORED_F32, STORED_AWQ, STORED_GPTQ, STORED_WORDS, STORED_INT8, STORED_E4M3 };
@@ -240,36 +248,78 @@ static inline void plain_add(struct tensor_file *f, const char *name, int rows, 
   free(out);
 }
 
-static inline void layer_add(struct tensor_file *f, int layer, const struct form *form, enum stored stored,
-                             uint32_t *random) {
-  static const struct {
-    const char *name;
-    int rows, cols;
-  } modules[] = {{"self_attn.q_proj", HEADS * HEAD, HIDDEN},
-                 {"self_attn.k_proj", KV_HEADS * HEAD, HIDDEN},
-                 {"self_attn.v_proj", KV_HEADS * HEAD, HIDDEN},
-                 {"self_attn.o_proj", HIDDEN, HEADS * HEAD},
-                 {"mlp.gate_proj", INNER, HIDDEN},
-                 {"mlp.up_proj", INNER, HIDDEN},
-                 {"mlp.down_proj", HIDDEN, INNER}};
-  char name[96];
-  for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
-    struct numbers numbers = numbers_make(form, modules[i].rows, modules[i].cols, random);
-    snprintf(name, sizeof name, "model.layers.%d.%s", layer, modules[i].name);
-    matrix_add(f, name, &numbers, stored);
-    numbers_free(&numbers);
-  }
-  snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", layer);
-  plain_add(f, name, 0, HIDDEN, 1, random);
-  snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", layer);
-  plain_add(f, name, 0, HIDDEN, 1, random);
+static inline void module_add(struct tensor_file *f, int layer, const char *module, int rows, int cols,
+                              const struct form *form, enum stored stored, uint32_t *random) {
+  char name[128];
+  struct numbers numbers = numbers_make(form, rows, cols, random);
+  snprintf(name, sizeof name, "model.layers.%d.%s", layer, module);
+  matrix_add(f, name, &numbers, stored);
+  numbers_free(&numbers);
 }
 
-static inline void config_save(const char *path, const char *quantization) {
+static inline void vector_add(struct tensor_file *f, int layer, const char *vector, int rows, int cols, float middle,
+                              uint32_t *random) {
+  char name[96];
+  snprintf(name, sizeof name, "model.layers.%d.%s.weight", layer, vector);
+  plain_add(f, name, rows, cols, middle, random);
+}
+
+/* Gate, up and down of a feed-forward by their names. */
+static inline void feed_forward_add(struct tensor_file *f, int layer, const char *base, const char *const names[3],
+                                    const struct form *form, enum stored stored, uint32_t *random) {
+  char module[96];
+  for (int i = 0; i < 3; i++) {
+    snprintf(module, sizeof module, "%s.%s", base, names[i]);
+    module_add(f, layer, module, i < 2 ? INNER : HIDDEN, i < 2 ? HIDDEN : INNER, form, stored, random);
+  }
+}
+
+/* A router, which no program quantizes, and experts. */
+static inline void experts_add(struct tensor_file *f, int layer, enum network network, const struct form *form,
+                               enum stored stored, uint32_t *random) {
+  static const char *const names[][3] = {{"w1", "w3", "w2"}, {"gate_proj", "up_proj", "down_proj"}};
+  const char *base = network == NETWORK_MIXTRAL ? "block_sparse_moe" : "mlp";
+  char name[64];
+  snprintf(name, sizeof name, "%s.gate", base);
+  vector_add(f, layer, name, EXPERTS, HIDDEN, 0, random);
+  for (int e = 0; e < EXPERTS; e++) {
+    snprintf(name, sizeof name, "%s.experts.%d", base, e);
+    feed_forward_add(f, layer, name, names[network != NETWORK_MIXTRAL], form, stored, random);
+  }
+}
+
+static inline void layer_add(struct tensor_file *f, int layer, enum network network, const struct form *form,
+                             enum stored stored, uint32_t *random) {
+  static const char *const names[] = {"gate_proj", "up_proj", "down_proj"};
+  module_add(f, layer, "self_attn.q_proj", HEADS * HEAD, HIDDEN, form, stored, random);
+  module_add(f, layer, "self_attn.k_proj", KV_HEADS * HEAD, HIDDEN, form, stored, random);
+  module_add(f, layer, "self_attn.v_proj", KV_HEADS * HEAD, HIDDEN, form, stored, random);
+  module_add(f, layer, "self_attn.o_proj", HIDDEN, HEADS * HEAD, form, stored, random);
+  if (network == NETWORK_LLAMA)
+    feed_forward_add(f, layer, "mlp", names, form, stored, random);
+  else
+    experts_add(f, layer, network, form, stored, random);
+  vector_add(f, layer, "input_layernorm", 0, HIDDEN, 1, random);
+  vector_add(f, layer, "post_attention_layernorm", 0, HIDDEN, 1, random);
+  if (network != NETWORK_QWEN3_MOE) return;
+  vector_add(f, layer, "self_attn.q_norm", 0, HEAD, 1, random);
+  vector_add(f, layer, "self_attn.k_norm", 0, HEAD, 1, random);
+}
+
+static inline void config_save(const char *path, enum network network, const char *quantization) {
+  static const char *const names[NETWORKS][2] = {
+      {"LlamaForCausalLM", "llama"}, {"MixtralForCausalLM", "mixtral"}, {"Qwen3MoeForCausalLM", "qwen3_moe"}};
   FILE *stream = fopen(path, "w");
   if (!stream) abort();
+  fprintf(stream, "{\"architectures\": [\"%s\"], \"model_type\": \"%s\", ", names[network][0], names[network][1]);
+  if (network != NETWORK_LLAMA)
+    fprintf(stream,
+            "\"num_local_experts\": %d, \"num_experts\": %d, \"num_experts_per_tok\": %d, "
+            "\"moe_intermediate_size\": %d, \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, "
+            "\"mlp_only_layers\": [], ",
+            EXPERTS, EXPERTS, CHOSEN, INNER);
   fprintf(stream,
-          "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"bos_token_id\": 1, "
+          "\"bos_token_id\": 1, "
           "\"eos_token_id\": 2, \"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, "
           "\"tie_word_embeddings\": false, \"attention_bias\": false, \"max_position_embeddings\": 512, "
           "\"hidden_size\": %d, \"intermediate_size\": %d, \"num_hidden_layers\": %d, \"num_attention_heads\": %d, "
@@ -280,18 +330,23 @@ static inline void config_save(const char *path, const char *quantization) {
 }
 
 /* A checkpoint in an existing folder: the form's, or (`twin`) one of the same numbers in F32. */
-static inline void checkpoint_save(const char *folder, const struct form *form, bool twin) {
+static inline void network_save(const char *folder, enum network network, const struct form *form, bool twin) {
   struct tensor_file f = {0};
   char path[128];
   uint32_t random = 11;
-  for (int layer = 0; layer < LAYERS; layer++) layer_add(&f, layer, form, twin ? STORED_F32 : form->stored, &random);
+  for (int layer = 0; layer < LAYERS; layer++)
+    layer_add(&f, layer, network, form, twin ? STORED_F32 : form->stored, &random);
   plain_add(&f, "model.embed_tokens.weight", VOCAB, HIDDEN, 0, &random);
   plain_add(&f, "model.norm.weight", 0, HIDDEN, 1, &random);
   plain_add(&f, "lm_head.weight", VOCAB, HIDDEN, 0, &random);
   snprintf(path, sizeof path, "%s/model.safetensors", folder);
   file_save(&f, path);
   snprintf(path, sizeof path, "%s/config.json", folder);
-  config_save(path, twin ? NULL : form->quantization);
+  config_save(path, network, twin ? NULL : form->quantization);
+}
+
+static inline void checkpoint_save(const char *folder, const struct form *form, bool twin) {
+  network_save(folder, NETWORK_LLAMA, form, twin);
 }
 
 #endif

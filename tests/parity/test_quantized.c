@@ -73,14 +73,14 @@ static double twin_difference(const float *logits) {
   return logits_difference(&expected, logits);
 }
 
-static void form_check(const struct form *form, const char *backend) {
-  checkpoint_save(folder, form, true);
+static void form_check(enum network network, const struct form *form, const char *backend) {
+  network_save(folder, network, form, true);
   logits_of("FP32", NULL, backend, twin);
-  checkpoint_save(folder, form, false);
+  network_save(folder, network, form, false);
   logits_of("FP32", NULL, backend, same);
   logits_of(NULL, NULL, backend, codes);
   double difference = twin_difference(codes);
-  printf("%s, %s: %.1e of the range\n", form->name, backend, difference);
+  printf("%s, network %d, %s: %.1e of the range\n", form->name, network, backend, difference);
   if (form->scattered ? !(twin_difference(same) <= sums) : memcmp(twin, same, sizeof twin) != 0)
     fail_msg("FP32 of its numbers is not FP32 of the twin's");
   bool on_gpu = strcmp(backend, "cuda") == 0;
@@ -93,10 +93,20 @@ static void test_forms(void **state) {
   const char *other = getenv("SPATE_BACKEND");
   (void)state;
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-    form_check(&forms[i], "reference");
-    form_check(&forms[i], "cpu");
-    if (other) form_check(&forms[i], other);
+    form_check(NETWORK_LLAMA, &forms[i], "reference");
+    form_check(NETWORK_LLAMA, &forms[i], "cpu");
+    if (other) form_check(NETWORK_LLAMA, &forms[i], other);
   }
+}
+
+/* Mixtures with a quantized matrix for each expert. */
+static void test_experts(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+    for (enum network network = NETWORK_MIXTRAL; network < NETWORKS; network++) {
+      form_check(network, &forms[i], "reference");
+      form_check(network, &forms[i], "cpu");
+    }
 }
 
 /* Factors that calibration folds into gate and up belong to channels that act-order has moved. */
@@ -143,8 +153,8 @@ static void folder_remove(void) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_calibrated_again),
-                                     cmocka_unit_test(test_nvfp4)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_experts),
+                                     cmocka_unit_test(test_calibrated_again), cmocka_unit_test(test_nvfp4)};
   char link[64], tokenizer[PATH_MAX];
   if (!mkdtemp(folder) || !realpath(FIXTURES "/model/llama3/tokenizer.json", tokenizer)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

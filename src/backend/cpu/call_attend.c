@@ -14,14 +14,21 @@ static size_t round_lane(size_t n) { return (n + ATTEND_LANES - 1) / ATTEND_LANE
 static size_t pointer_floats(size_t n) { return round_lane(n * sizeof(void *) / sizeof(float)); }
 
 /* Queries, for each token what it sees, its output and its blocks, and the kernels' own. Storing needs less: one key
- * and value. */
+ * and value, which may be clamped before. */
 size_t call_attend_scratch(const struct attend_args *args, int query_tokens) {
   size_t tokens = (size_t)query_tokens, queries = tokens * (size_t)(args->n_head / args->n_kv_head);
   size_t dim_k = (size_t)args->dim_k, dim_v = (size_t)args->dim_v;
   size_t attending = round_lane(queries * dim_k) + 2 * round_lane(tokens) + 2 * pointer_floats(tokens) +
                      attend_scratch_floats(queries, dim_k, dim_v);
-  size_t storing = 2 * round_lane(dim_k) + round_lane(dim_v);
+  size_t storing = 2 * round_lane(dim_k) + 2 * round_lane(dim_v);
   return attending > storing ? attending : storing;
+}
+
+/* What is no number stays so. */
+static const float *head_clip(const float *from, int dim, float most, float *to) {
+  if (most == 0) return from;
+  for (int i = 0; i < dim; i++) to[i] = from[i] > most ? most : from[i] < -most ? -most : from[i];
+  return to;
 }
 
 static void head_center(const float *from, int dim, float *to) {
@@ -36,6 +43,7 @@ static const float *head_prepare(const struct program *program, const struct cal
                                  const float *from, float *to) {
   const struct attend_args *args = &call->op->args.attend;
   const float *weight = program_vector(program, call->op->weight[norm]);
+  from = head_clip(from, args->dim_k, args->clip, to);
   if (weight && args->head_norms) {
     head_center(from, args->dim_k, to);
     weight += (size_t)head * (size_t)args->dim_k;
@@ -68,6 +76,9 @@ static void head_store(const struct program *program, const struct call *call, i
       kv_cache_head(call->cache, args->layer, head, row_blocks(program, args, program->token_row[token]));
   int position = row->length + token - row->first;
   const float *prepared = head_prepare(program, call, 1, token, head, key, scratch);
+  if (value)
+    value = head_clip(value, args->dim_v, args->clip,
+                      scratch + 2 * round_lane((size_t)args->dim_k) + round_lane((size_t)args->dim_v));
   struct kv_numbers keys = {prepared, 1}, values = {value, 1};
   if (kv.layout->dtype != KV_F32) {
     uint16_t *key_narrow = (uint16_t *)(scratch + round_lane((size_t)args->dim_k));

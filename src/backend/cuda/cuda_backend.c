@@ -84,6 +84,8 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "it norms its heads where they are, and another op reads them", error);
   if (op->kind == OP_ATTEND && op->args.attend.value_in_key && op->args.attend.head_norms)
     return op_unsupported(plan, index, "it norms heads of latent attention by weights of their own", error);
+  if (op->kind == OP_ATTEND && op->args.attend.clip != 0)
+    return op_unsupported(plan, index, "q, k and v are clamped on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;

@@ -90,6 +90,11 @@ static void rope_rotate(const struct attend *a, const struct places *places, dou
   }
 }
 
+static void head_clip(double *head, int dim, double most) {
+  for (int i = 0; i < dim && most > 0; i++)
+    if (fabs(head[i]) > most) head[i] = copysign(most, head[i]);
+}
+
 static void head_center(double *head, int dim) {
   double mean = 0;
   for (int i = 0; i < dim; i++) mean += head[i] / dim;
@@ -110,6 +115,7 @@ static void query_take(const struct attend *a, const double *in, int index) {
 static const double *head_prepare(const struct attend *a, int norm, int index, const struct places *places) {
   const float *weight = vector_get(a->program, a->op->weight[norm]);
   double *prepared = a->program->line;
+  head_clip(prepared, a->args->dim_k, (double)a->args->clip);
   if (weight && a->args->head_norms) {
     head_center(prepared, a->args->dim_k);
     weight += index * a->args->dim_k;
@@ -129,7 +135,10 @@ static void token_store(const struct attend *a, const struct row *row, int token
     float *cached = cache_at(a, row, position, h);
     memcpy(a->program->line, key, (size_t)args->dim_k * sizeof *key);
     cache_round(a, head_prepare(a, 1, h, &places), args->dim_k, cached);
-    if (!args->value_in_key) cache_round(a, value, args->dim_v, cached + args->dim_k);
+    if (args->value_in_key) continue;
+    memcpy(a->program->line, value, (size_t)args->dim_v * sizeof *value);
+    head_clip(a->program->line, args->dim_v, (double)args->clip);
+    cache_round(a, a->program->line, args->dim_v, cached + args->dim_k);
   }
 }
 

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char model[] = FIXTURES "/build/tiny.gguf";
+static const char *model = FIXTURES "/build/tiny.gguf";
 
 enum { LAYERS = 2, OP_OF_LAYER = 8 /* behind the first */, LOG_BYTES = 4096, SENTENCE = 512 };
 
@@ -268,6 +268,14 @@ static void test_killed(void **state) {
   for (int i = 0; i < METHODS; i++) method_kill(*state, i, methods[i] == QUANT_GPTQ ? 1 : 3);
 }
 
+/* With layers of experts, which are in the engine when their layer ends. */
+static void test_killed_mixture(void **state) {
+  const char *plain = model;
+  model = FIXTURES "/model/olmoe";
+  for (int i = 0; i < METHODS; i++) method_kill(*state, methods[i], 2);
+  model = plain;
+}
+
 /* Killed again and again, each build a little further. */
 static void test_killed_often(void **state) {
   const struct place *place = *state;
@@ -395,7 +403,7 @@ static const struct {
   const char *file, *sentence; /* after the file's name, where %s stands for it */
 } bad[] = {
     {magic_spoil, "values", "%s is no file of a calibration."},
-    {version_spoil, "values", "%s has version 7 and this program reads version 2."},
+    {version_spoil, "values", "%s has version 7 and this program reads version 3."},
     {seal_spoil, "values", "The header of %s is damaged: its hash does not match."},
     {kind_spoil, "values", "%s is of kind 9 where 2 is expected."},
     {kind_spoil, "layer-1", "%s is of kind 9 where 1 is expected."},
@@ -648,6 +656,7 @@ static void test_in_the_way(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_killed_mixture, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed_often, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bad, setup, teardown),
       cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),

@@ -162,9 +162,7 @@ static const struct refusal refusals[] = {
     {"mpt", "{\"attn_config.alibi_bias_max\": 0}",
      "config.json: attn_config.alibi_bias_max is 0, expected 0.001 to 1000."},
     {"mpt", "{\"attn_config.qk_ln\": true}",
-     "The config has alibi true, qk_ln true and q, k and v clamped to 0; Spate loads MPT with alibi, without qk_ln, "
-     "and "
-     "with a clamp of 0 (none)."},
+     "The config has alibi true and qk_ln true; Spate loads MPT with alibi and without qk_ln."},
     {"mixtral", "{\"num_local_experts\": null}",
      "config.json: num_local_experts is missing; the model cannot be loaded without it."},
     {"mixtral", "{\"num_local_experts\": 4097}", "config.json: num_local_experts is 4097, expected 1 to 4096."},
@@ -183,7 +181,7 @@ static const struct refusal refusals[] = {
     {"qwen3_moe", "{\"mlp_only_layers\": [-1]}", "config.json: mlp_only_layers[0] is -1, expected 0 to 1024."},
     {"qwen3_moe", "{\"num_experts\": 6, \"num_experts_per_tok\": 6}",
      "Tensor model.layers.0.mlp.gate.weight has shape [7, 32], expected [6, 32] from the config."},
-    {"olmoe", "{\"clip_qkv\": 8.0}", "config.json: clip_qkv is set; Spate does not clamp q, k and v."},
+    {"olmoe", "{\"clip_qkv\": -1}", "config.json: clip_qkv is -1, expected 0 to 1e+06."},
     {"granite_moe", "{\"intermediate_size\": 39}",
      "Tensor model.layers.0.block_sparse_moe.input_linear.weight has shape [5, 80, 32], expected 5 experts of 78 × 32 "
      "from the config."},

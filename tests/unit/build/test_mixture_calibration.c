@@ -1,0 +1,214 @@
+/* Experts that calibration has rounded against what numpy makes of them from transformers' inputs
+ * (tools/make_mixture_fixture.py): by GPTQ, AWQ and SmoothQuant, with experts that many tokens choose and such as few
+ * do. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "backend/backends.h"
+#include "build/build.h"
+#include "engine/engine_file.h"
+#include "format/safetensors.h"
+
+#include <math.h>
+#include <unistd.h>
+
+static char path[] = "/tmp/spate-mixture-XXXXXX";
+static struct safetensors *fixture;
+
+static int setup(void **state) {
+  struct error error;
+  (void)state;
+  int file = mkstemp(path);
+  fixture = safetensors_open(FIXTURES "/build/mixture.safetensors", &error);
+  if (file < 0 || !fixture) return 1;
+  close(file);
+  return 0;
+}
+
+static int teardown(void **state) {
+  (void)state;
+  safetensors_close(fixture);
+  unlink(path);
+  return 0;
+}
+
+static const float *expected_of(const char *method, const char *what) {
+  char name[64];
+  snprintf(name, sizeof name, "%s%s%s", method, *method ? "." : "", what);
+  const struct tensor *tensor = tensor_find(&fixture->tensors, name);
+  if (!tensor) fail_msg("The fixture has no %s.", name);
+  return (const float *)(const void *)tensor->data.data;
+}
+
+/* What is not an expert's is not rounded: so the inputs are transformers'. */
+static void engine_build(enum quant_mode mode, enum quant_method method, int n_thread) {
+  struct error error = {0};
+  struct build_options build = {.model = FIXTURES "/model/qwen3_moe",
+                                .output = path,
+                                .backend = &backend_cpu,
+                                .calib_data = FIXTURES "/build/mixture.txt",
+                                .config = {.quant_mode = (uint8_t)mode, .quant_method = (uint8_t)method},
+                                .overrides = "*.self_attn.*=FP32,embed=FP32,*lm_head*=FP32",
+                                .n_thread = n_thread};
+  if (!build_engine(&build, &error)) fail_msg("%s", error.text);
+}
+
+static int weight_find(const struct engine_file *file, const char *name) {
+  for (int i = 0; i < file->plan->n_weight; i++)
+    if (strcmp(plan_name(file->plan, plan_weights(file->plan)[i].name), name) == 0) return i;
+  fail_msg("There is no weight %s.", name);
+  return -1;
+}
+
+/* Row `row` of a part of an expert's, and its numbers. */
+static void row_read(const struct engine_file *file, int index, int expert, int part, int row, float *out) {
+  const struct weight *w = plan_weights(file->plan) + index;
+  struct slice packed = engine_file_weight(file, index);
+  for (int i = 0; i < w->rows; i++) {
+    int own, at;
+    if (!weight_row_source(w, i, &own, &at) || own != part || at != row) continue;
+    file->backend->unpack_row(w, packed, expert * w->rows + i, out);
+    return;
+  }
+  fail_msg("Part %d has no row %d.", part, row);
+}
+
+/* Numbers of an expert's matrix that are others: between two codes sums of floats may fall otherwise, and by GPTQ what
+ * comes after them in the row with them. */
+static int numbers_apart(const struct engine_file *file, const char *name, int expert, const float *expected) {
+  float row[64];
+  int index = weight_find(file, name), apart = 0;
+  const struct weight *w = plan_weights(file->plan) + index;
+  for (int part = 0; part < w->n_part; part++)
+    for (int r = 0; r < w->part[part].rows; r++, expected += w->cols) {
+      row_read(file, index, expert, part, r, row);
+      for (int c = 0; c < w->cols; c++) {
+        double size = fabs((double)expected[c]) + 0.01;
+        apart += !(fabs((double)row[c] - (double)expected[c]) <= 2e-3 * size);
+      }
+    }
+  return apart;
+}
+
+static void method_check(enum quant_mode mode, enum quant_method method, const char *name) {
+  enum { EXPERTS = 7, NUMBERS = 40 * 32 + 32 * 20 };
+  struct engine_file file;
+  struct error error;
+  const float *clear = expected_of(name, "clear"), *gate = expected_of(name, "gate_up"),
+              *down = expected_of(name, "down");
+  engine_build(mode, method, 2);
+  assert_true(engine_file_open(&file, path, &error));
+  int n_clear = 0;
+  for (int e = 0; e < EXPERTS; e++) {
+    int apart = numbers_apart(&file, "experts_gate_up.0", e, gate + e * 40 * 32) +
+                numbers_apart(&file, "experts_down.0", e, down + e * 32 * 20);
+    printf("%s, expert %d: %d of %d numbers apart%s\n", name, e, apart, NUMBERS,
+           clear[e] != 0 ? "" : " (its factors are as good as others)");
+    if (clear[e] != 0) assert_true(apart <= NUMBERS / 50);
+    n_clear += clear[e] != 0;
+  }
+  assert_true(n_clear >= 3);
+  engine_file_close(&file);
+}
+
+static void test_gptq(void **state) {
+  (void)state;
+  method_check(QUANT_INT4_WEIGHT, QUANT_GPTQ, "gptq");
+}
+
+static void test_awq(void **state) {
+  (void)state;
+  method_check(QUANT_INT4_WEIGHT, QUANT_AWQ, "awq");
+}
+
+static void test_smooth(void **state) {
+  (void)state;
+  method_check(QUANT_W8A8, QUANT_SMOOTH, "smooth");
+}
+
+/* The norm before the experts is divided by what they are multiplied with, and so is no choice changed: the router's
+ * numbers are the checkpoint's times powers of two. */
+static void norm_check(enum quant_mode mode, enum quant_method method, const char *name) {
+  struct engine_file file;
+  struct error error;
+  float router[32], plain[32];
+  const float *shared = expected_of(name, "shared");
+  engine_build(mode, QUANT_ROUND, 1);
+  assert_true(engine_file_open(&file, path, &error));
+  int norm = plan_ops(file.plan)[3].weight[2], matrix = weight_find(&file, "router.0");
+  for (int i = 0; i < file.plan->n_op; i++)
+    if (plan_ops(file.plan)[i].weight[0] == matrix) norm = plan_ops(file.plan)[i].weight[2];
+  float before[32];
+  memcpy(before, engine_file_weight(&file, norm).data, sizeof before);
+  row_read(&file, matrix, 0, 0, 3, plain);
+  engine_file_close(&file);
+  engine_build(mode, method, 1);
+  assert_true(engine_file_open(&file, path, &error));
+  const float *after = (const float *)(const void *)engine_file_weight(&file, norm).data;
+  row_read(&file, matrix, 0, 0, 3, router);
+  bool differs = false;
+  for (int i = 0; i < 32; i++) {
+    assert_true(after[i] == before[i] / shared[i] && router[i] == plain[i] * shared[i]);
+    differs = differs || shared[i] != 1;
+  }
+  assert_true(differs || method == QUANT_AWQ); /* the fixture's inputs are too even for AWQ's */
+  engine_file_close(&file);
+}
+
+static void test_router(void **state) {
+  (void)state;
+  norm_check(QUANT_INT4_WEIGHT, QUANT_AWQ, "awq");
+  norm_check(QUANT_W8A8, QUANT_SMOOTH, "smooth");
+}
+
+/* Of all weights' hashes. */
+static struct hash128 weights_hash(enum quant_method method, int n_thread) {
+  struct engine_file file;
+  struct error error;
+  engine_build(QUANT_INT4_WEIGHT, method, n_thread);
+  if (!engine_file_open(&file, path, &error)) fail_msg("%s", error.text);
+  struct hash128 hash = file.header->section[SECTION_WEIGHT_TABLE].hash;
+  engine_file_close(&file);
+  return hash;
+}
+
+static void test_threads(void **state) {
+  (void)state;
+  struct hash128 awq = weights_hash(QUANT_AWQ, 1), gptq = weights_hash(QUANT_GPTQ, 1);
+  assert_true(hash_equal(awq, weights_hash(QUANT_AWQ, 2)) && hash_equal(gptq, weights_hash(QUANT_GPTQ, 2)));
+  assert_false(hash_equal(awq, gptq));
+}
+
+/* The report counts the experts that few tokens chose. */
+static void test_report(void **state) {
+  (void)state;
+  struct engine_file file;
+  struct error error;
+  const float *counts = expected_of("", "counts");
+  char wanted[64];
+  int few = 0;
+  for (int e = 0; e < 7; e++) few += counts[e] < 128;
+  engine_build(QUANT_INT4_WEIGHT, QUANT_AWQ, 1);
+  assert_true(engine_file_open(&file, path, &error));
+  char *manifest = strndup((const char *)file.manifest.data, file.manifest.size);
+  const char *at = strstr(manifest, "\"calibration\":{\"experts\":21,\"few\":");
+  assert_non_null(at);
+  snprintf(wanted, sizeof wanted, "%d", few);
+  printf("%.60s, of the first layer's %s\n", at, wanted);
+  assert_true(atoi(strrchr(strndupa(at, 40), ':') + 1) >= few);
+  free(manifest);
+  engine_file_close(&file);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_gptq),    cmocka_unit_test(test_awq),
+                                     cmocka_unit_test(test_smooth),  cmocka_unit_test(test_router),
+                                     cmocka_unit_test(test_threads), cmocka_unit_test(test_report)};
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
