@@ -106,30 +106,33 @@ static const struct op *next_gather(const struct program *p, const struct op *op
   if (index >= p->n_body || op->args.linear.expert_mode != EXPERTS_SPREAD) return NULL;
   if (!cuda_experts_units(p->device->path, p->plan, next) || next->args.linear.expert_mode != EXPERTS_GATHER)
     return NULL;
-  bool whole = plan_weights(p->plan)[next->weight[0]].cols % PIECE_COLS == 0;
+  const struct weight *w = plan_weights(p->plan) + next->weight[0];
+  bool whole = w->cols % PIECE_COLS == 0 && !w->scheme.activation; /* codes want a row's greatest */
   bool alone = next->in[0] == op->out && next->in[1] != op->out && !cuda_read_later(p->plan, op);
   return whole && alone ? next : NULL;
 }
 
-/* bf16 on matrix units. With batch_invariant tiles, whose sums have one order. */
+/* On matrix units. With batch_invariant tiles, whose sums have one order. */
 static void units_run(struct program *p, const struct slice_work *s, bool ready, const struct op *next) {
   struct cuda_experts e = experts_of(p, s);
   const struct linear_args *args = &s->op->args.linear;
   uint16_t *tokens = p->fragments[p->turn], *left = p->fragments[p->turn ^ 1];
   size_t rows = (size_t)s->first * (size_t)s->inputs;
   struct cuda_norm norm = norm_of(args, &e.linear);
-  e.tokens = tokens + rows * (size_t)e.padded;
+  bool coded = e.linear.matrix.kind != KIND_BF16;
+  float *scales = e.linear.matrix.activation ? p->squares[p->turn] + rows : NULL;
+  e.tokens = tokens + rows * (size_t)e.padded, e.token_scales = scales;
   if (!ready)
     cuda_experts_prepare(e.linear.in, s->n * s->inputs, e.linear.in_cols, e.linear.matrix.cols, e.padded, &norm,
-                         tokens + rows * (size_t)e.padded, p->device->stream);
+                         tokens + rows * (size_t)e.padded, scales, e.linear.matrix.activation, p->device->stream);
   if (next) e.next_padded = s->width, e.next_tokens = left + (size_t)s->first * (size_t)s->results * (size_t)s->width;
   bool few = s->op->in[2] >= 0 && p->on_device.n_token <= EXPERTS_FEW && e.lists.n_pair <= EXPERTS_FEW_PAIRS &&
              !p->limits.batch_invariant;
   if (few) {
-    cuda_experts_few(&e, p->device->stream);
+    (coded ? cuda_experts_coded_few : cuda_experts_few)(&e, p->device->stream);
     return;
   }
-  cuda_experts_many(&e, p->device->stream);
+  (coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
   if (e.gather) cuda_experts_sum(&e, p->device->stream);
 }
 

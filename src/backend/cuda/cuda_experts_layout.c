@@ -13,9 +13,14 @@ int cuda_expert_results(const struct plan *plan, const struct op *op) {
   return plan_values(plan)[op->in[2]].cols / 2;
 }
 
+/* Of 4 and 8 bits, on Hopper. */
+static bool is_coded(const struct scheme *s) { return cuda_scheme_coded(s) && s->activation != ACTIVATION_INT8; }
+
 bool cuda_experts_units(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  return cuda_op_has_experts(op) && plan_weights(plan)[op->weight[0]].scheme.kind == SCHEME_BF16 &&
-         (!path || path->least >= 80);
+  if (!cuda_op_has_experts(op)) return false;
+  const struct scheme *s = &plan_weights(plan)[op->weight[0]].scheme;
+  if (is_coded(s)) return !path || path->linear_coded;
+  return s->kind == SCHEME_BF16 && (!path || path->least >= 80);
 }
 
 size_t cuda_expert_bytes(const struct weight *weight) {
@@ -37,6 +42,7 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   size_t cols = (size_t)w->cols, padded = (cols + PIECE_COLS - 1) / PIECE_COLS * PIECE_COLS;
   bool gather = op->args.linear.expert_mode == EXPERTS_GATHER, units = cuda_experts_units(NULL, plan, op);
   if (units) most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
+  if (units && w->scheme.activation) most->squares = size_max(most->squares, tokens * inputs); /* scales of rows */
   most->prepared = size_max(most->prepared, plain * inputs * cols);
   most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
   if (op->in[2] >= 0)

@@ -60,13 +60,15 @@ struct cuda_experts {
   struct cuda_expert_lists lists; /* first NULL: each expert has each token, pair token × n_expert + expert */
   const float *choice;            /* of a gather: [n_token][2k] */
   const uint16_t *tokens;         /* [rows of in][padded] bf16, of products on matrix units */
+  const float *token_scales;      /* [rows of in] of tokens that are codes of 8 bits in bf16; or NULL */
   uint16_t *next_tokens;          /* the same of results, in place of out; or NULL */
   int32_t n_token, k, padded, next_padded;
   bool spread, gather;
 };
-/* bf16 rows, normed (NULL: not), of n rows of so many columns; those beyond are 0. */
+/* bf16 rows, normed (NULL: not), of n rows of so many columns; those beyond are 0. scales: of rows that are rounded to
+ * codes of 8 bits (ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN), which bf16 has exactly; or NULL. */
 void cuda_experts_prepare(const float *in, int n, int in_cols, int cols, int padded, const struct cuda_norm *norm,
-                          uint16_t *out, cuda_stream stream);
+                          uint16_t *out, float *scales, int rounding, cuda_stream stream);
 /* Any scheme, element by element: to products, with their biases, of rows in linear.prepared. */
 void cuda_experts_plain(const struct cuda_experts *experts, cuda_stream stream);
 /* Products to results: pair by pair, or a gather's. */
@@ -76,6 +78,9 @@ void cuda_experts_sum(const struct cuda_experts *experts, cuda_stream stream);
  * products, which cuda_experts_sum adds up. */
 void cuda_experts_few(const struct cuda_experts *experts, cuda_stream stream);
 void cuda_experts_many(const struct cuda_experts *experts, cuda_stream stream);
+/* The same of weights of 4 and 8 bits, on Hopper. */
+void cuda_experts_coded_few(const struct cuda_experts *experts, cuda_stream stream);
+void cuda_experts_coded_many(const struct cuda_experts *experts, cuda_stream stream);
 /* Rows in as the plain linear takes them: normed and rounded, in linear.prepared. linear_plain.cu */
 void cuda_linear_round(const struct cuda_linear *linear, cuda_stream stream);
 
