@@ -21,8 +21,23 @@ static const struct mixture {
   bool bias;
 } mixtures[] = {{16, 4, 128, 64, false}, {8, 2, 192, 48, true}, {40, 6, 72, 128, true}, {3, 0, 40, 80, true}};
 
+/* Of those of 4 and 8 bits all that a GPU has kernels for. */
 static const struct scheme schemes[] = {
-    {.kind = SCHEME_F32}, {.kind = SCHEME_BF16}, {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32}};
+    {.kind = SCHEME_F32},
+    {.kind = SCHEME_BF16},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32},
+    {.kind = SCHEME_F8},
+    {.kind = SCHEME_F8, .group = 128},
+    {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 128, .has_min = 1},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 128},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1},
+};
 
 static int linear_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, struct op *op,
                       int n_row, int n_col) {
