@@ -215,9 +215,9 @@ int main(int argc, char **argv) {
   struct machine_rates rates;
   struct error error;
   b.shape = (struct shape){number_of(argc, argv, 1, 128), number_of(argc, argv, 2, 8), number_of(argc, argv, 3, 2048),
-                           number_of(argc, argv, 4, 768), number_of(argc, argv, 5, 16)};
+                           number_of(argc, argv, 4, 768), number_of(argc, argv, 5, 16),
+                           scheme_of(argc > 7 ? argv[7] : schemes[0].name)};
   int runs = number_of(argc, argv, 6, 30);
-  b.shape.scheme = scheme_of(argc > 7 ? argv[7] : schemes[0].name);
   if (runs < 1 || runs > RUNS_MOST || b.shape.layers < 1 || !b.shape.scheme) {
     printf("usage: bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]");
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) printf("%s%s", i ? "|" : " [", schemes[i].name);

@@ -128,11 +128,14 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
   if (next) e.next_padded = s->width, e.next_tokens = left + (size_t)s->first * (size_t)s->results * (size_t)s->width;
   bool few = s->op->in[2] >= 0 && p->on_device.n_token <= EXPERTS_FEW && e.lists.n_pair <= EXPERTS_FEW_PAIRS &&
              !p->limits.batch_invariant;
-  if (few) {
-    (coded ? cuda_experts_coded_few : cuda_experts_few)(&e, p->device->stream);
+  if (few && !coded) {
+    cuda_experts_few(&e, p->device->stream);
     return;
   }
-  (coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
+  if (few)
+    cuda_experts_coded_few(&e, p->device->multiprocessors, p->device->stream);
+  else
+    (coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
   if (e.gather) cuda_experts_sum(&e, p->device->stream);
 }
 

@@ -78,8 +78,8 @@ void cuda_experts_sum(const struct cuda_experts *experts, cuda_stream stream);
  * products, which cuda_experts_sum adds up. */
 void cuda_experts_few(const struct cuda_experts *experts, cuda_stream stream);
 void cuda_experts_many(const struct cuda_experts *experts, cuda_stream stream);
-/* The same of weights of 4 and 8 bits, on Hopper. */
-void cuda_experts_coded_few(const struct cuda_experts *experts, cuda_stream stream);
+/* The same of weights of 4 and 8 bits, on Hopper; of a gather products. */
+void cuda_experts_coded_few(const struct cuda_experts *experts, int multiprocessors, cuda_stream stream);
 void cuda_experts_coded_many(const struct cuda_experts *experts, cuda_stream stream);
 /* Rows in as the plain linear takes them: normed and rounded, in linear.prepared. linear_plain.cu */
 void cuda_linear_round(const struct cuda_linear *linear, cuda_stream stream);
