@@ -1,9 +1,9 @@
 /* How long a GPU takes for mixtures of experts: layers of a router, a gated spread and a gather, of random weights in
- * bf16 or in the schemes below, nothing else. Steps of so many rows with a token each (decode steps, by their graphs), then prompts.
- *   bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30] [scheme BF16]
- * which are Qwen3-30B-A3B's. Times are of a layer, medians. The floor is the more of two: bytes of the experts that so
- * many tokens choose in the mean, if they choose at random, and of the router at the rate of reads; operations at the
- * rate of the matrix units; both measured first. */
+ * bf16 or in the schemes below, nothing else. Steps of so many rows with a token each (decode steps, by their graphs),
+ * then prompts. bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30] [scheme
+ * BF16] which are Qwen3-30B-A3B's. Times are of a layer, medians. The floor is the more of two: bytes of the experts
+ * that so many tokens choose in the mean, if they choose at random, and of the router at the rate of reads; operations
+ * at the rate of the matrix units; both measured first. */
 #include "backend/backends.h"
 #include "base/clock.h"
 #include "plan/plan_builder.h"
@@ -214,9 +214,9 @@ int main(int argc, char **argv) {
   static struct bench b;
   struct machine_rates rates;
   struct error error;
-  b.shape = (struct shape){number_of(argc, argv, 1, 128), number_of(argc, argv, 2, 8), number_of(argc, argv, 3, 2048),
-                           number_of(argc, argv, 4, 768), number_of(argc, argv, 5, 16),
-                           scheme_of(argc > 7 ? argv[7] : schemes[0].name)};
+  b.shape = (struct shape){number_of(argc, argv, 1, 128),  number_of(argc, argv, 2, 8),
+                           number_of(argc, argv, 3, 2048), number_of(argc, argv, 4, 768),
+                           number_of(argc, argv, 5, 16),   scheme_of(argc > 7 ? argv[7] : schemes[0].name)};
   int runs = number_of(argc, argv, 6, 30);
   if (runs < 1 || runs > RUNS_MOST || b.shape.layers < 1 || !b.shape.scheme) {
     printf("usage: bench_experts_gpu [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]");

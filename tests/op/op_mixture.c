@@ -19,7 +19,8 @@ static const struct limits limits = {
 static const struct mixture {
   int n_expert, k, hidden, inner; /* inner: in whole pieces of 64 columns, or not; k 0: each has a part */
   bool bias;
-} mixtures[] = {{16, 4, 128, 64, false}, {8, 2, 192, 48, true}, {40, 6, 72, 128, true}, {32, 4, 320, 192, false}, {3, 0, 40, 80, true}};
+} mixtures[] = {{16, 4, 128, 64, false},  {8, 2, 192, 48, true},  {40, 6, 72, 128, true},
+                {32, 4, 320, 192, false}, {4, 2, 64, 2112, true}, {3, 0, 40, 80, true}};
 
 /* Of those of 4 and 8 bits all that a GPU has kernels for. */
 static const struct scheme schemes[] = {
