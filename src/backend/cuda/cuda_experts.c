@@ -112,6 +112,21 @@ static const struct op *next_gather(const struct program *p, const struct op *op
   return whole && alone ? next : NULL;
 }
 
+/* All matrices in bf16, where that is cheaper than unpacking them for each tile. Nearly all experts are chosen then. */
+static bool stack_expand(struct program *p, const struct slice_work *s, struct cuda_experts *e) {
+  struct cuda_matrix *m = &e->linear.matrix, stack = *m;
+  bool many = s->op->in[2] >= 0 && e->lists.n_pair / EXPERT_EXPAND > e->lists.n_expert;
+  if (!many || cuda_experts_expanded(p->plan, &p->limits, s->op) == 0) return false;
+  int strips = (m->rows + STRIP_ROWS - 1) / STRIP_ROWS;
+  stack.rows = strips * STRIP_ROWS * e->lists.n_expert;
+  if (s->first == 0) p->device->path->coded_expand(&stack, p->expanded, p->device->stream); /* slices share it */
+  m->data = p->expanded;
+  m->kind = KIND_BF16, m->pieces = m->made = true, m->bytes = m->nibbles = false;
+  m->strip_bytes = cuda_expanded_strip(plan_weights(p->plan) + s->op->weight[0]);
+  e->expert_bytes = (size_t)strips * m->strip_bytes;
+  return true;
+}
+
 /* On matrix units. With batch_invariant tiles, whose sums have one order. */
 static void units_run(struct program *p, const struct slice_work *s, bool ready, const struct op *next) {
   struct cuda_experts e = experts_of(p, s);
@@ -134,6 +149,8 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
   }
   if (few)
     cuda_experts_coded_few(&e, p->device->multiprocessors, p->device->stream);
+  else if (coded && stack_expand(p, s, &e))
+    cuda_experts_many(&e, p->device->stream);
   else
     (coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
   if (e.gather) cuda_experts_sum(&e, p->device->stream);

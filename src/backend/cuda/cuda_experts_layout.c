@@ -27,6 +27,16 @@ size_t cuda_expert_bytes(const struct weight *weight) {
   return backend_packed_bytes(&backend_cuda, weight) / (size_t)weight_experts(weight);
 }
 
+size_t cuda_experts_expanded(const struct plan *plan, const struct limits *limits, const struct op *op) {
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  size_t strips = ((size_t)w->rows + STRIP_ROWS - 1) / STRIP_ROWS;
+  size_t bytes = strips * (size_t)w->n_expert * cuda_expanded_strip(w);
+  size_t pairs = (size_t)limits->tokens * (size_t)cuda_expert_results(plan, op);
+  bool many = op->in[2] >= 0 && pairs > (size_t)EXPERT_EXPAND * (size_t)w->n_expert && !limits->batch_invariant;
+  bool coded = is_coded(&w->scheme) && w->scheme.activation == ACTIVATION_FLOAT;
+  return coded && many && bytes <= EXPERT_EXPANDED ? bytes : 0;
+}
+
 static size_t list_words(int32_t n_pair, int32_t n_expert) {
   size_t tiles = 2 * (size_t)cuda_expert_tiles(n_pair, n_expert, EXPERT_TILE);
   return (size_t)n_expert + 1 + 2 * (size_t)n_pair + (size_t)n_expert + tiles + 2;
@@ -43,6 +53,7 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   bool gather = op->args.linear.expert_mode == EXPERTS_GATHER, units = cuda_experts_units(NULL, plan, op);
   if (units) most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
   if (units && w->scheme.activation) most->squares = size_max(most->squares, tokens * inputs); /* scales of rows */
+  most->expanded = size_max(most->expanded, cuda_experts_expanded(plan, limits, op));
   most->prepared = size_max(most->prepared, plain * inputs * cols);
   most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
   if (op->in[2] >= 0)

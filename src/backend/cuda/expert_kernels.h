@@ -14,14 +14,16 @@ extern "C" {
 enum { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_CHOSEN };
 
 enum {
-  ROUTE_GROUPS = 64,       /* of experts, at most */
-  EXPERTS_FEW = 32,        /* tokens whose experts' weights stream, */
-  EXPERTS_FEW_PAIRS = 512, /* and so many pairs at most */
-  EXPERT_LISTS = 4096,     /* experts that lists are made of, at most (LIMIT_MODEL_EXPERTS) */
-  EXPERT_TILE = 64,        /* pairs of an expert that are multiplied at once, or, where experts have */
-  EXPERT_LARGE = 96,       /* so many in the mean, twice as many */
-  EXPERT_SLICE = 2048,     /* tokens that lists are made of, */
-  EXPERT_PLAIN = 256,      /* and of plain kernels */
+  ROUTE_GROUPS = 64,         /* of experts, at most */
+  EXPERTS_FEW = 32,          /* tokens whose experts' weights stream, */
+  EXPERTS_FEW_PAIRS = 512,   /* and so many pairs at most */
+  EXPERT_LISTS = 4096,       /* experts that lists are made of, at most (LIMIT_MODEL_EXPERTS) */
+  EXPERT_TILE = 64,          /* pairs of an expert that are multiplied at once, or, where experts have */
+  EXPERT_LARGE = 96,         /* so many in the mean, twice as many */
+  EXPERT_SLICE = 2048,       /* tokens that lists are made of, */
+  EXPERT_PLAIN = 256,        /* and of plain kernels */
+  EXPERT_EXPAND = 64,        /* more pairs of an expert in the mean have weights of 4 and 8 bits expanded to bf16, */
+  EXPERT_EXPANDED = 1 << 30, /* of so many bytes at most */
 };
 
 struct cuda_route {
