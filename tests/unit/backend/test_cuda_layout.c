@@ -122,7 +122,7 @@ static void nibbles_check(struct scheme scheme, int rows, int cols) {
   float *scale = malloc((size_t)(rows * groups) * sizeof *scale), *min = malloc((size_t)(rows * groups) * sizeof *min);
   float *row = malloc((size_t)cols * sizeof *row);
   for (size_t i = 0; i < count; i++) code[i] = (uint8_t)(i * 7 % 13);
-  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)i, min[i] = -(float)i;
+  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)(i % 64), min[i] = -(float)i; /* exact in bf16 */
   struct codes codes = {.scheme = scheme, .rows = rows, .cols = cols, .code = code, .scale = scale, .min = min};
   backend_cuda.pack(&weight, &codes, out);
   for (int lane = 0; lane < 32; lane++)
