@@ -32,6 +32,7 @@ struct slice_work {
   int first, n;               /* tokens */
   int results, inputs, width; /* of a token: pairs, rows of the input; columns of a result */
   bool units;
+  bool coded; /* of units: weights of 4 and 8 bits are multiplied as they are packed */
 };
 
 static struct slice_work work_of(const struct program *p, const struct op *op) {
@@ -112,19 +113,22 @@ static const struct op *next_gather(const struct program *p, const struct op *op
   return whole && alone ? next : NULL;
 }
 
-/* All matrices in bf16, where that is cheaper than unpacking them for each tile. Nearly all experts are chosen then. */
-static bool stack_expand(struct program *p, const struct slice_work *s, struct cuda_experts *e) {
+/* Where that is cheaper than unpacking matrices for each tile. Nearly all experts are chosen then. */
+static bool is_expanded(const struct program *p, const struct slice_work *s) {
+  int n_expert = plan_weights(p->plan)[s->op->weight[0]].n_expert;
+  return s->n * s->results / EXPERT_EXPAND > n_expert && cuda_experts_expanded(p->plan, &p->limits, s->op) > 0;
+}
+
+/* All matrices in bf16, once for an op's slices. */
+static void stack_expand(struct program *p, const struct slice_work *s, struct cuda_experts *e) {
   struct cuda_matrix *m = &e->linear.matrix, stack = *m;
-  bool many = s->op->in[2] >= 0 && e->lists.n_pair / EXPERT_EXPAND > e->lists.n_expert;
-  if (!many || cuda_experts_expanded(p->plan, &p->limits, s->op) == 0) return false;
   int strips = (m->rows + STRIP_ROWS - 1) / STRIP_ROWS;
   stack.rows = strips * STRIP_ROWS * e->lists.n_expert;
-  if (s->first == 0) p->device->path->coded_expand(&stack, p->expanded, p->device->stream); /* slices share it */
+  if (s->first == 0) p->device->path->coded_expand(&stack, p->expanded, p->device->stream);
   m->data = p->expanded;
   m->kind = KIND_BF16, m->pieces = m->made = true, m->bytes = m->nibbles = false;
   m->strip_bytes = cuda_expanded_strip(plan_weights(p->plan) + s->op->weight[0]);
   e->expert_bytes = (size_t)strips * m->strip_bytes;
-  return true;
 }
 
 /* On matrix units. With batch_invariant tiles, whose sums have one order. */
@@ -134,7 +138,6 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
   uint16_t *tokens = p->fragments[p->turn], *left = p->fragments[p->turn ^ 1];
   size_t rows = (size_t)s->first * (size_t)s->inputs;
   struct cuda_norm norm = norm_of(args, &e.linear);
-  bool coded = e.linear.matrix.kind != KIND_BF16;
   float *scales = e.linear.matrix.activation ? p->squares[p->turn] + rows : NULL;
   e.tokens = tokens + rows * (size_t)e.padded, e.token_scales = scales;
   if (!ready)
@@ -143,16 +146,15 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
   if (next) e.next_padded = s->width, e.next_tokens = left + (size_t)s->first * (size_t)s->results * (size_t)s->width;
   bool few = s->op->in[2] >= 0 && p->on_device.n_token <= EXPERTS_FEW && e.lists.n_pair <= EXPERTS_FEW_PAIRS &&
              !p->limits.batch_invariant;
-  if (few && !coded) {
+  if (e.linear.matrix.kind != KIND_BF16 && !s->coded) stack_expand(p, s, &e);
+  if (few && !s->coded) {
     cuda_experts_few(&e, p->device->stream);
     return;
   }
   if (few)
     cuda_experts_coded_few(&e, p->device->multiprocessors, p->device->stream);
-  else if (coded && stack_expand(p, s, &e))
-    cuda_experts_many(&e, p->device->stream);
   else
-    (coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
+    (s->coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
   if (e.gather) cuda_experts_sum(&e, p->device->stream);
 }
 
@@ -173,11 +175,12 @@ static void plain_run(struct program *p, const struct slice_work *s) {
 
 void cuda_experts_run(struct program *p, const struct op *op) {
   struct slice_work s = work_of(p, op);
-  bool ready = p->ready == op;
+  bool ready = p->ready == op, bf16 = plan_weights(p->plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
   const struct op *next = s.units ? next_gather(p, op) : NULL;
   int n = p->on_device.n_token, most = s.units ? EXPERT_SLICE : EXPERT_PLAIN;
   for (; s.first < n; s.first += most) {
     s.n = n - s.first < most ? n - s.first : most;
+    s.coded = s.units && !bf16 && !is_expanded(p, &s);
     if (s.units)
       units_run(p, &s, ready, next);
     else
