@@ -9,9 +9,9 @@ namespace {
 enum { PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, END_THREADS = 256, PREPARE_THREADS = 256 };
 
 /* A block a row. */
-__global__ void __launch_bounds__(PREPARE_THREADS) prepare_codes(const float *in, int in_cols, int cols, int padded,
-                                                                 struct cuda_norm norm, uint16_t *out, float *scales,
-                                                                 bool e4m3) {
+__global__ void __launch_bounds__(PREPARE_THREADS)
+    prepare_codes(const float *in, int in_cols, int cols, int padded, struct cuda_norm norm, uint16_t *out,
+                  float *scales, bool e4m3) {
   const float *row = in + (size_t)blockIdx.x * in_cols;
   normed n = columns_normed(norm, cols, [&](int c) { return row[c]; });
   float peak = 0;
