@@ -32,7 +32,7 @@ struct slice_work {
   int first, n;               /* tokens */
   int results, inputs, width; /* of a token: pairs, rows of the input; columns of a result */
   bool units;
-  bool coded; /* of units: weights of 4 and 8 bits are multiplied as they are packed */
+  bool coded; /* of units: weights of 4 and 8 bits are multiplied as they are packed, in all slices */
 };
 
 static struct slice_work work_of(const struct program *p, const struct op *op) {
@@ -178,9 +178,10 @@ void cuda_experts_run(struct program *p, const struct op *op) {
   bool ready = p->ready == op, bf16 = plan_weights(p->plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
   const struct op *next = s.units ? next_gather(p, op) : NULL;
   int n = p->on_device.n_token, most = s.units ? EXPERT_SLICE : EXPERT_PLAIN;
+  s.n = n < most ? n : most;
+  s.coded = s.units && !bf16 && !is_expanded(p, &s);
   for (; s.first < n; s.first += most) {
     s.n = n - s.first < most ? n - s.first : most;
-    s.coded = s.units && !bf16 && !is_expanded(p, &s);
     if (s.units)
       units_run(p, &s, ready, next);
     else
