@@ -187,6 +187,7 @@ static void table_run(struct table *table, const char *only) {
     if (strstr("linear", only)) linear_cases(table);
     if (strstr("experts", only)) expert_cases(table);
     if (strstr("mixture", only)) mixture_cases(table);
+    if (strstr("crowds", only)) crowd_cases(table);
     if (strstr("adapter", only)) adapter_cases(table);
     if (strstr("columns", only)) column_cases(table);
     if (strstr("chain", only)) chain_cases(table);

@@ -55,6 +55,7 @@ double input_roundoff(const struct table *table, const struct scheme *scheme);
 void linear_cases(struct table *table);
 void expert_cases(struct table *table);
 void mixture_cases(struct table *table);
+void crowd_cases(struct table *table);
 void adapter_cases(struct table *table);
 void column_cases(struct table *table);
 void chain_cases(struct table *table);

@@ -1,6 +1,8 @@
 /* Mixtures of experts in a step: routes, their lists, and linears over experts, a slice of the tokens at a time. */
 #include "backend/cuda/cuda_program.h"
 
+#include <string.h>
+
 #define SAME(ours, plans) _Static_assert((int)(ours) == (int)(plans), "kernels know the plan's numbers by other names")
 SAME(SCORE_SOFTMAX, ROUTE_SOFTMAX);
 SAME(SCORE_SIGMOID, ROUTE_SIGMOID);
@@ -46,19 +48,30 @@ static struct slice_work work_of(const struct program *p, const struct op *op) {
   return s;
 }
 
+/* Are they tiles of Hopper's? */
+static bool tiles_are(const struct program *p, const struct slice_work *s) {
+  return s->units && !s->coded && p->device->path->experts_tiles;
+}
+
+static int32_t tile_pairs_of(const struct program *p, const struct slice_work *s, const struct cuda_expert_lists *l) {
+  if (tiles_are(p, s)) return cuda_experts_tile_pairs(l->n_pair, l->n_expert);
+  bool large = s->op->in[2] >= 0 && l->n_pair / EXPERT_LARGE >= l->n_expert;
+  return large ? 2 * EXPERT_TILE : EXPERT_TILE;
+}
+
 /* Where the lists lie one after the other. */
 static struct cuda_expert_lists lists_of(const struct program *p, const struct slice_work *s) {
   struct cuda_expert_lists l = {.n_pair = s->n * s->results,
-                                .n_expert = plan_weights(p->plan)[s->op->weight[0]].n_expert,
-                                .tile_pairs = EXPERT_TILE};
+                                .n_expert = plan_weights(p->plan)[s->op->weight[0]].n_expert};
+  l.tile_pairs = tile_pairs_of(p, s, &l);
   if (s->op->in[2] < 0) return l;
-  if (l.n_pair / EXPERT_LARGE >= l.n_expert) l.tile_pairs = 2 * EXPERT_TILE;
   l.first = p->expert_lists;
   l.pair = l.first + l.n_expert + 1;
   l.place = l.pair + l.n_pair;
   l.active = l.place + l.n_pair;
-  l.tile = l.active + l.n_expert;
-  l.counts = l.tile + 2 * cuda_expert_tiles(l.n_pair, l.n_expert, l.tile_pairs);
+  l.count = l.active + l.n_expert;
+  l.tile = l.count + l.n_expert;
+  l.counts = l.tile + 3 * cuda_expert_tiles(l.n_pair, l.n_expert, l.tile_pairs);
   return l;
 }
 
@@ -66,11 +79,12 @@ static struct cuda_expert_lists lists_of(const struct program *p, const struct s
 static void lists_make(struct program *p, const struct slice_work *s, const struct cuda_expert_lists *l,
                        const float *choice) {
   const struct cuda_listed *made = &p->listed;
-  if (s->op->in[2] < 0 || (made->value == s->op->in[2] && made->first == s->first && made->n == s->n)) return;
+  const struct cuda_listed wanted = {s->op->in[2], s->first, s->n, l->tile_pairs};
+  if (wanted.value < 0 || memcmp(made, &wanted, sizeof wanted) == 0) return;
   struct cuda_batch batch = p->on_device;
   batch.token_row += s->first;
   cuda_expert_lists(l, choice, s->results, &batch, p->device->stream);
-  p->listed = (struct cuda_listed){s->op->in[2], s->first, s->n};
+  p->listed = wanted;
 }
 
 static struct cuda_experts experts_of(struct program *p, const struct slice_work *s) {
@@ -151,6 +165,10 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
     cuda_experts_few(&e, p->device->stream);
     return;
   }
+  if (tiles_are(p, s)) {
+    p->device->path->experts_tiles(&e, p->device->stream);
+    return;
+  }
   if (few)
     cuda_experts_coded_few(&e, p->device->multiprocessors, p->device->stream);
   else
@@ -177,9 +195,10 @@ void cuda_experts_run(struct program *p, const struct op *op) {
   struct slice_work s = work_of(p, op);
   bool ready = p->ready == op, bf16 = plan_weights(p->plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
   const struct op *next = s.units ? next_gather(p, op) : NULL;
-  int n = p->on_device.n_token, most = s.units ? EXPERT_SLICE : EXPERT_PLAIN;
-  s.n = n < most ? n : most;
+  int n = p->on_device.n_token;
+  s.n = n < EXPERT_SLICE ? n : EXPERT_SLICE;
   s.coded = s.units && !bf16 && !is_expanded(p, &s);
+  int most = tiles_are(p, &s) ? EXPERT_LONG : s.units ? EXPERT_SLICE : EXPERT_PLAIN;
   for (; s.first < n; s.first += most) {
     s.n = n - s.first < most ? n - s.first : most;
     if (s.units)

@@ -38,8 +38,15 @@ size_t cuda_experts_expanded(const struct plan *plan, const struct limits *limit
 }
 
 static size_t list_words(int32_t n_pair, int32_t n_expert) {
-  size_t tiles = 2 * (size_t)cuda_expert_tiles(n_pair, n_expert, EXPERT_TILE);
-  return (size_t)n_expert + 1 + 2 * (size_t)n_pair + (size_t)n_expert + tiles + 2;
+  size_t tiles = 3 * (size_t)cuda_expert_tiles(n_pair, n_expert, EXPERT_TILE);
+  return (size_t)n_expert + 1 + 2 * (size_t)n_pair + 2 * (size_t)n_expert + tiles + 2;
+}
+
+/* Floats of a gather's products of so many tokens on matrix units: bf16 in whole chunks of 16 bytes, or floats of
+ * slices that are shorter. */
+static size_t products_units(size_t tokens, size_t results, size_t rows) {
+  size_t slice = tokens < EXPERT_SLICE ? tokens : EXPERT_SLICE, longer = tokens < EXPERT_LONG ? tokens : EXPERT_LONG;
+  return size_max(slice * results * rows, longer * results * ((rows + 7) / 8 * 4));
 }
 
 /* Products of pairs, and inputs of kernels that take floats, are there for a slice of the tokens alone. */
@@ -48,14 +55,15 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   const struct weight *w = plan_weights(plan) + op->weight[0];
   size_t results = (size_t)cuda_expert_results(plan, op), tokens = (size_t)limits->tokens;
   size_t inputs = op->args.linear.expert_mode == EXPERTS_SPREAD ? 1 : results;
-  size_t slice = tokens < EXPERT_SLICE ? tokens : EXPERT_SLICE, plain = tokens < EXPERT_PLAIN ? tokens : EXPERT_PLAIN;
+  size_t slice = tokens < EXPERT_LONG ? tokens : EXPERT_LONG, plain = tokens < EXPERT_PLAIN ? tokens : EXPERT_PLAIN;
   size_t cols = (size_t)w->cols, padded = (cols + PIECE_COLS - 1) / PIECE_COLS * PIECE_COLS;
   bool gather = op->args.linear.expert_mode == EXPERTS_GATHER, units = cuda_experts_units(NULL, plan, op);
   if (units) most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
   if (units && w->scheme.activation) most->squares = size_max(most->squares, tokens * inputs); /* scales of rows */
   most->expanded = size_max(most->expanded, cuda_experts_expanded(plan, limits, op));
   most->prepared = size_max(most->prepared, plain * inputs * cols);
-  most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
+  most->product = size_max(most->product, gather && units ? products_units(tokens, results, (size_t)w->rows)
+                                                          : plain * results * (size_t)w->rows);
   if (op->in[2] >= 0)
     most->lists = size_max(most->lists, list_words((int32_t)((units ? slice : plain) * results), w->n_expert));
 }

@@ -1,6 +1,7 @@
 /* The paths and the choice among them: Hopper's own kernels, and portable ones for what came before, which later GPUs
  * run too. */
 #include "backend/cuda/cuda_paths.h"
+#include "backend/cuda/expert_kernels.h"
 
 #include "base/error.h"
 
@@ -31,6 +32,7 @@ static const struct cuda_path paths[] = {
      .coded_many = cuda_coded_many,
      .coded_wide = cuda_linear_coded_wide,
      .coded_expand = cuda_coded_expand,
+     .experts_tiles = cuda_experts_tiles,
      .attend_blocks = hopper_attend_blocks,
      .attend_store = cuda_attend_store,
      .attend_decode = cuda_attend_decode,

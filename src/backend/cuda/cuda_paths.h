@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 struct error;
+struct cuda_experts;
 
 struct cuda_path {
   const char *name;   /* for SPATE_ISA and people */
@@ -55,6 +56,8 @@ struct cuda_path {
   void (*coded_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   void (*coded_wide)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   void (*coded_expand)(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
+  /* As cuda_experts_tiles; NULL: linears over experts of many tokens are cuda_experts_many's. */
+  void (*experts_tiles)(const struct cuda_experts *experts, cuda_stream stream);
 };
 
 /* The best for a compute capability (× 10); `isa`: that one, by name, or an error (NULL: not forced, nor where

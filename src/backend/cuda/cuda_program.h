@@ -82,9 +82,9 @@ struct cuda_attention {
   uint32_t *arrived;
 };
 
-/* A choice that expert_lists are of: a value of the plan, and which of its tokens; −1: none. */
+/* A choice that expert_lists are of: a value of the plan, and which of its tokens; −1: none. In which tiles. */
 struct cuda_listed {
-  int32_t value, first, n;
+  int32_t value, first, n, tile_pairs;
 };
 
 /* A group's KV cache: addresses, of which the first have memory. */

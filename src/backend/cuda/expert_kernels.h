@@ -21,6 +21,7 @@ enum {
   EXPERT_TILE = 64,          /* pairs of an expert that are multiplied at once, or, where experts have */
   EXPERT_LARGE = 96,         /* so many in the mean, twice as many */
   EXPERT_SLICE = 2048,       /* tokens that lists are made of, */
+  EXPERT_LONG = 8192,        /* on Hopper, where products are bf16, */
   EXPERT_PLAIN = 256,        /* and of plain kernels */
   EXPERT_EXPAND = 64,        /* more pairs of an expert in the mean have weights of 4 and 8 bits expanded to bf16, */
   EXPERT_EXPANDED = 1 << 30, /* of so many bytes at most */
@@ -41,7 +42,8 @@ struct cuda_expert_lists {
   int32_t *pair;   /* [n_pair] by experts */
   int32_t *place;  /* [n_pair] where a pair is in `pair`; −1: nowhere */
   int32_t *active; /* [n_expert] those that have pairs, ascending */
-  int32_t *tile;   /* [tiles][2]: an expert, and the first of up to tile_pairs pairs of it, from its first on */
+  int32_t *tile;   /* [tiles][3]: an expert, the first of some pairs of it in `pair`, and how many, up to tile_pairs */
+  int32_t *count;  /* [n_expert] pairs, while lists of many are made */
   int32_t *counts; /* [2]: active experts; tiles */
   int32_t n_pair, n_expert, tile_pairs;
 };
@@ -83,6 +85,9 @@ void cuda_experts_many(const struct cuda_experts *experts, cuda_stream stream);
 /* The same of weights of 4 and 8 bits, on Hopper; of a gather products. */
 void cuda_experts_coded_few(const struct cuda_experts *experts, int multiprocessors, cuda_stream stream);
 void cuda_experts_coded_many(const struct cuda_experts *experts, cuda_stream stream);
+/* The same on Hopper, over lists of tiles of so many pairs; a gather's results are whole. experts_many.cu */
+int32_t cuda_experts_tile_pairs(int32_t n_pair, int32_t n_expert);
+void cuda_experts_tiles(const struct cuda_experts *experts, cuda_stream stream);
 /* Rows in as the plain linear takes them: normed and rounded, in linear.prepared. linear_plain.cu */
 void cuda_linear_round(const struct cuda_linear *linear, cuda_stream stream);
 

@@ -23,8 +23,8 @@ static __device__ __forceinline__ expert_tile tile_of(const struct cuda_expert_l
     return {expert, min(l.tile_pairs, n_token - from), nullptr, from * l.n_expert + expert, l.n_expert};
   }
   if (index >= l.counts[1]) return {};
-  int expert = l.tile[2 * index], from = l.tile[2 * index + 1], end = l.first[expert + 1];
-  return {expert, min(l.tile_pairs, end - from), l.pair + from, 0, 0};
+  const int32_t *tile = l.tile + 3 * index;
+  return {tile[0], tile[2], l.pair + tile[1], 0, 0};
 }
 
 /* The row of the input that a pair has. */

@@ -6,7 +6,27 @@
 
 namespace {
 
-enum { PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, END_THREADS = 256, PREPARE_THREADS = 256 };
+enum { PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, END_THREADS = 256, PREPARE_THREADS = 256, UNIT = 8 };
+
+/* Columns that make 16 bytes of bf16. */
+__device__ __forceinline__ void unit_load(float (&x)[UNIT], const float *from, int col, int cols, bool fours) {
+#pragma unroll
+  for (int i = 0; i < UNIT; i += 4)
+    *(float4 *)(x + i) =
+        fours && col + i + 4 <= cols ? *(const float4 *)(from + col + i) : four_at(from, col + i, cols);
+}
+
+/* A block: mean and scale of a row. */
+__device__ __forceinline__ normed row_normed(const float *row, int cols, const cuda_norm &norm, bool fours) {
+  float squares = 0, x[UNIT];
+  if (norm.kind != NORMED_RMS) return columns_normed(norm, cols, [&](int c) { return row[c]; });
+  for (int c = threadIdx.x * UNIT; c < cols; c += PREPARE_THREADS * UNIT) {
+    unit_load(x, row, c, cols, fours);
+#pragma unroll
+    for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
+  }
+  return {0, rsqrtf(block_sum(squares) / cols + norm.eps)};
+}
 
 /* A block a row. */
 __global__ void __launch_bounds__(PREPARE_THREADS)
@@ -25,14 +45,21 @@ __global__ void __launch_bounds__(PREPARE_THREADS)
   if (threadIdx.x == 0) scales[blockIdx.x] = rounding.scale;
 }
 
-/* bf16 rows: a block a row. */
+/* bf16 rows: a block a row. fours: rows are whole fours of columns. */
 __global__ void __launch_bounds__(PREPARE_THREADS)
-    prepare(const float *in, int in_cols, int cols, int padded, struct cuda_norm norm, uint16_t *out) {
+    prepare(const float *in, int in_cols, int cols, int padded, struct cuda_norm norm, bool fours, uint16_t *out) {
   const float *row = in + (size_t)blockIdx.x * in_cols;
-  normed n = columns_normed(norm, cols, [&](int c) { return row[c]; });
-  for (int c = threadIdx.x; c < padded; c += PREPARE_THREADS) {
-    float x = c < cols ? norm_apply(norm, n, row[c], cols, c) : 0;
-    out[(size_t)blockIdx.x * padded + c] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+  normed n = row_normed(row, cols, norm, fours);
+  for (int c = threadIdx.x * UNIT; c < padded; c += PREPARE_THREADS * UNIT) {
+    float x[UNIT], weight[UNIT], more[UNIT] = {};
+    unit_load(x, row, c, cols, fours);
+    if (norm.kind != NORMED_NOT) unit_load(weight, norm.weight, c, cols, fours);
+    if (norm.kind == NORMED_LAYER) unit_load(more, norm.weight + cols, c, cols, fours);
+#pragma unroll
+    for (int i = 0; i < UNIT; i++)
+      if (norm.kind != NORMED_NOT) x[i] = (x[i] - n.mean) * n.scale * weight[i] + more[i];
+    *(uint4 *)(out + (size_t)blockIdx.x * padded + c) =
+        make_uint4(pair_round(x[0], x[1]), pair_round(x[2], x[3]), pair_round(x[4], x[5]), pair_round(x[6], x[7]));
   }
 }
 
@@ -95,12 +122,13 @@ __global__ void sum_pairs(const __grid_constant__ cuda_experts e) {
 
 void cuda_experts_prepare(const float *in, int n, int in_cols, int cols, int padded, const struct cuda_norm *norm,
                           uint16_t *out, float *scales, int rounding, cuda_stream stream) {
+  bool fours = in_cols % 4 == 0 && cols % 4 == 0 && (uintptr_t)in % 16 == 0;
   cuda_norm by = norm ? *norm : cuda_norm{};
   if (scales)
     prepare_codes<<<n, PREPARE_THREADS, 0, stream>>>(in, in_cols, cols, padded, by, out, scales,
                                                      rounding == ROUND_E4M3_TOKEN);
   else
-    prepare<<<n, PREPARE_THREADS, 0, stream>>>(in, in_cols, cols, padded, by, out);
+    prepare<<<n, PREPARE_THREADS, 0, stream>>>(in, in_cols, cols, padded, by, fours, out);
 }
 
 void cuda_experts_plain(const struct cuda_experts *e, cuda_stream stream) {

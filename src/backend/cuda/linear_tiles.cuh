@@ -67,20 +67,26 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT, int BESIDE = 0, int MAKERS 
     }
   }
 
-  /* A thread; of a pair's strips either block copies half, for both. */
+  /* A tile's n strips, of which either block of a pair copies half, for both. */
+  __device__ __forceinline__ void strips_stream(const uint8_t *from, int n, turn *at, uint64_t policy) const {
+    int mine = peer * S::half;
+    from += mine * strip_bytes() + head + k_first * PIECE;
+    for (int k = k_first; k < k_end; k++, from += PIECE, *at = turn_next<S>(*at)) {
+      barrier_wait(&r.empty[at->slot], at->phase);
+      barrier_expect(&r.weights[at->slot], n * PIECE);
+      pieces_copy(r.stage + at->slot * S::stage_bytes + GROUPS * TOKENS_BYTES + mine * PIECE, from, n - mine,
+                  &r.weights[at->slot], policy);
+    }
+  }
+
+  /* A thread. */
   __device__ void weights_stream() const {
     turn at = {0, 1}; /* of a barrier's first phase the one before is over */
     if (m.linear.matrix.made) dependencies_wait();
     uint64_t policy = m.n_tall <= PAIR ? policy_evict_first() : policy_evict_normal();
     for (int tile = first; tile < n_tile; tile += step) {
-      int strip = place_at(tile).strip, mine = peer * S::half, n = min(S::strips, m.n_strip - strip);
-      const uint8_t *from = m.linear.matrix.data + (strip + mine) * strip_bytes() + head + k_first * PIECE;
-      for (int k = k_first; k < k_end; k++, from += PIECE, at = turn_next<S>(at)) {
-        barrier_wait(&r.empty[at.slot], at.phase);
-        barrier_expect(&r.weights[at.slot], n * PIECE);
-        pieces_copy(r.stage + at.slot * S::stage_bytes + GROUPS * TOKENS_BYTES + mine * PIECE, from, n - mine,
-                    &r.weights[at.slot], policy);
-      }
+      int strip = place_at(tile).strip;
+      strips_stream(m.linear.matrix.data + strip * strip_bytes(), min(S::strips, m.n_strip - strip), &at, policy);
     }
   }
 

@@ -1,11 +1,11 @@
-/* Routes: the experts that a token's logits choose, by one warp a token; and choices turned round, by one block. */
+/* Routes: the experts that a token's logits choose, by one warp a token; and choices turned round. */
 #include "backend/cuda/expert_kernels.h"
 #include "backend/cuda/image_rows.cuh"
 #include "backend/cuda/route_order.h"
 
 namespace {
 
-enum { ROUTE_WARPS = 4, LIST_THREADS = 1024 };
+enum { ROUTE_WARPS = 4, LIST_THREADS = 1024, LIST_ROUNDS = 2 /* of one block */ };
 
 #define LEAST 1e-20f /* ROUTE_LEAST */
 
@@ -137,26 +137,18 @@ __device__ int sums_make(int32_t *x, int n) {
   return carried;
 }
 
+__device__ int expert_chosen(const struct cuda_expert_lists &l, const float *choice, int k, int pair) {
+  return min(max((int)choice[(size_t)(pair / k) * 2 * k + pair % k], 0), l.n_expert - 1);
+}
+
 /* The expert of a pair; −1 where its row has no tokens. */
 __device__ int expert_of(const struct cuda_expert_lists &l, const float *choice, int k, const cuda_batch &batch,
                          int pair) {
-  int t = pair / k;
-  if (batch.row[batch.token_row[t]].count == 0) return -1;
-  int expert = (int)choice[(size_t)t * 2 * k + pair % k];
-  return min(max(expert, 0), l.n_expert - 1);
+  return batch.row[batch.token_row[pair / k]].count == 0 ? -1 : expert_chosen(l, choice, k, pair);
 }
 
-/* One block, whatever there is: counts, sums, places. Pairs of an expert are in no order, on which nothing depends. */
-__global__ void __launch_bounds__(LIST_THREADS)
-    lists(struct cuda_expert_lists l, const float *choice, int k, struct cuda_batch batch) {
-  __shared__ int32_t cursor[EXPERT_LISTS], work[EXPERT_LISTS];
-  for (int e = threadIdx.x; e < l.n_expert; e += LIST_THREADS) cursor[e] = 0;
-  __syncthreads();
-  for (int p = threadIdx.x; p < l.n_pair; p += LIST_THREADS) {
-    int e = expert_of(l, choice, k, batch, p);
-    if (e >= 0) atomicAdd(&cursor[e], 1);
-  }
-  __syncthreads();
+/* One block, from how many pairs each expert has to where they begin, in place; and all that follows from it. */
+__device__ void lists_lay(const struct cuda_expert_lists &l, int32_t *cursor, int32_t *work) {
   for (int e = threadIdx.x; e < l.n_expert; e += LIST_THREADS) work[e] = cursor[e] > 0;
   __syncthreads();
   int n = sums_make(work, l.n_expert);
@@ -169,22 +161,67 @@ __global__ void __launch_bounds__(LIST_THREADS)
   __syncthreads();
   n = sums_make(work, l.n_expert);
   if (threadIdx.x == 0) l.counts[1] = n;
-  n = sums_make(cursor, l.n_expert); /* where each begins */
+  n = sums_make(cursor, l.n_expert);
   for (int e = threadIdx.x; e < l.n_expert; e += LIST_THREADS) {
     int count = l.first[e];
     for (int i = 0; i < count; i += l.tile_pairs) {
-      int tile = work[e] + i / l.tile_pairs;
-      l.tile[2 * tile] = e, l.tile[2 * tile + 1] = cursor[e] + i;
+      int32_t *tile = l.tile + 3 * (work[e] + i / l.tile_pairs);
+      tile[0] = e, tile[1] = cursor[e] + i, tile[2] = min(l.tile_pairs, count - i);
     }
     l.first[e] = cursor[e];
   }
   if (threadIdx.x == 0) l.first[l.n_expert] = n;
   __syncthreads();
+}
+
+/* One block, of few pairs: counts, sums, places. Pairs of an expert are in no order, on which nothing depends. */
+__global__ void __launch_bounds__(LIST_THREADS)
+    lists(struct cuda_expert_lists l, const float *choice, int k, struct cuda_batch batch) {
+  __shared__ int32_t cursor[EXPERT_LISTS], work[EXPERT_LISTS];
+  for (int e = threadIdx.x; e < l.n_expert; e += LIST_THREADS) cursor[e] = 0;
+  __syncthreads();
+  for (int p = threadIdx.x; p < l.n_pair; p += LIST_THREADS) {
+    int e = expert_of(l, choice, k, batch, p);
+    if (e >= 0) atomicAdd(&cursor[e], 1);
+  }
+  __syncthreads();
+  lists_lay(l, cursor, work);
   for (int p = threadIdx.x; p < l.n_pair; p += LIST_THREADS) {
     int e = expert_of(l, choice, k, batch, p), at = e < 0 ? -1 : atomicAdd(&cursor[e], 1);
     l.place[p] = at;
     if (at >= 0) l.pair[at] = p;
   }
+}
+
+/* Many pairs are shared by blocks, of which each has a run of an expert's: counts (from 0), and in `place` which of its
+ * expert's a pair is. */
+__global__ void __launch_bounds__(LIST_THREADS)
+    lists_count(struct cuda_expert_lists l, const float *choice, int k, struct cuda_batch batch) {
+  __shared__ int32_t run[EXPERT_LISTS];
+  for (int e = threadIdx.x; e < l.n_expert; e += LIST_THREADS) run[e] = 0;
+  __syncthreads();
+  int p = blockIdx.x * LIST_THREADS + threadIdx.x, e = p < l.n_pair ? expert_of(l, choice, k, batch, p) : -1;
+  int at = e < 0 ? 0 : atomicAdd(&run[e], 1);
+  __syncthreads();
+  for (int i = threadIdx.x; i < l.n_expert; i += LIST_THREADS)
+    if (run[i] > 0) run[i] = atomicAdd(&l.count[i], run[i]);
+  __syncthreads();
+  if (p < l.n_pair) l.place[p] = e < 0 ? -1 : run[e] + at;
+}
+
+/* Then each block knows where experts begin, and the first tells. */
+__global__ void __launch_bounds__(LIST_THREADS) lists_place(struct cuda_expert_lists l, const float *choice, int k) {
+  __shared__ int32_t cursor[EXPERT_LISTS], work[EXPERT_LISTS];
+  for (int e = threadIdx.x; e < l.n_expert; e += LIST_THREADS) cursor[e] = l.count[e];
+  __syncthreads();
+  if (blockIdx.x == 0)
+    lists_lay(l, cursor, work);
+  else
+    sums_make(cursor, l.n_expert);
+  int p = blockIdx.x * LIST_THREADS + threadIdx.x, at = p < l.n_pair ? l.place[p] : -1;
+  if (at < 0) return;
+  at += cursor[expert_chosen(l, choice, k, p)];
+  l.place[p] = at, l.pair[at] = p;
 }
 
 } // namespace
@@ -195,5 +232,12 @@ void cuda_route(const struct cuda_route *of, cuda_stream stream) {
 
 void cuda_expert_lists(const struct cuda_expert_lists *of, const float *choice, int k, const struct cuda_batch *batch,
                        cuda_stream stream) {
-  lists<<<1, LIST_THREADS, 0, stream>>>(*of, choice, k, *batch);
+  int blocks = (of->n_pair + LIST_THREADS - 1) / LIST_THREADS;
+  if (blocks <= LIST_ROUNDS) {
+    lists<<<1, LIST_THREADS, 0, stream>>>(*of, choice, k, *batch);
+    return;
+  }
+  cudaMemsetAsync(of->count, 0, (size_t)of->n_expert * sizeof *of->count, stream);
+  lists_count<<<blocks, LIST_THREADS, 0, stream>>>(*of, choice, k, *batch);
+  lists_place<<<blocks, LIST_THREADS, 0, stream>>>(*of, choice, k);
 }
