@@ -1,9 +1,10 @@
 /* How long a GPU takes for mixtures of experts: layers of a router, a gated spread and a gather, of random weights in
- * bf16, nothing else. Steps of so many rows with a token each (decode steps, by their graphs), then prompts.
- *   bench_experts_gpu [--host] [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30]
- * which are Qwen3-30B-A3B's. Times are of a layer, medians. The floor is the most of these: bytes of the experts that
- * so many tokens choose in the mean, if they choose at random, and of the router at the rate of reads; operations at
- * the rate of the matrix units; with --host, where all experts are in the host's memory, their bytes at the rate at
+ * bf16 or in the schemes below, nothing else. Steps of so many rows with a token each (decode steps, by their graphs),
+ * then prompts.
+ *   bench_experts_gpu [--host] [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs 30] [scheme
+ * BF16] which are Qwen3-30B-A3B's. Times are of a layer, medians. The floor is the most of these: bytes of the experts
+ * that so many tokens choose in the mean, if they choose at random, and of the router at the rate of reads; operations
+ * at the rate of the matrix units; with --host, where all experts are in the host's memory, their bytes at the rate at
  * which the copy engine brings them over the bus. All rates are measured first. */
 #include "backend/backends.h"
 #include "base/clock.h"
@@ -16,8 +17,25 @@
 
 enum { VOCAB = 1024, RUNS_MOST = 400, PLAN_BYTES = 1 << 22, TOKENS = 8192, SEATS = 256, WARM = 4 };
 
+/* Of experts. */
+static const struct named {
+  const char *name;
+  struct scheme scheme;
+} schemes[] = {
+    {"BF16", {.kind = SCHEME_BF16}},
+    {"FP8", {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}},
+    {"F8", {.kind = SCHEME_F8}},
+    {"F8-128", {.kind = SCHEME_F8, .group = 128}},
+    {"W8A8", {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN}},
+    {"INT8_WEIGHT", {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .has_min = 1, .group = 128}},
+    {"INT4_WEIGHT", {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128}},
+    {"Q4_0", {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32}},
+    {"MXFP4", {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_BF16, .codebook = CODEBOOK_E2M1, .group = 32}},
+};
+
 struct shape {
   int experts, k, hidden, inner, layers;
+  const struct named *scheme;
 };
 
 struct bench {
@@ -100,7 +118,8 @@ static void plan_make(struct bench *b) {
   struct plan *plan = (struct plan *)(void *)b->block.data;
   struct weight *weight = (struct weight *)(void *)((char *)plan + plan->weights);
   for (int i = 0; i < plan->n_weight; i++)
-    if (weight[i].use == WEIGHT_MATRIX) weight[i].scheme.kind = SCHEME_BF16;
+    if (weight[i].use == WEIGHT_MATRIX)
+      weight[i].scheme = weight[i].n_expert > 0 ? b->shape.scheme->scheme : schemes[0].scheme;
   if (!plan_check(buffer_slice(&b->block), &error)) die(&error);
   b->plan = plan;
 }
@@ -157,14 +176,23 @@ static double step_seconds(struct bench *b, int runs) {
   return seconds[runs / 2];
 }
 
+/* Of all experts of a layer, as they are packed. */
+static double experts_bytes(const struct bench *b) {
+  double bytes = 0;
+  for (int i = 0; i < b->plan->n_weight; i++)
+    if (plan_weights(b->plan)[i].n_expert > 0)
+      bytes += (double)backend_packed_bytes(b->backend, plan_weights(b->plan) + i);
+  return bytes / b->shape.layers;
+}
+
 /* Of a layer, by bytes, by operations and by the bus. */
 static double floor_of(const struct bench *b, const struct machine_rates *rates, int n) {
   const struct shape *s = &b->shape;
-  double chosen = s->experts * (1 - pow(1 - (double)s->k / s->experts, n));
-  double each = 3.0 * s->hidden * s->inner, bytes = 2 * (chosen * each + (double)s->experts * s->hidden);
+  double chosen = 1 - pow(1 - (double)s->k / s->experts, n), each = 3.0 * s->hidden * s->inner;
+  double bytes = chosen * experts_bytes(b) + 2 * (double)s->experts * s->hidden;
   double operations = 2.0 * n * (s->k * each + (double)s->experts * s->hidden);
   double read = bytes / (rates->read[rates->n_size - 1].gbs * 1e9), made = operations / (rates->linear_gflops * 1e9);
-  double crossed = b->host ? 2 * chosen * each / (rates->link_gbs * 1e9) : 0;
+  double crossed = b->host ? chosen * experts_bytes(b) / (rates->link_gbs * 1e9) : 0;
   return fmax(crossed, fmax(read, made));
 }
 
@@ -176,6 +204,13 @@ static void size_run(struct bench *b, const struct machine_rates *rates, int n, 
   fflush(stdout);
 }
 
+/* NULL: there is none of that name. */
+static const struct named *scheme_of(const char *name) {
+  for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+    if (strcmp(schemes[i].name, name) == 0) return &schemes[i];
+  return NULL;
+}
+
 static int number_of(int argc, char **argv, int i, int otherwise) { return argc > i ? atoi(argv[i]) : otherwise; }
 
 int main(int argc, char **argv) {
@@ -185,12 +220,15 @@ int main(int argc, char **argv) {
   struct error error;
   b.host = argc > 1 && strcmp(argv[1], "--host") == 0;
   argc -= b.host, argv += b.host;
-  b.shape = (struct shape){number_of(argc, argv, 1, 128), number_of(argc, argv, 2, 8), number_of(argc, argv, 3, 2048),
-                           number_of(argc, argv, 4, 768), number_of(argc, argv, 5, 16)};
+  b.shape = (struct shape){number_of(argc, argv, 1, 128),  number_of(argc, argv, 2, 8),
+                           number_of(argc, argv, 3, 2048), number_of(argc, argv, 4, 768),
+                           number_of(argc, argv, 5, 16),   scheme_of(argc > 7 ? argv[7] : schemes[0].name)};
   int runs = number_of(argc, argv, 6, 30);
-  if (runs < 1 || runs > RUNS_MOST || b.shape.layers < 1) {
+  if (runs < 1 || runs > RUNS_MOST || b.shape.layers < 1 || !b.shape.scheme) {
     printf("usage: bench_experts_gpu [--host] [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs "
-           "30]\n");
+           "30]");
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) printf("%s%s", i ? "|" : " [", schemes[i].name);
+    printf("]\n");
     return 2;
   }
   b.backend = backend_find("cuda");
@@ -210,8 +248,9 @@ int main(int argc, char **argv) {
   b.program = b.backend->compile(b.device, b.plan, &b.limits, &error);
   if (!b.program) die(&error);
   weights_make(&b);
-  printf("%s\n%d experts, %d of a token, %d wide, %d inside, %d layers%s\n", b.backend->describe(b.device),
-         b.shape.experts, b.shape.k, b.shape.hidden, b.shape.inner, b.shape.layers, b.host ? ", on the host" : "");
+  printf("%s\n%d experts, %d of a token, %d wide, %d inside, %d layers, %s%s\n", b.backend->describe(b.device),
+         b.shape.experts, b.shape.k, b.shape.hidden, b.shape.inner, b.shape.layers, b.shape.scheme->name,
+         b.host ? ", on the host" : "");
   printf("| a step | µs a layer | floor | of it |\n|---|---|---|---|\n");
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) size_run(&b, &rates, rows[i], true, runs);
   for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) size_run(&b, &rates, prompts[i], false, runs / 4 + 1);

@@ -66,7 +66,7 @@ all_ended
 part engine 90 ./cuda_engine || failed=1 # which compares what the GPU has free with what it counts: with nothing beside it
 
 # How fast it is.
-for shape in "128 8 2048 768" "32 4 2880 2880" "8 2 4096 14336 2"; do measure "experts-speed-${shape// /-}" 60 ./bench_experts_gpu $shape; done
+for shape in "128 8 2048 768" "32 4 2880 2880" "8 2 4096 14336 2" "128 8 2048 768 16 30 INT4_WEIGHT" "32 4 2880 2880 16 30 MXFP4"; do measure "experts-speed-${shape// /-}" 60 ./bench_experts_gpu $shape; done
 measure experts-host-speed 60 ./bench_experts_gpu --host 128 8 2048 768 8
 for heads in 16 128; do measure "latent-speed-$heads" 60 ./bench_latent_gpu $heads; done
 for rows in 1 32; do measure adapter-speed-$rows 60 ./bench_adapter_gpu llama-3.1-8b $rows 16 1024; done

@@ -7,7 +7,7 @@
 static const struct target targets[TARGET_COUNT] = {
     [TARGET_CPU] = {"cpu", 1},
     [TARGET_REFERENCE] = {"reference", 1},
-    [TARGET_CUDA] = {"cuda", 3},
+    [TARGET_CUDA] = {"cuda", 4},
 };
 
 const struct target *target_get(int kind) { return kind >= 0 && kind < TARGET_COUNT ? &targets[kind] : NULL; }

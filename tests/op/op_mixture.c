@@ -25,10 +25,26 @@ static const struct mixture {
                 {40, 6, 72, 128, true, false, ROUTE_SIGMOID},  {160, 8, 320, 192, false, false, ROUTE_CHOSEN},
                 {12, 12, 320, 576, true, true, ROUTE_SOFTMAX}, {5, 5, 200, 192, false, true, ROUTE_CHOSEN},
                 {3, 0, 40, 80, true, false, ROUTE_SOFTMAX},    {3, 0, 512, 40, false, false, ROUTE_SOFTMAX},
-                {4, 0, 128, 80, false, false, ROUTE_SOFTMAX}};
+                {4, 0, 128, 80, false, false, ROUTE_SOFTMAX},  {32, 4, 320, 192, false, false, ROUTE_SOFTMAX},
+                {4, 2, 64, 2112, true, false, ROUTE_SOFTMAX}};
 
+/* Of those of 4 and 8 bits all that a GPU has kernels for. */
 static const struct scheme schemes[] = {
-    {.kind = SCHEME_F32}, {.kind = SCHEME_BF16}, {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32}};
+    {.kind = SCHEME_F32},
+    {.kind = SCHEME_BF16},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 32},
+    {.kind = SCHEME_F8},
+    {.kind = SCHEME_F8, .group = 128},
+    {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN},
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .group = 128, .has_min = 1},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 128},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32},
+    {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1},
+};
 
 static int linear_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, struct op *op,
                       int n_row, int n_col) {

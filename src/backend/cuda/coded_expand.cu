@@ -6,6 +6,7 @@
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_result.cuh"
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
@@ -19,13 +20,20 @@ struct expand {
   int n_half; /* pieces of 64 columns, in bf16 */
 };
 
+/* A code of E2M1's codebook: a sign, two bits of an exponent, one of a fraction, where bf16 has them, are 2⁻¹²⁷ of it.
+ */
+__device__ __forceinline__ float e2m1_read(uint32_t code) {
+  return __uint_as_float((code & 8) << 28 | (code & 7) << 22) * 0x1p127f;
+}
+
 /* Four codes of a word as floats, in the order of columns 0, 1, 8 and 9 of its lane. */
 __device__ __forceinline__ void word_read(float x[4], const struct cuda_matrix &m, uint32_t word, int row) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     int byte = i % 2 * 2 + i / 2; /* where bytes have the column */
     uint32_t code = m.nibbles ? word >> ((row / 8 + i / 2 * 2) * 4 + i % 2 * 16) & 15 : word >> byte * 8 & 255;
-    x[i] = m.nibbles           ? (float)code
+    x[i] = m.codebook          ? e2m1_read(code)
+           : m.nibbles         ? (float)code
            : m.kind == KIND_F8 ? __half2float(__half(__nv_cvt_fp8_to_halfraw((uint8_t)code, __NV_E4M3)))
                                : (float)(int8_t)code;
   }
@@ -41,6 +49,7 @@ __device__ __forceinline__ float2 scale_of(const struct cuda_matrix &m, const ui
   if (m.bytes) return {((const float *)(m.group ? piece + BYTES_CODES : strip))[row], 0};
   const __half *at = (const __half *)(piece + NIBBLES_CODES);
   int index = step * STEP / m.group * 16 + row % 8 * 2 + row / 8;
+  if (m.codebook) return {__bfloat162float(((const __nv_bfloat16 *)at)[index]), 0};
   if (!m.has_min) return {__half2float(at[index]), -8 * __half2float(at[index])};
   return {__half2float(at[2 * index]), __half2float(at[2 * index + 1])};
 }

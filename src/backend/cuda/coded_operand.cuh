@@ -159,6 +159,31 @@ template <int GROUPS> struct nibbles {
   }
 };
 
+/* E2M1 in the place of four bits, with bf16 scales of 32 columns (MXFP4): a sign, two bits of an exponent and one of a
+ * fraction, in the places where bf16 has them, are 2⁻¹²⁷ of what the codebook says. Exact, as scales are powers of two.
+ */
+struct e2m1 : nibbles<4> {
+  static constexpr int slot_bytes = NIBBLES_CODES + 128;
+  /* Of the lane's two rows. */
+  struct scales {
+    uint32_t scale[2];
+  };
+
+  static __device__ __forceinline__ void scales_load(scales &s, const uint8_t *piece, const scale_shape &, int two) {
+    uint32_t both = *(const uint32_t *)(piece + NIBBLES_CODES + two * 32 + threadIdx.x % 32 / 4 * 4);
+    s.scale[0] = coded::pair_times(__byte_perm(both, both, 0x1010), 0x5f005f00); /* × 2⁶³ */
+    s.scale[1] = coded::pair_times(__byte_perm(both, both, 0x3232), 0x5f005f00);
+  }
+
+  static __device__ __forceinline__ void operand_make(uint32_t *a, const words &x, const scales &s, int step) {
+    uint32_t w = step ? x.w.y : x.w.x;
+    const uint32_t sign[4] = {w << 12, w << 8, w << 4, w}, rest[4] = {w << 6, w << 2, w >> 2, w >> 6};
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      a[k] = coded::pair_times((sign[k] & 0x80008000) | (rest[k] & 0x01c001c0), s.scale[k % 2]);
+  }
+};
+
 } // namespace coded_wide
 
 #endif

@@ -36,6 +36,7 @@ struct slice_work {
   int first, n;               /* tokens */
   int results, inputs, width; /* of a token: pairs, rows of the input; columns of a result */
   bool units;
+  bool coded; /* of units: weights of 4 and 8 bits are multiplied as they are packed, in all slices */
 };
 
 static struct slice_work work_of(const struct program *p, const struct op *op) {
@@ -51,7 +52,7 @@ static struct slice_work work_of(const struct program *p, const struct op *op) {
 
 /* Are they tiles of Hopper's? */
 static bool tiles_are(const struct program *p, const struct slice_work *s) {
-  return s->units && p->device->path->experts_tiles;
+  return s->units && !s->coded && p->device->path->experts_tiles;
 }
 
 static int32_t tile_pairs_of(const struct program *p, const struct slice_work *s, const struct cuda_expert_lists *l) {
@@ -130,26 +131,47 @@ static const struct op *next_gather(const struct program *p, const struct op *op
   if (index >= p->n_body || op->args.linear.expert_mode != EXPERTS_SPREAD) return NULL;
   if (!cuda_experts_units(p->device->path, p->plan, next) || next->args.linear.expert_mode != EXPERTS_GATHER)
     return NULL;
-  bool whole = plan_weights(p->plan)[next->weight[0]].cols % PIECE_COLS == 0;
+  const struct weight *w = plan_weights(p->plan) + next->weight[0];
+  bool whole = w->cols % PIECE_COLS == 0 && !w->scheme.activation; /* codes want a row's greatest */
   bool alone = next->in[0] == op->out && next->in[1] != op->out && !cuda_read_later(p->plan, op);
   return whole && alone ? next : NULL;
 }
 
-/* bf16 on matrix units. With batch_invariant tiles, whose sums have one order. */
+/* Where that is cheaper than unpacking matrices for each tile. Nearly all experts are chosen then. */
+static bool is_expanded(const struct program *p, const struct slice_work *s) {
+  int n_expert = plan_weights(p->plan)[s->op->weight[0]].n_expert;
+  return s->n * s->results / EXPERT_EXPAND > n_expert && cuda_experts_expanded(p->plan, &p->limits, s->op) > 0;
+}
+
+/* All matrices in bf16, once for an op's slices. */
+static void stack_expand(struct program *p, const struct slice_work *s, struct cuda_experts *e) {
+  struct cuda_matrix *m = &e->linear.matrix, stack = *m;
+  int strips = (m->rows + STRIP_ROWS - 1) / STRIP_ROWS;
+  stack.rows = strips * STRIP_ROWS * e->lists.n_expert;
+  if (s->first == 0) p->device->path->coded_expand(&stack, p->expanded, p->device->stream);
+  m->data = p->expanded;
+  m->kind = KIND_BF16, m->pieces = m->made = true, m->bytes = m->nibbles = false;
+  m->strip_bytes = cuda_expanded_strip(plan_weights(p->plan) + s->op->weight[0]);
+  e->expert_bytes = (size_t)strips * m->strip_bytes;
+}
+
+/* On matrix units. With batch_invariant tiles, whose sums have one order. */
 static void units_run(struct program *p, const struct slice_work *s, bool ready, const struct op *next) {
   struct cuda_experts e = experts_of(p, s);
   const struct linear_args *args = &s->op->args.linear;
   uint16_t *tokens = p->fragments[p->turn], *left = p->fragments[p->turn ^ 1];
   size_t rows = (size_t)s->first * (size_t)s->inputs;
   struct cuda_norm norm = norm_of(args, &e.linear);
-  e.tokens = tokens + rows * (size_t)e.padded;
+  float *scales = e.linear.matrix.activation ? p->squares[p->turn] + rows : NULL;
+  e.tokens = tokens + rows * (size_t)e.padded, e.token_scales = scales;
   if (!ready)
     cuda_experts_prepare(e.linear.in, s->n * s->inputs, e.linear.in_cols, e.linear.matrix.cols, e.padded, &norm,
-                         tokens + rows * (size_t)e.padded, p->device->stream);
+                         tokens + rows * (size_t)e.padded, scales, e.linear.matrix.activation, p->device->stream);
   if (next) e.next_padded = s->width, e.next_tokens = left + (size_t)s->first * (size_t)s->results * (size_t)s->width;
   bool few = s->op->in[2] >= 0 && p->on_device.n_token <= EXPERTS_FEW && e.lists.n_pair <= EXPERTS_FEW_PAIRS &&
              !p->limits.batch_invariant;
-  if (few) {
+  if (e.linear.matrix.kind != KIND_BF16 && !s->coded) stack_expand(p, s, &e);
+  if (few && !s->coded) {
     cuda_experts_few(&e, p->device->stream);
     return;
   }
@@ -157,7 +179,10 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
     p->device->path->experts_tiles(&e, p->device->stream);
     return;
   }
-  cuda_experts_many(&e, p->device->stream);
+  if (few)
+    cuda_experts_coded_few(&e, p->device->multiprocessors, p->device->stream);
+  else
+    (s->coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
   if (e.gather) cuda_experts_sum(&e, p->device->stream);
 }
 
@@ -178,9 +203,12 @@ static void plain_run(struct program *p, const struct slice_work *s) {
 
 void cuda_experts_run(struct program *p, const struct op *op) {
   struct slice_work s = work_of(p, op);
-  bool ready = p->ready == op;
+  bool ready = p->ready == op, bf16 = plan_weights(p->plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
   const struct op *next = s.units ? next_gather(p, op) : NULL;
-  int n = p->on_device.n_token, most = tiles_are(p, &s) ? EXPERT_LONG : s.units ? EXPERT_SLICE : EXPERT_PLAIN;
+  int n = p->on_device.n_token;
+  s.n = n < EXPERT_SLICE ? n : EXPERT_SLICE;
+  s.coded = s.units && !bf16 && !is_expanded(p, &s);
+  int most = tiles_are(p, &s) ? EXPERT_LONG : s.units ? EXPERT_SLICE : EXPERT_PLAIN;
   for (; s.first < n; s.first += most) {
     s.n = n - s.first < most ? n - s.first : most;
     if (s.units)

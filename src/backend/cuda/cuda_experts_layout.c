@@ -13,13 +13,28 @@ int cuda_expert_results(const struct plan *plan, const struct op *op) {
   return plan_values(plan)[op->in[2]].cols / 2;
 }
 
+/* Of 4 and 8 bits, on Hopper. */
+static bool is_coded(const struct scheme *s) { return cuda_scheme_coded(s) && s->activation != ACTIVATION_INT8; }
+
 bool cuda_experts_units(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  return cuda_op_has_experts(op) && plan_weights(plan)[op->weight[0]].scheme.kind == SCHEME_BF16 &&
-         (!path || path->least >= 80);
+  if (!cuda_op_has_experts(op)) return false;
+  const struct scheme *s = &plan_weights(plan)[op->weight[0]].scheme;
+  if (is_coded(s)) return !path || path->linear_coded;
+  return s->kind == SCHEME_BF16 && (!path || path->least >= 80);
 }
 
 size_t cuda_expert_bytes(const struct weight *weight) {
   return backend_packed_bytes(&backend_cuda, weight) / (size_t)weight_experts(weight);
+}
+
+size_t cuda_experts_expanded(const struct plan *plan, const struct limits *limits, const struct op *op) {
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  size_t strips = ((size_t)w->rows + STRIP_ROWS - 1) / STRIP_ROWS;
+  size_t bytes = strips * (size_t)w->n_expert * cuda_expanded_strip(w);
+  size_t pairs = (size_t)limits->tokens * (size_t)cuda_expert_results(plan, op);
+  bool many = op->in[2] >= 0 && pairs > (size_t)EXPERT_EXPAND * (size_t)w->n_expert && !limits->batch_invariant;
+  bool coded = is_coded(&w->scheme) && w->scheme.activation == ACTIVATION_FLOAT;
+  return coded && many && bytes <= EXPERT_EXPANDED ? bytes : 0;
 }
 
 static size_t list_words(int32_t n_pair, int32_t n_expert) {
@@ -45,6 +60,8 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   bool gather = op->args.linear.expert_mode == EXPERTS_GATHER, units = cuda_experts_units(NULL, plan, op);
   if (units && !cuda_each_fits(NULL, plan, op))
     most->fragments = size_max(most->fragments, tokens * inputs * padded * sizeof(uint16_t));
+  if (units && w->scheme.activation) most->squares = size_max(most->squares, tokens * inputs); /* scales of rows */
+  most->expanded = size_max(most->expanded, cuda_experts_expanded(plan, limits, op));
   most->prepared = size_max(most->prepared, plain * inputs * cols);
   most->product = size_max(most->product, gather && units ? products_units(tokens, results, (size_t)w->rows)
                                                           : plain * results * (size_t)w->rows);

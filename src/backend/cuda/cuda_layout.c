@@ -15,9 +15,14 @@ static bool scheme_is_bytes(const struct scheme *s) {
   return s->group == 0 || (s->group == BYTE_COLS && s->scale == SCALE_F16 && s->has_min);
 }
 
+/* MXFP4's numbers, whose scales are bf16. */
+static bool scheme_is_e2m1(const struct scheme *s) {
+  return s->codebook == CODEBOOK_E2M1 && s->scale == SCALE_BF16 && s->group == 32 && !s->has_min;
+}
+
 static bool scheme_is_nibbles(const struct scheme *s) {
-  return s->kind == SCHEME_INT && scheme_width(s) == 4 && s->bits == 4 && !s->codebook && s->scale == SCALE_F16 &&
-         (s->group == 32 || s->group == 128);
+  if (s->kind != SCHEME_INT || s->bits != 4 || s->high_bits) return false;
+  return scheme_is_e2m1(s) || (!s->codebook && s->scale == SCALE_F16 && (s->group == 32 || s->group == 128));
 }
 
 bool cuda_scheme_coded(const struct scheme *s) { return scheme_is_bytes(s) || scheme_is_nibbles(s); }
@@ -79,6 +84,18 @@ static float half_get(const uint8_t *from) {
   return half_to_float(half);
 }
 
+/* Scales of four bits are bf16 where codes are E2M1's. */
+static void nibble_scale_put(const struct scheme *s, uint8_t *to, float value) {
+  uint16_t bits = s->codebook ? bfloat_from_float(value) : half_from_float(value);
+  memcpy(to, &bits, sizeof bits);
+}
+
+static float nibble_scale_get(const struct scheme *s, const uint8_t *from) {
+  uint16_t bits;
+  memcpy(&bits, from, sizeof bits);
+  return s->codebook ? bfloat_to_float(bits) : half_to_float(bits);
+}
+
 /* Codes of int8 are unsigned, from the middle on. */
 static uint8_t code_sign(const struct scheme *s) { return s->kind == SCHEME_INT ? 0x80 : 0; }
 
@@ -132,7 +149,7 @@ static void pack_nibbles(const struct cuda_layout *layout, const struct codes *c
       int col = g * s->group;
       uint8_t *at = out + (size_t)(col / BYTE_COLS) * layout->piece_bytes +
                     nibble_scale(row, col % BYTE_COLS / s->group, s->has_min);
-      half_put(at, codes->scale[row * groups + g]);
+      nibble_scale_put(s, at, codes->scale[row * groups + g]);
       if (s->has_min) half_put(at + 2, codes->min[row * groups + g]);
     }
   }
@@ -144,8 +161,11 @@ static void unpack_nibbles(const struct cuda_layout *layout, const uint8_t *stri
     const uint8_t *piece = strip + (size_t)(col / BYTE_COLS) * layout->piece_bytes;
     bool high;
     int at = nibble_offset(row, col % BYTE_COLS, &high), code = piece[at] >> (high ? 4 : 0) & 15;
-    const uint8_t *scale = piece + nibble_scale(row, col % BYTE_COLS / s->group, s->has_min);
-    out[col] = s->has_min ? half_get(scale) * (float)code + half_get(scale + 2) : half_get(scale) * (float)(code - 8);
+    const uint8_t *at_scale = piece + nibble_scale(row, col % BYTE_COLS / s->group, s->has_min);
+    float scale = nibble_scale_get(s, at_scale);
+    out[col] = scale * (float)(code - 8);
+    if (s->codebook) out[col] = scale * codebook_unit(s->codebook) * (float)codebook_entries(s->codebook)[code];
+    if (s->has_min) out[col] = scale * (float)code + half_get(at_scale + 2);
   }
 }
 

@@ -15,7 +15,8 @@
  * scales. Eight bits above a minimum have an fp16 scale and an fp16 minimum in their place. A strip is a multiple of
  * 128 bytes long, as runs of two pieces are.
  *
- * Four bits with fp16 scales for each 32 or 128 columns are strips of pieces of 128 columns too: codes, then scales.
+ * Four bits with fp16 scales for each 32 or 128 columns, and E2M1 with bf16 scales for each 32 (MXFP4), are strips of
+ * pieces of 128 columns too: codes, then scales.
  * The codes are in the order of a matrix unit's fragments: 16 bytes a lane for each four steps of 16 columns, four a
  * step, whose nibbles i and i + 4 are the lane's pair i. Scales of a group go by rows r: of r, then of r + 8, each with
  * its minimum where there are minima. A strip has whole pairs of pieces, zeros at the end, and is a multiple of 128

@@ -39,8 +39,8 @@ bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan
   if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) return false;
   const struct weight *weight = plan_weights(plan) + op->weight[0];
   struct cuda_layout layout = cuda_layout_of(weight);
-  return (layout.bytes || layout.nibbles) && weight->scheme.activation == ACTIVATION_FLOAT &&
-         (!path || path->linear_coded);
+  return (layout.bytes || layout.nibbles) && !weight->scheme.codebook &&
+         weight->scheme.activation == ACTIVATION_FLOAT && (!path || path->linear_coded);
 }
 
 /* Never of outputs: few are wanted of most steps, and the vocabulary's matrix would take a gigabyte. */

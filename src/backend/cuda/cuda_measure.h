@@ -40,6 +40,8 @@ bool cuda_op_has_experts(const struct op *op);
 int cuda_expert_results(const struct plan *plan, const struct op *op);
 bool cuda_experts_units(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 size_t cuda_expert_bytes(const struct weight *weight);
+/* Bytes of its matrices in bf16, for steps of many tokens; 0: it is never expanded. */
+size_t cuda_experts_expanded(const struct plan *plan, const struct limits *limits, const struct op *op);
 void cuda_experts_need(const struct plan *plan, const struct limits *limits, const struct op *op,
                        struct cuda_linear_needs *most);
 /* Does the linear run on the matrix units? path NULL: on any path's? */

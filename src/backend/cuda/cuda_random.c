@@ -34,7 +34,8 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
                                  .stream = (uint64_t)weight,
                                  .spread = RANDOM_WEIGHT_SPREAD,
                                  .type = (uint8_t)type_of((enum scheme_kind)w->scheme.kind, layout.nibbles),
-                                 .has_min = w->scheme.has_min};
+                                 .has_min = w->scheme.has_min,
+                                 .e2m1 = w->scheme.codebook == CODEBOOK_E2M1};
   random_weight_make(&matrix, p->device->stream);
   return cuda_check(cudaGetLastError(), "making random weights", error) && cuda_loaded(p, weight, error);
 }

@@ -14,16 +14,18 @@ extern "C" {
 enum { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_CHOSEN };
 
 enum {
-  ROUTE_GROUPS = 64,       /* of experts, at most */
-  EXPERTS_FEW = 32,        /* tokens whose experts' weights stream, */
-  EXPERTS_FEW_PAIRS = 512, /* and so many pairs at most */
-  EXPERT_LISTS = 4096,     /* experts that lists are made of, at most (LIMIT_MODEL_EXPERTS) */
-  EXPERT_TILE = 64,        /* pairs of an expert that are multiplied at once, or, where experts have */
-  EXPERT_LARGE = 96,       /* so many in the mean, twice as many */
-  EXPERT_ROWS = 128,       /* of a tile on Hopper (experts_many.cu) */
-  EXPERT_SLICE = 2048,     /* tokens that lists are made of, */
-  EXPERT_LONG = 8192,      /* on Hopper, where products are bf16, */
-  EXPERT_PLAIN = 256,      /* and of plain kernels */
+  ROUTE_GROUPS = 64,         /* of experts, at most */
+  EXPERTS_FEW = 32,          /* tokens whose experts' weights stream, */
+  EXPERTS_FEW_PAIRS = 512,   /* and so many pairs at most */
+  EXPERT_LISTS = 4096,       /* experts that lists are made of, at most (LIMIT_MODEL_EXPERTS) */
+  EXPERT_TILE = 64,          /* pairs of an expert that are multiplied at once, or, where experts have */
+  EXPERT_LARGE = 96,         /* so many in the mean, twice as many */
+  EXPERT_ROWS = 128,         /* of a tile on Hopper (experts_many.cu) */
+  EXPERT_SLICE = 2048,       /* tokens that lists are made of, */
+  EXPERT_LONG = 8192,        /* on Hopper, where products are bf16, */
+  EXPERT_PLAIN = 256,        /* and of plain kernels */
+  EXPERT_EXPAND = 64,        /* more pairs of an expert in the mean have weights of 4 and 8 bits expanded to bf16, */
+  EXPERT_EXPANDED = 1 << 30, /* of so many bytes at most */
 };
 
 struct cuda_route {
@@ -68,13 +70,15 @@ struct cuda_experts {
   struct cuda_expert_lists lists; /* first NULL: each expert has each token, pair token × n_expert + expert */
   const float *choice;            /* of a gather: [n_token][2k] */
   const uint16_t *tokens;         /* [rows of in][padded] bf16, of products on matrix units */
+  const float *token_scales;      /* [rows of in] of tokens that are codes of 8 bits in bf16; or NULL */
   uint16_t *next_tokens;          /* the same of results, in place of out; or NULL */
   int32_t n_token, k, padded, next_padded;
   bool spread, gather;
 };
-/* bf16 rows, normed (NULL: not), of n rows of so many columns; those beyond are 0. */
+/* bf16 rows, normed (NULL: not), of n rows of so many columns; those beyond are 0. scales: of rows that are rounded to
+ * codes of 8 bits (ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN), which bf16 has exactly; or NULL. */
 void cuda_experts_prepare(const float *in, int n, int in_cols, int cols, int padded, const struct cuda_norm *norm,
-                          uint16_t *out, cuda_stream stream);
+                          uint16_t *out, float *scales, int rounding, cuda_stream stream);
 /* Any scheme, element by element: to products, with their biases, of rows in linear.prepared. */
 void cuda_experts_plain(const struct cuda_experts *experts, cuda_stream stream);
 /* Products to results: pair by pair, or a gather's. */
@@ -84,6 +88,9 @@ void cuda_experts_sum(const struct cuda_experts *experts, cuda_stream stream);
  * products, which cuda_experts_sum adds up. */
 void cuda_experts_few(const struct cuda_experts *experts, cuda_stream stream);
 void cuda_experts_many(const struct cuda_experts *experts, cuda_stream stream);
+/* The same of weights of 4 and 8 bits, on Hopper; of a gather products. */
+void cuda_experts_coded_few(const struct cuda_experts *experts, int multiprocessors, cuda_stream stream);
+void cuda_experts_coded_many(const struct cuda_experts *experts, cuda_stream stream);
 /* The same on Hopper, over lists of tiles of EXPERT_ROWS pairs; a gather's results are whole. experts_many.cu */
 void cuda_experts_tiles(const struct cuda_experts *experts, cuda_stream stream);
 /* Rows in as the plain linear takes them: normed and rounded, in linear.prepared. linear_plain.cu */

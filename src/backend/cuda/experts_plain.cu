@@ -2,6 +2,7 @@
  * ends a gather. */
 #include "backend/cuda/expert_lists.cuh"
 #include "backend/cuda/matrix_read.cuh"
+#include "backend/cuda/token_round.cuh"
 
 namespace {
 
@@ -25,6 +26,23 @@ __device__ __forceinline__ normed row_normed(const float *row, int cols, const c
     for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
   }
   return {0, rsqrtf(block_sum(squares) / cols + norm.eps)};
+}
+
+/* A block a row. */
+__global__ void __launch_bounds__(PREPARE_THREADS)
+    prepare_codes(const float *in, int in_cols, int cols, int padded, struct cuda_norm norm, uint16_t *out,
+                  float *scales, bool e4m3) {
+  const float *row = in + (size_t)blockIdx.x * in_cols;
+  normed n = columns_normed(norm, cols, [&](int c) { return row[c]; });
+  float peak = 0;
+  for (int c = threadIdx.x; c < cols; c += PREPARE_THREADS)
+    peak = fmaxf(peak, fabsf(norm_apply(norm, n, row[c], cols, c)));
+  token_rounding rounding(block_most(peak), e4m3);
+  for (int c = threadIdx.x; c < padded; c += PREPARE_THREADS) {
+    float x = c < cols ? rounding.code(norm_apply(norm, n, row[c], cols, c)) : 0;
+    out[(size_t)blockIdx.x * padded + c] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+  }
+  if (threadIdx.x == 0) scales[blockIdx.x] = rounding.scale;
 }
 
 /* bf16 rows: a block a row. fours: rows are whole fours of columns. */
@@ -103,9 +121,14 @@ __global__ void sum_pairs(const __grid_constant__ cuda_experts e) {
 } // namespace
 
 void cuda_experts_prepare(const float *in, int n, int in_cols, int cols, int padded, const struct cuda_norm *norm,
-                          uint16_t *out, cuda_stream stream) {
+                          uint16_t *out, float *scales, int rounding, cuda_stream stream) {
   bool fours = in_cols % 4 == 0 && cols % 4 == 0 && (uintptr_t)in % 16 == 0;
-  prepare<<<n, PREPARE_THREADS, 0, stream>>>(in, in_cols, cols, padded, norm ? *norm : cuda_norm{}, fours, out);
+  cuda_norm by = norm ? *norm : cuda_norm{};
+  if (scales)
+    prepare_codes<<<n, PREPARE_THREADS, 0, stream>>>(in, in_cols, cols, padded, by, out, scales,
+                                                     rounding == ROUND_E4M3_TOKEN);
+  else
+    prepare<<<n, PREPARE_THREADS, 0, stream>>>(in, in_cols, cols, padded, by, fours, out);
 }
 
 void cuda_experts_plain(const struct cuda_experts *e, cuda_stream stream) {

@@ -4,6 +4,7 @@
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/matrix_read.cuh"
 #include "backend/cuda/row_sum.cuh"
+#include "backend/cuda/token_round.cuh"
 
 namespace {
 
@@ -20,18 +21,12 @@ __device__ void groups_round(float *x, int cols) {
   }
 }
 
-__device__ float e4m3_round(float x) {
-  return __half2float(__half(__nv_cvt_fp8_to_halfraw(__nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3), __NV_E4M3)));
-}
-
 /* One scale for the row; int8, or E4M3. */
 __device__ void row_round(float *x, int cols, bool e4m3) {
-  float peak = 0, top = e4m3 ? 448 : 127;
+  float peak = 0;
   for (int c = threadIdx.x; c < cols; c += blockDim.x) peak = fmaxf(peak, fabsf(x[c]));
-  peak = block_most(peak);
-  float inverse = peak > 1e-30f ? __fdiv_rn(top, peak) : 0, scale = peak > 1e-30f ? __fdiv_rn(peak, top) : 0;
-  for (int c = threadIdx.x; c < cols; c += blockDim.x)
-    x[c] = (e4m3 ? e4m3_round(x[c] * inverse) : rintf(x[c] * inverse)) * scale;
+  token_rounding rounding(block_most(peak), e4m3);
+  for (int c = threadIdx.x; c < cols; c += blockDim.x) x[c] = rounding.code(x[c]) * rounding.scale;
 }
 
 /* One block a row: norm, and rounding where the scheme wants it. */

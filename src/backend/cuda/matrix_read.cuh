@@ -78,6 +78,7 @@ static __device__ __forceinline__ float nibble_at(const struct cuda_matrix &m, c
   const uint8_t *piece = strip + (size_t)(col / 128) * m.piece_bytes;
   uint8_t byte = piece[step / 4 * 512 + (row % 8 * 4 + k % 8 / 2) * 16 + step % 4 * 4 + nibble / 2];
   int code = byte >> nibble % 2 * 4 & 15, at = (within / m.group * 16 + row % 8 * 2 + row / 8) * width;
+  if (m.codebook) return bfloat_at(piece + NIBBLES_CODES, at) * m.unit * (float)codebooks[m.codebook][code];
   float scale = half_at(piece + NIBBLES_CODES, at);
   return m.has_min ? scale * (float)code + half_at(piece + NIBBLES_CODES, at + 1) : scale * (float)(code - 8);
 }

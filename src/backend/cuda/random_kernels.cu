@@ -62,16 +62,24 @@ template <bool E4M3> __global__ void __launch_bounds__(THREADS) bytes_make(struc
   }
 }
 
+/* Two scales, or a scale and a minimum, of codes that deviate as much. */
+__device__ uint32_t scales_make(const struct random_matrix &m) {
+  float scale = m.spread * sqrtf(12) / 16;
+  __half2 pair = m.has_min ? __floats2half2_rn(scale, -7.5f * scale) : __floats2half2_rn(scale, scale);
+  if (!m.e2m1) return *(uint32_t *)&pair;
+  uint32_t half = half_of(exp2f(rintf(log2f(m.spread / 5.85f))), true); /* what the codebook deviates */
+  return half | half << 16;
+}
+
 /* A thread makes 16 bytes: 32 codes, which are uniform, or scales, with minima or without. */
 __global__ void __launch_bounds__(THREADS) nibbles_make(struct random_matrix m) {
-  float scale = m.spread * sqrtf(12) / 16; /* whose codes deviate as much */
-  __half2 pair = m.has_min ? __floats2half2_rn(scale, -7.5f * scale) : __floats2half2_rn(scale, scale);
+  uint32_t scales = scales_make(m);
   for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < m.bytes / 16; i += (size_t)gridDim.x * THREADS) {
     uint32_t word[4];
     for (int k = 0; k < 4; k++)
       word[k] = i * 16 % m.strip_bytes % m.piece_bytes < NIBBLES_CODES
                     ? (uint32_t)(random_uniform(m.stream, i * 4 + k) * 0x1p32)
-                    : *(uint32_t *)&pair;
+                    : scales;
     *(uint4 *)(m.data + i * 16) = make_uint4(word[0], word[1], word[2], word[3]);
   }
 }

@@ -18,7 +18,8 @@ struct random_matrix {
   uint64_t stream;                                      /* of random_number.h */
   float spread;
   uint8_t type;    /* enum random_type */
-  uint8_t has_min; /* of four bits, which have a scale for each 128 columns */
+  uint8_t has_min; /* of four bits, which have a scale for each 128 columns, */
+  uint8_t e2m1;    /* or are E2M1, with bf16 scales */
 };
 
 void random_weight_make(const struct random_matrix *matrix, cuda_stream stream);

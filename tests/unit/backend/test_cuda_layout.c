@@ -110,9 +110,9 @@ static void test_bytes(void **state) {
 /* Four bits: the element of a lane's fragment (PTX ISA, "Matrix fragments for mma.m16n8k16": of pair i, rows lane / 4
  * and 8 further in turn, columns lane % 4 × 2 and from the third pair on 8 further), its two columns four nibbles
  * apart. */
-static void nibbles_check(int rows, int cols, int group, bool has_min) {
-  struct scheme scheme = {
-      .kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = has_min, .group = (uint16_t)group};
+static void nibbles_check(struct scheme scheme, int rows, int cols) {
+  int group = scheme.group;
+  bool has_min = scheme.has_min;
   struct weight weight = {.rows = rows, .cols = cols, .use = WEIGHT_MATRIX, .scheme = scheme};
   size_t bytes = cuda_layout_of(&weight).strip_bytes, count = (size_t)rows * (size_t)cols;
   size_t piece = 1024 + (size_t)(128 / group) * (has_min ? 64 : 32);
@@ -122,7 +122,7 @@ static void nibbles_check(int rows, int cols, int group, bool has_min) {
   float *scale = malloc((size_t)(rows * groups) * sizeof *scale), *min = malloc((size_t)(rows * groups) * sizeof *min);
   float *row = malloc((size_t)cols * sizeof *row);
   for (size_t i = 0; i < count; i++) code[i] = (uint8_t)(i * 7 % 13);
-  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)i, min[i] = -(float)i;
+  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)(i % 64), min[i] = -(float)i; /* exact in bf16 */
   struct codes codes = {.scheme = scheme, .rows = rows, .cols = cols, .code = code, .scale = scale, .min = min};
   backend_cuda.pack(&weight, &codes, out);
   for (int lane = 0; lane < 32; lane++)
@@ -148,12 +148,18 @@ static void nibbles_check(int rows, int cols, int group, bool has_min) {
 static void test_nibbles(void **state) {
   (void)state;
   static const int groups[] = {32, 128};
-  for (int g = 0; g < 2; g++)
-    for (int has_min = 0; has_min < 2; has_min++) {
-      nibbles_check(16, 256, groups[g], has_min);
-      nibbles_check(13, 300, groups[g], has_min);
-      nibbles_check(1, 24, groups[g], has_min);
+  static const struct { int rows, cols; } shapes[] = {{16, 256}, {13, 300}, {1, 24}};
+  for (int s = 0; s < 3; s++) {
+    int rows = shapes[s].rows, cols = shapes[s].cols;
+    struct scheme scheme = {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16};
+    for (int i = 0; i < 4; i++) {
+      scheme.group = (uint16_t)groups[i / 2], scheme.has_min = i % 2;
+      nibbles_check(scheme, rows, cols);
     }
+    scheme = (struct scheme){
+        .kind = SCHEME_INT, .bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1}; /* MXFP4 */
+    nibbles_check(scheme, rows, cols);
+  }
 }
 
 /* What a GPU would rather have than a CPU's integers; a file's codes stay. */
@@ -168,6 +174,19 @@ static void test_prefer(void **state) {
       {{.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .activation = ACTIVATION_INT8, .group = 32},
        {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128},
        {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 32}},
+      {{.kind = SCHEME_INT,
+        .bits = 4,
+        .scale = SCALE_BF16,
+        .codebook = CODEBOOK_E2M1,
+        .activation = ACTIVATION_INT8,
+        .group = 32},
+       {.kind = SCHEME_INT,
+        .bits = 4,
+        .scale = SCALE_BF16,
+        .codebook = CODEBOOK_E2M1,
+        .activation = ACTIVATION_INT8,
+        .group = 32},
+       {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_BF16, .codebook = CODEBOOK_E2M1, .group = 32}},
       {{.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN},
        {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN},
        {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN}},
