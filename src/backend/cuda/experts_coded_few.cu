@@ -91,16 +91,17 @@ template <typename C, int TILES> struct few_worker {
     for (int i = 0; i < 8; i++) x[i / 2][i % 2] = *(const uint32_t *)(half + i * 8 + threadIdx.x % 4 * 2);
   }
 
+  /* scales: of the piece, where it has one of a row. */
   __device__ __forceinline__ void half_multiply(float sum[PAIR][TILES][4], const uint8_t *codes,
-                                                const uint32_t x[TILES][4][2], int half, int n) const {
+                                                const uint32_t x[TILES][4][2], typename C::scales scales[PAIR],
+                                                int half, int n) const {
 #pragma unroll
     for (int two = half * 2; two < half * 2 + 2; two++) {
       typename C::words words[PAIR];
-      typename C::scales scales[PAIR];
 #pragma unroll
       for (int s = 0; s < PAIR; s++) {
         C::words_load(words[s], codes + s * C::slot_bytes, two);
-        C::scales_load(scales[s], codes + s * C::slot_bytes, f.scales, two);
+        if (C::groups > 1) C::scales_load(scales[s], codes + s * C::slot_bytes, f.scales, two);
       }
 #pragma unroll
       for (int i = 0; i < 2 * PAIR; i++) {
@@ -116,6 +117,9 @@ template <typename C, int TILES> struct few_worker {
 
   __device__ __forceinline__ void piece_multiply(float sum[PAIR][TILES][4], const uint8_t *codes,
                                                  const uint16_t *const tokens[TILES], int piece, int n) const {
+    typename C::scales scales[PAIR];
+#pragma unroll
+    for (int s = 0; s < PAIR && C::groups == 1; s++) C::scales_load(scales[s], codes + s * C::slot_bytes, f.scales, 0);
 #pragma unroll
     for (int half = 0; half < HALVES; half++) {
       uint32_t x[TILES][4][2];
@@ -123,7 +127,7 @@ template <typename C, int TILES> struct few_worker {
 #pragma unroll
       for (int t = 0; t < TILES; t++)
         if (t * 8 < n) tokens_load(x[t], tokens[t] + (size_t)piece * CODED_COLS + half * 64);
-      half_multiply(sum, codes, x, half, n);
+      half_multiply(sum, codes, x, scales, half, n);
     }
   }
 
