@@ -169,8 +169,7 @@ bool server_work(const struct server *server, struct http_request *request, enum
                  void (*work)(void *argument), void (*done)(struct http_loop *loop, void *argument), void *argument) {
   static_assert(ACCESS_KEYS * SERVER_WORKS <= HTTP_TURNS, "each key's works have turns of their own");
   int key = access_check(&server->access, http_request_header(request, "authorization"));
-  assert(key >= 0); /* or its route would have refused it */
-  return http_request_work(request, key * SERVER_WORKS + (int)kind, work, done, argument);
+  return key >= 0 && http_request_work(request, key * SERVER_WORKS + (int)kind, work, done, argument);
 }
 
 bool server_healthy(struct server *server, spate_error *error) { return engine_slot_healthy(server->slot, error); }

@@ -253,7 +253,7 @@ static void experts_make(const struct experts_case *c, struct scheme scheme, str
 
 /* Sums of some hundred products of numbers of about one size: 5e-5 of a result's usual size is many of their roundings.
  */
-static double *tolerance_of(const struct table *table, const struct scheme *scheme, const float *expected,
+static double *tolerance_of(const struct table *table, const struct scheme *scheme, bool gated, const float *expected,
                             size_t count) {
   double *tolerance = calloc(count, sizeof *tolerance), squares = 0;
   if (!tolerance) op_die("tolerance", &(struct error){.text = "out of memory"});
@@ -262,7 +262,7 @@ static double *tolerance_of(const struct table *table, const struct scheme *sche
   double part = 5e-5 + (table->rounds_bf16 ? 16 : 8) * off; /* a CPU's is half of a GPU's */
   /* Of a gate's product with up both are off, the more the greater the other. */
   for (size_t i = 0; i < count; i++)
-    tolerance[i] = part * sqrt(squares / (double)count) + (1e-5 + 4 * off) * fabs((double)expected[i]);
+    tolerance[i] = part * sqrt(squares / (double)count) + (1e-5 + (gated ? 4 * off : 0)) * fabs((double)expected[i]);
   return tolerance;
 }
 
@@ -273,7 +273,7 @@ static void experts_run(struct table *table, const struct experts_case *c, const
   if (!family_skips(family, table, &m)) {
     size_t count = TOKENS * result_cols(&m);
     float *expected = results_of(&m, table->oracle, table->oracle_device, TOKENS, floats_new(count));
-    double *tolerance = tolerance_of(table, scheme, expected, count);
+    double *tolerance = tolerance_of(table, scheme, c->gated || c->multiply, expected, count);
     model_run(table, &m, c->name, expected, tolerance, family);
     free(expected);
     free(tolerance);

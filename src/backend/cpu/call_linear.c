@@ -129,7 +129,7 @@ static void product_run_large(struct program *program, const struct call *call, 
   struct team *team = program->device->team;
   int claims = CLAIMS_PER_WORKER * team_size(team), n_part = 1;
   int chunk = call->n_unit / claims > 0 ? call->n_unit / claims : 1;
-  chunk += chunk * call->unit_tiles % KERNEL_TILES;
+  if (call->n_unit >= 2 * team_size(team)) chunk += chunk * call->unit_tiles % KERNEL_TILES;
   int n_chunk = ceil_div(call->n_unit, chunk);
   if (n_chunk < claims / 2) n_part = ceil_div(claims / 2, n_chunk);
   if (n_part > input->n_row / PART_ROWS) n_part = input->n_row < PART_ROWS ? 1 : input->n_row / PART_ROWS;

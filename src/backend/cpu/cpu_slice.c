@@ -35,10 +35,15 @@ static double row_work(const struct program *program, const struct call *call) {
   return (double)value_cols(program, call->op->out);
 }
 
-/* Experts have the rows of all tokens together, so what has to do with them is one piece. */
+/* Whatever is not named here is one piece; experts, too, which have the rows of all tokens together. */
 static bool call_is_cut(const struct call *call) {
-  return call->op->kind != OP_ROUTE &&
-         (call->op->kind != OP_LINEAR || call->op->args.linear.expert_mode == EXPERTS_NONE);
+  switch (call->op->kind) {
+  case OP_LINEAR: return call->op->args.linear.expert_mode == EXPERTS_NONE;
+  case OP_EMBED:
+  case OP_ATTEND:
+  case OP_SELECT: return true;
+  default: return false;
+  }
 }
 
 /* The next rows that the time is good for: the fewest that make sense at least. */
@@ -81,7 +86,7 @@ static void piece_run(void *context, int worker) {
       call_attend_store(program, call, piece->rows, worker);
     break;
   case OP_SELECT: call_select(program, call, piece->rows, worker); break;
-  default: break; /* plans that sample are not cut */
+  default: break; /* call_is_cut names those above */
   }
 }
 

@@ -160,8 +160,8 @@ template <int GROUPS> struct nibbles {
 };
 
 /* E2M1 in the place of four bits, with bf16 scales of 32 columns (MXFP4): a sign, two bits of an exponent and one of a
- * fraction, in the places where bf16 has them, are 2⁻¹²⁷ of what the codebook says. Exact, as scales are powers of two.
- */
+ * fraction, in the places where bf16 has them, are 2⁻¹²⁷ of what the codebook says. Exact, as scales are powers of two, of those from 2⁻⁶⁹ to
+ * 2⁶⁴. */
 struct e2m1 : nibbles<4> {
   static constexpr int slot_bytes = NIBBLES_CODES + 128;
   /* Of the lane's two rows. */

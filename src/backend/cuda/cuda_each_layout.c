@@ -6,5 +6,6 @@ bool cuda_each_fits(const struct cuda_path *path, const struct plan *plan, const
   const struct linear_args *a = &op->args.linear;
   bool plain = a->norm == NORM_NONE && a->post_norm == NORM_NONE && a->act == ACT_NONE && !a->gated && a->scale == 1 &&
                !(a->softcap > 0) && op->in[1] < 0 && op->weight[1] < 0;
-  return plain && plan_weights(plan)[op->weight[0]].cols % PIECE_COLS == 0;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  return plain && w->scheme.kind == SCHEME_BF16 && w->cols % PIECE_COLS == 0;
 }
