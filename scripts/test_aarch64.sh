@@ -17,7 +17,7 @@ objects=()
 for source in src/base/{error,buffer,arena,cpu_share,lazy_memory}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,late,cpu,cuda}/*.c tests/op/*.c; do
   case $source in
     */kernels_avx*.c | */row_passes_avx*.c | */kernels_amx.c) continue ;;
-    */cuda_@(adapted|adapter|apart|attention|compile|device|draw|experts|graph|image|linear|matrix|memory|paths|pool|pool_rows|random|rates|rows|rules|send|step|upload).c) continue ;; # cuda_absent.c stands for them
+    */cuda_@(adapted|adapter|apart|attention|compile|device|draw|each|experts|graph|hosted|image|linear|matrix|memory|mixture|paths|pool|pool_rows|random|rates|rows|rules|send|step|upload).c) continue ;; # cuda_absent.c stands for them
     tests/op/cuda_*.c) continue ;;
     */kernels_neon.c) extra="-O3 -march=armv8.2-a+dotprod" ;;
     *) extra="" ;;
