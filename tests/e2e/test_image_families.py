@@ -8,7 +8,7 @@ import test_images
 from test_images import SeeingCase, drawn, greedy, named, openai_messages
 
 FAMILIES = ("llava_next", "gemma3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl")
-PAIRS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl")
+PAIRS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl", "llava", "llava_next")
 SMALL = ("--max-num-tokens", "16", "--max-batch-size", "4", "--image-cache-memory", "1", "--block-size", "4")
 
 

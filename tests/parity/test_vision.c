@@ -535,7 +535,8 @@ static void test_part_features(void **state) {
 /* The same networks as llama.cpp's pairs of GGUF files, whose matrices are rounded to fp16. */
 static void test_pairs(void **state) {
   (void)state;
-  static const char *const of[] = {"gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl"};
+  static const char *const of[] = {"gemma3",   "idefics3", "pixtral",    "mistral3",
+                                   "qwen2_vl", "qwen2_5_vl", "llava", "llava_next"};
   for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
     char folder_of[64];
     struct expected_vision e = expected_vision_read(of[i]);
