@@ -207,10 +207,10 @@ def qwen_tensors(kind, config, tensors):
 
 # --- LLaVA's encoder, by the older script -------------------------------------------------------------------------------
 
-OLDER_NAMES = (("vision_tower.vision_model.", "v."), ("encoder.layers", "blk"), ("embeddings.", ""), ("_proj", ""),
+OLDER_NAMES = (("multi_modal_projector.linear_1", "mm.0"), ("multi_modal_projector.linear_2", "mm.2"),
+               ("vision_tower.vision_model.", "v."), ("vision_tower.", "v."), ("encoder.layers", "blk"), ("embeddings.", ""), ("_proj", ""),
                ("self_attn.", "attn_"), ("layer_norm", "ln"), ("mlp.fc1", "ffn_down"), ("mlp.fc2", "ffn_up"),
-               ("embedding", "embd"), ("layrnorm", "ln"), ("multi_modal_projector.linear_1", "mm.0"),
-               ("multi_modal_projector.linear_2", "mm.2"))
+               ("embedding", "embd"), ("layrnorm", "ln"))
 
 
 def older_settings(writer, kind, v, config):
