@@ -97,6 +97,8 @@ def text_settings(writer, kind, text):
         writer.add_sliding_window(text["sliding_window"])
         writer.add_uint32("gemma3.attention.sliding_window_pattern", 2)
         writer.add_float32("gemma3.rope.freq_base_swa", text["rope_local_base_freq"])
+    if kind == "mistral3":  # which Ministral 3 has otherwise: a place for tests to change
+        writer.add_float32("mistral3.attention.temperature_scale", 0.0)
     if kind.startswith("qwen2"):
         scaling = text.get("rope_scaling") or text["rope_parameters"]
         writer.add_rope_dimension_sections(scaling["mrope_section"] + [0])
@@ -254,6 +256,8 @@ def write_older(path, kind, config, tensors):
             continue
         for old, new in OLDER_NAMES:
             name = name.replace(old, new)
+        if kind == "llava_next":  # as newer files have it; readers take both
+            name = name.replace("ffn_down", "ffn_").replace("ffn_up", "ffn_down").replace("ffn_.", "ffn_up.")
         data = np.ascontiguousarray(data.numpy())
         writer.add_tensor(name, data.astype(np.float16 if data.ndim > 1 else np.float32))
     close(writer)

@@ -120,12 +120,8 @@ bool mmproj_build(const struct checkpoint *checkpoint, const struct plan *decode
   static const struct {
     const char *kind;
     bool (*build)(const struct mmproj *m, struct plan_builder *builder, struct error *error);
-  } kinds[] = {{"gemma3", gemma3_build},
-               {"idefics3", idefics3_build},
-               {"mlp", mmproj_clip},
-               {"pixtral", mmproj_pixtral},
-               {"qwen2vl_merger", mmproj_qwen2},
-               {"qwen2.5vl_merger", mmproj_qwen25}};
+  } kinds[] = {{"gemma3", gemma3_build},    {"idefics3", idefics3_build},     {"mlp", mmproj_clip},
+               {"pixtral", mmproj_pixtral}, {"qwen2vl_merger", mmproj_qwen2}, {"qwen2.5vl_merger", mmproj_qwen25}};
   const struct mmproj m = {checkpoint_projector(checkpoint), checkpoint, decoder};
   struct slice kind;
   if (!kind_read(m.file, &kind, error)) return error_prefix(error, "The encoder's file: ");

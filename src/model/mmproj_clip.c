@@ -63,9 +63,10 @@ static bool feed_forward_swapped(const struct mmproj *m, const struct vision_tow
 static bool mark_find(const struct mmproj *m, int *mark, struct error *error) {
   for (int i = 0; plan_marks[i]; i++)
     if (mmproj_mark(m, plan_marks[i], mark, error)) return true;
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "The vocabulary has none of the tokens <image>, <unk> and <|reserved_special_token_0|>, one of which "
-                   "is to stand for images.");
+  return error_set(
+      error, ERROR_UNSUPPORTED,
+      "The vocabulary has none of the tokens <image>, <unk> and <|reserved_special_token_0|>, one of which "
+      "is to stand for images.");
 }
 
 /* How a large picture's tiles are put together: LLaVA 1.6's way has a learned row behind each line. */
@@ -86,19 +87,14 @@ static bool tiles_read(const struct mmproj *m, bool *tiles, struct error *error)
 /* --- the plan ----------------------------------------------------------------------------------------------------- */
 
 static bool tower_read(const struct mmproj *m, struct vision_tower *t, struct error *error) {
-  return sizes_read(m, t, error) && act_read(m, t, error) && layer_read(m, t, error) &&
-         mark_find(m, &t->mark, error) && vision_tower_check(t, error);
+  return sizes_read(m, t, error) && act_read(m, t, error) && layer_read(m, t, error) && mark_find(m, &t->mark, error) &&
+         vision_tower_check(t, error);
 }
 
 bool mmproj_clip(const struct mmproj *m, struct plan_builder *builder, struct error *error) {
   struct vision_names names = vision_names_gguf;
-  struct vision_tower tower = {.names = &names,
-                               .prefix = "v.",
-                               .channels = 3,
-                               .eps = 1e-5,
-                               .class_token = true,
-                               .pre_norm = true,
-                               .merge = 1};
+  struct vision_tower tower = {
+      .names = &names, .prefix = "v.", .channels = 3, .eps = 1e-5, .class_token = true, .pre_norm = true, .merge = 1};
   bool tiles = false;
   int width = m->decoder->hidden;
   if (!tower_read(m, &tower, error) || !tiles_read(m, &tiles, error)) return false;
@@ -173,10 +169,10 @@ bool mmproj_pictures(const struct gguf *file, struct arena *arena, struct slice 
       !gguf_get_string(file, "clip.vision.mm_patch_merge_type", GGUF_OPTIONAL, &merge, error))
     return false;
   bool tiles = slice_is(merge, "spatial_unpad");
-  json_t *object = json_pack("{ss,sb,s{sI},s{sI,sI}}", "image_processor_type",
-                             tiles ? "LlavaNextImageProcessor" : "LlavaImageProcessor", "do_pad", 1, "size",
-                             "shortest_edge", (json_int_t)side, "crop_size", "height", (json_int_t)side, "width",
-                             (json_int_t)side);
+  json_t *object =
+      json_pack("{ss,sb,s{sI},s{sI,sI}}", "image_processor_type",
+                tiles ? "LlavaNextImageProcessor" : "LlavaImageProcessor", "do_pad", 1, "size", "shortest_edge",
+                (json_int_t)side, "crop_size", "height", (json_int_t)side, "width", (json_int_t)side);
   bool made = colours_put(file, object, error) && (!tiles || grid_put(file, object, error));
   char *dump = made ? json_dumps(object, JSON_COMPACT) : NULL;
   const char *copy = dump ? arena_text(arena, slice_text(dump)) : NULL;

@@ -1,4 +1,5 @@
-/* What the kinds of encoders in files of their own share (mmproj.c), and the kinds of mmproj_rotary.c and mmproj_clip.c. */
+/* What the kinds of encoders in files of their own share (mmproj.c), and the kinds of mmproj_rotary.c and
+ * mmproj_clip.c. */
 #ifndef SPATE_MODEL_MMPROJ_KINDS_H
 #define SPATE_MODEL_MMPROJ_KINDS_H
 

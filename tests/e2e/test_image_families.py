@@ -9,6 +9,7 @@ from test_images import SeeingCase, drawn, greedy, named, openai_messages
 
 FAMILIES = ("llava_next", "gemma3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl")
 PAIRS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl", "llava", "llava_next")
+ALONE = ("llava", "llava_next")  # whose encoder's files say how pictures are made
 SMALL = ("--max-num-tokens", "16", "--max-batch-size", "4", "--image-cache-memory", "1", "--block-size", "4")
 
 
@@ -105,7 +106,8 @@ def cases_of(names, suffix, base=FamilyAnswers, **attributes):
 
 for title, case in (*cases_of(FAMILIES, "Default"), *cases_of(FAMILIES, "SmallSteps", options=SMALL),
                     *cases_of(FAMILIES, "FewBlocks", FewBlocks),
-                    *cases_of(FAMILIES, "Late", backend="late"), *cases_of(PAIRS, "Pair", pair=True)):
+                    *cases_of(FAMILIES, "Late", backend="late"), *cases_of(PAIRS, "Pair", pair=True),
+                    *cases_of(ALONE, "PairAlone", pair="alone")):
     globals()[title] = case
 del title, case
 
