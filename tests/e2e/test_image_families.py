@@ -138,5 +138,23 @@ class Refusals(SeeingCase):
         self.assertEqual(status, 400, answer)
 
 
+class Lent(SeeingCase):
+    """A decoder of texts, whose vocabulary has no token for images."""
+    model, pair = "llava", "alone"
+
+    def test_written(self):
+        self.refused("The prompt has 17 tokens <unk> where its images are 16: they are not to be written by hand.",
+                     named("progressive.jpg"), "<image>a<unk>")
+
+    def test_letters(self):
+        """In a conversation they are letters, as the marks of images are."""
+        def ask(text):
+            status, answer = self.chat([{"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": named("progressive.jpg")}}, {"type": "text", "text": text}]}], **greedy(4))
+            self.assertEqual(status, 200, answer)
+            return answer["usage"]["prompt_tokens"]
+        self.assertEqual(ask("a <unk> b <image>"), ask("a") + len(" <unk> b <image>"))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -274,7 +274,7 @@ static void test_pictures(void **state) {
   }
   struct error error = {0};
   char sentence[PATH];
-  pair_changed("llava", "mmproj-model.gguf", "clip.vision.image_mean", 8, "\2", 1);
+  pair_changed("llava", "mmproj-model.gguf", "clip.vision.image_mean", 4, "\5", 1); /* of whole numbers */
   assert_null(checkpoint_open(folder, &error));
   snprintf(sentence, sizeof sentence, "%s/mmproj-model.gguf: clip.vision.image_mean is no list of 3 numbers.", folder);
   assert_string_equal(error.text, sentence);
@@ -318,9 +318,8 @@ static void test_folders(void **state) {
   free(mmproj.data);
 }
 
-static void test_cut(void **state) {
-  (void)state;
-  struct bytes model = fixture("qwen2_vl", "model.gguf"), mmproj = fixture("qwen2_vl", "mmproj-model.gguf");
+static void cut_check(const char *of) {
+  struct bytes model = fixture(of, "model.gguf"), mmproj = fixture(of, "mmproj-model.gguf");
   file_write("model.gguf", &model);
   for (size_t size = 0; size < mmproj.size; size += mmproj.size / 61) {
     struct error error = {0};
@@ -331,6 +330,12 @@ static void test_cut(void **state) {
   }
   free(model.data);
   free(mmproj.data);
+}
+
+static void test_cut(void **state) {
+  (void)state;
+  cut_check("qwen2_vl");
+  cut_check("llava_next");
 }
 
 int main(void) {
