@@ -55,6 +55,16 @@ def super_blocks(writer):
         writer.add_tensor(kind.name, np.arange(size, dtype=np.uint8).reshape(1, size), raw_dtype=kind)
 
 
+def pictures(writer):
+    """What the file of an encoder of LLaVA's says of them."""
+    writer.add_bool("clip.has_llava_projector", True)
+    writer.add_uint32("clip.vision.image_size", 336)
+    writer.add_string("clip.vision.mm_patch_merge_type", "spatial_unpad")
+    writer.add_array("clip.vision.image_grid_pinpoints", [336, 672, 672, 336])
+    writer.add_array("clip.vision.image_mean", [0.5, 0.25, 0.125])
+    writer.add_array("clip.vision.image_std", [0.5, 0.25, 0.125])
+
+
 def config_seeds(folder):
     """Each family's config, after the byte that makes fuzz_config.c choose its tensors, and generation defaults."""
     listed = re.findall(r'"(model|vision)/(\w+)"', (FIXTURES.parents[1] / "fuzz/fuzz_config.c").read_text())
@@ -86,7 +96,7 @@ def main():
         (root / name).mkdir(parents=True, exist_ok=True)
     config_seeds(root / "config")
     packed_seeds(root / "packed")
-    for fill in (every_value, few_tensors, super_blocks):
+    for fill in (every_value, few_tensors, super_blocks, pictures):
         write_gguf(root / "gguf" / fill.__name__, fill)
     safetensors.numpy.save_file({}, root / "safetensors" / "empty")
     safetensors.numpy.save_file({"a": ROW[:1, :3], "b": np.array(7), "c": np.zeros((2, 0), np.uint8)},

@@ -11,6 +11,7 @@ Written to DIR/NAME/serve/: tokenizer.json, preprocessor_config.json, chat_templ
                    three axes or "types" (1: of an image, Gemma 3) of these tokens, "tokens" (24 greedy ones, of "!" to "~"
                    alone) and their "text"
     tokenizer_config.json    where the template names its tokens
+    ../gguf/answers.json    the same of LLaVA 1.5 where its pictures are padded to squares, as its pair of GGUF files has it
     config.json    where the network's pictures are to be cut otherwise than in its own fixture
 """
 import argparse
@@ -125,6 +126,8 @@ FAMILIES = {
                                   "max_image_size": {"longest_edge": 24}, "resample": 1,
                                   "rescale_factor": 0.00392156862745098, "size": {"longest_edge": 48}}},
     "llava": {"marks": ["<a>", "<b>", "<c>", "<d>", "<e>", "<image>"], "place": "<image>", "template": LLAVA_TEMPLATE,
+              "padded": {"image_processor_type": "LlavaImageProcessor", "do_pad": True, "size": {"shortest_edge": 20},
+                         "crop_size": {"height": 20, "width": 20}, **CLIP_COLOURS},
               "preprocessor": {"image_processor_type": "CLIPImageProcessor", "crop_size": {"height": 20, "width": 20},
                                "do_center_crop": True, "do_convert_rgb": True, "do_normalize": True, "do_rescale": True,
                                "do_resize": True, "image_mean": [0.48145466, 0.4578275, 0.40821073],
@@ -258,13 +261,20 @@ def answer(name, processor, model, case):
             "text": processor.tokenizer.decode(tokens, skip_special_tokens=True)}
 
 
+def write_answers(path, name, folder, config, model, odd):
+    processor = processor_of(name, folder, config)
+    found = [answer(name, processor, model, case) for case in cases(["progressive.jpg", "lossless.webp"], odd)]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[\n" + ",\n".join(json.dumps(case) for case in found) + "\n]\n")
+    print(path, [(case["prompt_tokens"], case["text"][:20]) for case in found])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", required=True)
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
-    names = ["progressive.jpg", "lossless.webp"]
     for name in args.names or FAMILIES:
         spec = FAMILIES[name]
         network, serve = os.path.join(args.out, name), os.path.join(args.out, name, "serve")
@@ -284,11 +294,11 @@ def main():
                         shutil.copy(path, folder)
             model = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
             model.generation_config.eos_token_id = None
-            processor = processor_of(name, folder, config)
-            found = [answer(name, processor, model, case) for case in cases(names, spec.get("odd", False))]
-        with open(os.path.join(serve, "answers.json"), "w", encoding="utf-8") as file:
-            file.write("[\n" + ",\n".join(json.dumps(case) for case in found) + "\n]\n")
-        print(name, [(case["prompt_tokens"], case["text"][:20]) for case in found])
+            write_answers(os.path.join(serve, "answers.json"), name, folder, config, model, spec.get("odd", False))
+            if "padded" in spec:
+                write_json(os.path.join(folder, "preprocessor_config.json"), spec["padded"])
+                os.makedirs(os.path.join(network, "gguf"), exist_ok=True)
+                write_answers(os.path.join(network, "gguf", "answers.json"), name, folder, config, model, True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """GGUF pairs of the tiny checkpoints that see images, named and laid out as llama.cpp's convert_hf_to_gguf.py does: the
-decoder's file and the encoder's (mmproj). The package gguf gives the names of tensors and keys.
+decoder's file and the encoder's (mmproj). The package gguf gives the names of tensors and keys. LLaVA's encoders are laid
+out as its convert_image_encoder_to_gguf.py does, whose names and keys are its own; the decoder of LLaVA 1.5 has no token
+for images, and Mistral Small's is of the architecture mistral3.
 
     make_mmproj_fixtures.py --out tests/fixtures/vision      needs numpy, torch, safetensors, gguf; no network
 
@@ -18,7 +20,7 @@ from safetensors import safe_open
 
 from make_model_fixtures import permute
 
-KINDS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl")
+KINDS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl", "llava", "llava_next")
 NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
 
 
@@ -49,7 +51,7 @@ def close(writer):
 
 # --- the decoder --------------------------------------------------------------------------------------------------------
 
-def vocabulary(writer, folder, vocab):
+def vocabulary(writer, folder, vocab, without_image):
     """Of tokenizer.json, and what the network has beside it."""
     with open(os.path.join(folder, "serve", "tokenizer.json"), encoding="utf-8") as file:
         tokenizer = json.load(file)
@@ -58,6 +60,10 @@ def vocabulary(writer, folder, vocab):
         tokens[i], types[i] = text, NORMAL
     for token in tokenizer["added_tokens"]:
         tokens[token["id"]], types[token["id"]] = token["content"], UNKNOWN if token["content"] == "<unk>" else CONTROL
+    if without_image:  # which is lent the unknown token: in its place, so that what is expected stays
+        image, unknown = tokens.index("<image>"), tokens.index("<unk>")
+        tokens[image], types[image] = "<unk>", UNKNOWN
+        tokens[unknown], types[unknown] = f"<extra_{unknown}>", UNUSED
     merges = [" ".join(merge) for merge in tokenizer["model"]["merges"]]
     if not merges:  # which such a vocabulary has
         unused = types.index(UNUSED)
@@ -91,6 +97,8 @@ def text_settings(writer, kind, text):
         writer.add_sliding_window(text["sliding_window"])
         writer.add_uint32("gemma3.attention.sliding_window_pattern", 2)
         writer.add_float32("gemma3.rope.freq_base_swa", text["rope_local_base_freq"])
+    if kind == "mistral3":  # which Ministral 3 has otherwise: a place for tests to change
+        writer.add_float32("mistral3.attention.temperature_scale", 0.0)
     if kind.startswith("qwen2"):
         scaling = text.get("rope_scaling") or text["rope_parameters"]
         writer.add_rope_dimension_sections(scaling["mrope_section"] + [0])
@@ -98,7 +106,7 @@ def text_settings(writer, kind, text):
 
 def text_names(kind, layers):
     arch = {"gemma3": gguf.MODEL_ARCH.GEMMA3, "qwen2_vl": gguf.MODEL_ARCH.QWEN2VL,
-            "qwen2_5_vl": gguf.MODEL_ARCH.QWEN2VL}.get(kind, gguf.MODEL_ARCH.LLAMA)
+            "qwen2_5_vl": gguf.MODEL_ARCH.QWEN2VL, "mistral3": gguf.MODEL_ARCH.MISTRAL3}.get(kind, gguf.MODEL_ARCH.LLAMA)
     return gguf.MODEL_ARCH_NAMES[arch], gguf.get_tensor_name_map(arch, layers)
 
 
@@ -107,14 +115,14 @@ def write_model(folder, kind, config, tensors):
     arch, names = text_names(kind, text["num_hidden_layers"])
     writer = gguf.GGUFWriter(os.path.join(folder, "gguf", "model.gguf"), arch)
     text_settings(writer, kind, text)
-    vocabulary(writer, folder, text["vocab_size"])
+    vocabulary(writer, folder, text["vocab_size"], kind == "llava")
     for name, data in tensors.items():
-        if "vision" in name or "visual" in name or "projector" in name or "connector" in name:
+        if "vision" in name or "visual" in name or "projector" in name or "connector" in name or "image_newline" in name:
             continue
         name = name.replace("language_model.", "").replace("text_model.", "")
         if kind == "gemma3" and name.endswith("norm.weight"):
             data = data + 1
-        if arch == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+        if arch in ("llama", "mistral3") and name.endswith(("q_proj.weight", "k_proj.weight")):
             heads = text["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
             data = torch.tensor(permute(data.numpy(), heads))
         add(writer, names.get_name(name, try_suffixes=(".weight", ".bias")), data)
@@ -199,6 +207,64 @@ def qwen_tensors(kind, config, tensors):
             yield name, data
 
 
+# --- LLaVA's encoder, by the older script -------------------------------------------------------------------------------
+
+OLDER_NAMES = (("multi_modal_projector.linear_1", "mm.0"), ("multi_modal_projector.linear_2", "mm.2"),
+               ("vision_tower.vision_model.", "v."), ("vision_tower.", "v."), ("encoder.layers", "blk"), ("embeddings.", ""), ("_proj", ""),
+               ("self_attn.", "attn_"), ("layer_norm", "ln"), ("mlp.fc1", "ffn_down"), ("mlp.fc2", "ffn_up"),
+               ("embedding", "embd"), ("layrnorm", "ln"))
+
+
+def older_settings(writer, kind, v, config):
+    writer.add_bool("clip.has_text_encoder", False)
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_bool("clip.has_llava_projector", True)
+    writer.add_file_type(1)
+    writer.add_description("image encoder for LLaVA")
+    writer.add_string("clip.projector_type", "mlp")
+    writer.add_vision_image_size(v["image_size"])
+    writer.add_vision_patch_size(v["patch_size"])
+    writer.add_vision_embedding_length(v["hidden_size"])
+    writer.add_vision_feed_forward_length(v["intermediate_size"])
+    writer.add_vision_projection_dim(v["projection_dim"])
+    writer.add_vision_head_count(v["num_attention_heads"])
+    writer.add_vision_attention_layernorm_eps(v["layer_norm_eps"])
+    layers = v["num_hidden_layers"] + 1 + config["vision_feature_layer"]
+    writer.add_vision_block_count(layers)
+    if kind == "llava_next":
+        writer.add_array("clip.vision.image_grid_pinpoints", [side for pair in config["image_grid_pinpoints"] for side in pair])
+        writer.add_uint32("clip.vision.image_crop_resolution", 224)
+        writer.add_string("clip.vision.image_aspect_ratio", "anyres")
+        writer.add_string("clip.vision.mm_patch_merge_type", "spatial_unpad")
+        writer.add_string("clip.vision.mm_projector_type", "mlp2x_gelu")
+        writer.add_array("clip.vision.feature_layer", [layers])
+    writer.add_vision_image_mean([0.48145466, 0.4578275, 0.40821073])
+    writer.add_vision_image_std([0.26862954, 0.26130258, 0.27577711])
+    writer.add_vision_use_gelu(v["hidden_act"] == "gelu")
+    return layers
+
+
+def write_older(path, kind, config, tensors):
+    writer = gguf.GGUFWriter(path, "clip")
+    layers = older_settings(writer, kind, config["vision_config"], config)
+    for name, data in tensors.items():
+        if "image_newline" in name:
+            writer.add_tensor("model.image_newline", data.numpy())
+        if not any(part in name for part in ("vision_tower", "projector")) or "post_layernorm" in name:
+            continue
+        if "encoder.layers." in name and int(name.split("encoder.layers.")[1].split(".")[0]) >= layers:
+            continue
+        for old, new in OLDER_NAMES:
+            name = name.replace(old, new)
+        if kind == "llava_next":  # as newer files have it; readers take both
+            name = name.replace("ffn_down", "ffn_").replace("ffn_up", "ffn_down").replace("ffn_.", "ffn_up.")
+        data = np.ascontiguousarray(data.numpy())
+        writer.add_tensor(name, data.astype(np.float16 if data.ndim > 1 else np.float32))
+    close(writer)
+
+
+# --- all ----------------------------------------------------------------------------------------------------------------
+
 def write_mmproj(path, kind, config, tensors):
     v = dict(config["vision_config"])
     if kind.startswith("qwen"):
@@ -226,7 +292,7 @@ def main():
         config, tensors = read(folder)
         os.makedirs(os.path.join(folder, "gguf"), exist_ok=True)
         write_model(folder, kind, config, tensors)
-        write_mmproj(os.path.join(folder, "gguf", "mmproj-model.gguf"), kind, config, tensors)
+        (write_older if kind.startswith("llava") else write_mmproj)(os.path.join(folder, "gguf", "mmproj-model.gguf"), kind, config, tensors)
 
 
 if __name__ == "__main__":

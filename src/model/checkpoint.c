@@ -6,6 +6,7 @@
 #include "format/safetensors.h"
 #include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
+#include "model/mmproj.h"
 #include "model/tensor_factors.h"
 
 #include <errno.h>
@@ -175,7 +176,9 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
 static bool files_open(struct checkpoint *c, const char *model, const char *projector, struct error *error) {
   c->gguf = gguf_open(model, error);
   return c->gguf && metadata_read(c, error) &&
-         (!projector || (gguf_pair_open(&c->pair, c->gguf, projector, error) && preprocessor_read(c, error))) &&
+         (!projector || (gguf_pair_open(&c->pair, c->gguf, projector, error) && preprocessor_read(c, error) &&
+                         (mmproj_pictures(c->pair.projector, &c->pair.arena, &c->pair.pictures, error) ||
+                          error_prefix(error, "%s: ", projector)))) &&
          tensor_factors_open(&c->packed, projector ? &c->pair.table : &c->gguf->tensors, error);
 }
 

@@ -14,7 +14,7 @@ const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint) { return
 const struct gguf *checkpoint_projector(const struct checkpoint *checkpoint) { return checkpoint->pair.projector; }
 struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint) {
   const struct file *file = &checkpoint->preprocessor;
-  return slice_make(file->data, file->data ? file->size : 0);
+  return file->data ? slice_make(file->data, file->size) : checkpoint->pair.pictures;
 }
 
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {

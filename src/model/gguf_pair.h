@@ -19,6 +19,7 @@ struct gguf_pair {
   struct gguf *projector; /* NULL: there is one file */
   struct arena arena;
   struct tensor_table table; /* the tensors of both */
+  struct slice pictures;     /* how they are made, where the encoder's file says it (mmproj.h); in the arena */
 };
 
 /* Opens the encoder's file beside the decoder's, which must outlive the pair. Released in any case. */

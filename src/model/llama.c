@@ -28,6 +28,7 @@ static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"
                                                     {"Qwen2ForCausalLM", "qwen2"},
                                                     {"Qwen3ForCausalLM", "qwen3"},
                                                     {"llama", "llama"},
+                                                    {"mistral3", "mistral3"},
                                                     {"mistral", "mistral"},
                                                     {"qwen2", "qwen2"},
                                                     {"qwen3", "qwen3"},
@@ -71,7 +72,8 @@ static void gguf_variants(struct decoder *d, const struct checkpoint *c) {
   d->mlp_bias = checkpoint_find(c, "blk.0.ffn_gate.bias") != NULL;
   d->tied = checkpoint_find(c, "output.weight") == NULL;
   /* Files of this architecture have the rows of q and k reordered, so that partners are neighbours. */
-  if (strcmp(checkpoint_architecture(c), "llama") == 0) d->rope_style = ROPE_PAIRS;
+  const char *architecture = checkpoint_architecture(c);
+  if (strcmp(architecture, "llama") == 0 || strcmp(architecture, "mistral3") == 0) d->rope_style = ROPE_PAIRS;
 }
 
 static bool hf_variants(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
@@ -122,10 +124,28 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
+<<<<<<< HEAD
 /* Of files from before experts were stacked: a tensor for each. */
 static const struct decoder_names apart_names = {.gguf = {[ROLE_EXPERT_GATE] = "ffn_gate." EXPERT_MARK,
                                                           [ROLE_EXPERT_UP] = "ffn_up." EXPERT_MARK,
                                                           [ROLE_EXPERT_DOWN] = "ffn_down." EXPERT_MARK}};
+=======
+/* GGUF has Ministral 3 as Mistral Small 3, whose scores grow with the position. */
+static bool gguf_growth_check(const struct checkpoint *c, struct error *error) {
+  static const char *const keys[] = {"attention.temperature_scale", "rope.scaling.yarn_log_multiplier"};
+  if (strcmp(checkpoint_architecture(c), "mistral3") != 0) return true;
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+    double value = 0;
+    if (!config_float(c, (struct config_key){NULL, keys[i]}, CONFIG_OPTIONAL, -1e3, 1e3, &value, error)) return false;
+    if (value != 0)
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "mistral3.%s is %g, expected 0: attention whose scores grow with the position (Ministral 3) is "
+                       "not computed.",
+                       keys[i], value);
+  }
+  return true;
+}
+>>>>>>> llava
 
 /* GGUF has Mixtral so too. */
 static bool gguf_experts(struct decoder *d, const struct checkpoint *c, struct error *error) {
@@ -149,7 +169,7 @@ static bool member_build(const struct llama_member *of, struct decoder d, double
     gguf_variants(&d, checkpoint);
   else if (!hf_variants(&d, checkpoint, &member, error))
     return false;
-  if (!gguf_experts(&d, checkpoint, error)) return false;
+  if (!gguf_experts(&d, checkpoint, error) || !gguf_growth_check(checkpoint, error)) return false;
   if (d.head_prefix) d.tied = head_missing(checkpoint, d.head_prefix);
   if (member.window && !window_read(&d, checkpoint, &member, error)) return false;
   if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, base, NULL,

@@ -50,9 +50,15 @@ static bool llava_build(const struct checkpoint *checkpoint, struct plan_builder
 
 /* The layer whose output is taken, as an index of the list of the embeddings and all layers' outputs. */
 static bool layer_read(struct vision_tower *t, const struct checkpoint *c, struct error *error) {
-  int layer = -2;
-  if (!config_int(c, (struct config_key){"vision_feature_layer", NULL}, CONFIG_OPTIONAL, -t->n_layer, t->n_layer,
-                  &layer, error))
+  const struct config_key key = {"vision_feature_layer", NULL};
+  int layer = -2, listed = config_list_size(c, key);
+  if (listed > 1)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "config.json: vision_feature_layer has %d layers, expected one: their joined outputs are not "
+                     "computed.",
+                     listed);
+  if (listed == 1 ? !config_list_int(c, key, 0, -t->n_layer, t->n_layer, &layer, error)
+                  : !config_int(c, key, CONFIG_OPTIONAL, -t->n_layer, t->n_layer, &layer, error))
     return false;
   t->used = layer < 0 ? t->n_layer + 1 + layer : layer;
   if (t->used >= 1) return true;

@@ -104,11 +104,15 @@ static bool idefics3_build(const struct mmproj *m, struct plan_builder *builder,
 
 /* --- kinds -------------------------------------------------------------------------------------------------------- */
 
-/* Newer files, which may hear too, have another key for it. */
+/* Newer files, which may hear too, have another key for it; the first ones of LLaVA had none. */
 static bool kind_read(const struct gguf *file, struct slice *kind, struct error *error) {
   *kind = (struct slice){0};
   if (!gguf_get_string(file, "clip.vision.projector_type", GGUF_OPTIONAL, kind, error)) return false;
-  return kind->size > 0 || gguf_get_string(file, "clip.projector_type", GGUF_REQUIRED, kind, error);
+  if (kind->size > 0) return true;
+  bool llava = false;
+  if (!gguf_get_bool(file, "clip.has_llava_projector", GGUF_OPTIONAL, &llava, error)) return false;
+  if (llava) *kind = slice_text("mlp");
+  return gguf_get_string(file, "clip.projector_type", llava ? GGUF_OPTIONAL : GGUF_REQUIRED, kind, error);
 }
 
 bool mmproj_build(const struct checkpoint *checkpoint, const struct plan *decoder, struct plan_builder *builder,
@@ -116,11 +120,8 @@ bool mmproj_build(const struct checkpoint *checkpoint, const struct plan *decode
   static const struct {
     const char *kind;
     bool (*build)(const struct mmproj *m, struct plan_builder *builder, struct error *error);
-  } kinds[] = {{"gemma3", gemma3_build},
-               {"idefics3", idefics3_build},
-               {"pixtral", mmproj_pixtral},
-               {"qwen2vl_merger", mmproj_qwen2},
-               {"qwen2.5vl_merger", mmproj_qwen25}};
+  } kinds[] = {{"gemma3", gemma3_build},    {"idefics3", idefics3_build},     {"mlp", mmproj_clip},
+               {"pixtral", mmproj_pixtral}, {"qwen2vl_merger", mmproj_qwen2}, {"qwen2.5vl_merger", mmproj_qwen25}};
   const struct mmproj m = {checkpoint_projector(checkpoint), checkpoint, decoder};
   struct slice kind;
   if (!kind_read(m.file, &kind, error)) return error_prefix(error, "The encoder's file: ");
@@ -129,6 +130,6 @@ bool mmproj_build(const struct checkpoint *checkpoint, const struct plan *decode
       return kinds[i].build(&m, builder, error) || error_prefix(error, "The encoder's file: ");
   return error_set(error, ERROR_UNSUPPORTED,
                    "The encoder's file has a projector of the kind \"%.*s\", expected \"gemma3\", \"idefics3\", "
-                   "\"pixtral\", \"qwen2vl_merger\" or \"qwen2.5vl_merger\".",
+                   "\"mlp\", \"pixtral\", \"qwen2vl_merger\" or \"qwen2.5vl_merger\".",
                    SLICE_ARGS(kind));
 }

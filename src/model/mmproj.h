@@ -9,4 +9,8 @@
 bool mmproj_build(const struct checkpoint *checkpoint, const struct plan *decoder, struct plan_builder *builder,
                   struct error *error);
 
+/* Of a file that says it, as LLaVA's do: how pictures are made, as a preprocessor_config.json has it; in the arena.
+ * Other files leave *text as it is. */
+bool mmproj_pictures(const struct gguf *file, struct arena *arena, struct slice *text, struct error *error);
+
 #endif

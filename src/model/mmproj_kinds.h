@@ -1,4 +1,5 @@
-/* What the kinds of encoders in files of their own share (mmproj.c), and the kinds of mmproj_rotary.c. */
+/* What the kinds of encoders in files of their own share (mmproj.c), and the kinds of mmproj_rotary.c and
+ * mmproj_clip.c. */
 #ifndef SPATE_MODEL_MMPROJ_KINDS_H
 #define SPATE_MODEL_MMPROJ_KINDS_H
 
@@ -17,6 +18,7 @@ bool mmproj_eps(const struct mmproj *m, double *eps, struct error *error);
 /* The id of the decoder's token with this text. */
 bool mmproj_mark(const struct mmproj *m, const char *text, int *mark, struct error *error);
 
+bool mmproj_clip(const struct mmproj *m, struct plan_builder *builder, struct error *error);
 bool mmproj_pixtral(const struct mmproj *m, struct plan_builder *builder, struct error *error);
 bool mmproj_qwen2(const struct mmproj *m, struct plan_builder *builder, struct error *error);
 bool mmproj_qwen25(const struct mmproj *m, struct plan_builder *builder, struct error *error);

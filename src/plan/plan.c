@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+const char *const plan_marks[] = {"<image>", "<unk>", "<|reserved_special_token_0|>", NULL};
+
 const struct op *plan_find(const struct plan *plan, enum op_kind kind) {
   for (int i = 0; i < plan->n_op; i++)
     if (plan_ops(plan)[i].kind == (int32_t)kind) return plan_ops(plan) + i;

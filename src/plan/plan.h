@@ -124,6 +124,10 @@ struct plan_vision {
   int32_t breaks; /* weight (a vector of the result's columns) that is a row behind each line of rows; −1: none */
 };
 
+/* What may stand for an image of LLaVA's: its own token, else one that is lent by a decoder that knows no images; NULL
+ * at the end. Templates and people write the first in any case. */
+extern const char *const plan_marks[];
+
 struct plan {
   uint32_t magic, version;
   uint64_t bytes; /* of the whole block */

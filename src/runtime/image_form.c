@@ -42,6 +42,14 @@ static bool kind_check(const struct image_form *form, struct error *error) {
   return token_check(form->tokenizer, text->tokens[0], error) && token_check(form->tokenizer, text->tokens[1], error);
 }
 
+/* What a prompt has where a picture is to stand, as templates have it. */
+static struct slice place_of(const struct image_form *form) {
+  const char *place = text_kinds[form->vision->vision.text].place;
+  for (int i = 0; !place && plan_marks[i]; i++)
+    if (slice_is(form->mark_text, plan_marks[i])) place = plan_marks[0];
+  return place ? slice_text(place) : form->mark_text;
+}
+
 /* Of encoders that see any size: blocks are theirs, and what is larger than they take is made smaller. */
 static bool blocks_settle(struct image_form *form, struct error *error) {
   const struct plan_vision *v = &form->vision->vision;
@@ -80,8 +88,7 @@ bool image_form_init(struct image_form *form, struct slice preprocessor, const s
   if (form->mark_text.size == 0 || tokenizer_find(tokenizer, form->mark_text) != form->mark)
     return error_set(error, ERROR_UNSUPPORTED, "The model's mark of an image, token %d, is none of its tokenizer.",
                      form->mark);
-  const char *place = text_kinds[vision->vision.text].place;
-  form->place_text = place ? slice_text(place) : form->mark_text;
+  form->place_text = place_of(form);
   around_find(form);
   return preprocess_config_parse(preprocessor, &form->config, error) && kind_check(form, error) &&
          blocks_settle(form, error);

@@ -8,7 +8,8 @@ import test_images
 from test_images import SeeingCase, drawn, greedy, named, openai_messages
 
 FAMILIES = ("llava_next", "gemma3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl")
-PAIRS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl")
+PAIRS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl", "llava", "llava_next")
+ALONE = ("llava", "llava_next")  # whose encoder's files say how pictures are made
 SMALL = ("--max-num-tokens", "16", "--max-batch-size", "4", "--image-cache-memory", "1", "--block-size", "4")
 
 
@@ -105,7 +106,8 @@ def cases_of(names, suffix, base=FamilyAnswers, **attributes):
 
 for title, case in (*cases_of(FAMILIES, "Default"), *cases_of(FAMILIES, "SmallSteps", options=SMALL),
                     *cases_of(FAMILIES, "FewBlocks", FewBlocks),
-                    *cases_of(FAMILIES, "Late", backend="late"), *cases_of(PAIRS, "Pair", pair=True)):
+                    *cases_of(FAMILIES, "Late", backend="late"), *cases_of(PAIRS, "Pair", pair=True),
+                    *cases_of(ALONE, "PairAlone", pair="alone")):
     globals()[title] = case
 del title, case
 
@@ -134,6 +136,24 @@ class Refusals(SeeingCase):
             {"type": "image_url", "image_url": {"url": named("progressive.jpg")}}]}], "prompt_logprobs": 0})
         status, _, answer = self.server.request("POST", "/v1/chat/completions", body, test_images.JSON)
         self.assertEqual(status, 400, answer)
+
+
+class Lent(SeeingCase):
+    """A decoder of texts, whose vocabulary has no token for images."""
+    model, pair = "llava", "alone"
+
+    def test_written(self):
+        self.refused("The prompt has 17 tokens <unk> where its images are 16: they are not to be written by hand.",
+                     named("progressive.jpg"), "<image>a<unk>")
+
+    def test_letters(self):
+        """In a conversation they are letters, as the marks of images are."""
+        def ask(text):
+            status, answer = self.chat([{"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": named("progressive.jpg")}}, {"type": "text", "text": text}]}], **greedy(4))
+            self.assertEqual(status, 200, answer)
+            return answer["usage"]["prompt_tokens"]
+        self.assertEqual(ask("a <unk> b <image>"), ask("a") + len(" <unk> b <image>"))
 
 
 if __name__ == "__main__":

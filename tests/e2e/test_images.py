@@ -20,7 +20,8 @@ LETTERS = list(range(36, 130))  # "!" to "~" in the tiny tokenizer: what tools/m
 
 
 class SeeingEngine(Engine):
-    """One of the tiny networks that see images, in full precision; of llama.cpp's pair of files where `pair` says so."""
+    """One of the tiny networks that see images, in full precision; of llama.cpp's pair of files where `pair` says so, with
+    their own settings of pictures where it is "alone"."""
 
     def __init__(self, name, *options, pair=False):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-images-"))
@@ -28,14 +29,17 @@ class SeeingEngine(Engine):
         model.mkdir()
         network = FIXTURES / "vision" / name
         if pair:
-            for path in (*(network / "gguf").iterdir(), network / "serve/preprocessor_config.json"):
+            for path in (network / "gguf").glob("*.gguf"):
                 shutil.copy(path, model)
+            if pair != "alone":
+                shutil.copy(network / "serve/preprocessor_config.json", model)
         for source in () if pair else (network, network / "serve"):
             for path in source.iterdir():
                 if path.is_file():
                     shutil.copy(path, model)
         self.path = self.folder / f"{name}.spate"
-        self.answers = json.loads((network / "serve/answers.json").read_text())
+        own = network / "gguf/answers.json"
+        self.answers = json.loads((own if pair == "alone" and own.exists() else network / "serve/answers.json").read_text())
         subprocess.run([SPATE, "build", model, "-o", self.path, "--quant-mode", "FP32", *options], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -1,6 +1,8 @@
-/* Any bytes as a GGUF file: opened, every value read through the typed access, every loadable tensor's ends touched. */
+/* Any bytes as a GGUF file: opened, every value read through the typed access, every loadable tensor's ends touched,
+ * and what an encoder's says of pictures. */
 #include "format/ggml_dequant.h"
 #include "format/gguf.h"
+#include "model/mmproj.h"
 
 #include <stdlib.h>
 
@@ -28,6 +30,15 @@ static void read_tensor(const struct tensor *tensor) {
   tensor_dequantize(tensor->type, tensor->data.data + tensor->data.size - info->block_bytes, info->block, out);
 }
 
+static void read_pictures(const struct gguf *gguf) {
+  struct arena arena;
+  struct slice text;
+  struct error error;
+  arena_init(&arena, 1 << 20);
+  mmproj_pictures(gguf, &arena, &text, &error);
+  arena_release(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct error error;
   struct gguf *gguf = gguf_read(slice_make(data, size), &error);
@@ -41,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (tensor_find(&gguf->tensors, tensor->name) != tensor) abort();
     read_tensor(tensor);
   }
+  read_pictures(gguf);
   gguf_close(gguf);
   return 0;
 }

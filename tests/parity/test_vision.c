@@ -535,7 +535,8 @@ static void test_part_features(void **state) {
 /* The same networks as llama.cpp's pairs of GGUF files, whose matrices are rounded to fp16. */
 static void test_pairs(void **state) {
   (void)state;
-  static const char *const of[] = {"gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl"};
+  static const char *const of[] = {"gemma3",   "idefics3",   "pixtral", "mistral3",
+                                   "qwen2_vl", "qwen2_5_vl", "llava",   "llava_next"};
   for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
     char folder_of[64];
     struct expected_vision e = expected_vision_read(of[i]);
@@ -548,6 +549,63 @@ static void test_pairs(void **state) {
     if (!(rows <= tolerance) || !(logits <= tolerance)) fail_msg("more than %g", tolerance);
     rig_close(&rig);
     expected_vision_release(&e);
+  }
+}
+
+/* What an encoder's file says, said otherwise: `count` bytes behind a key and its type. */
+static const struct {
+  const char *of, *key, *bytes;
+  size_t count;
+} said[] = {
+    {"llava", "clip.use_gelu", "\1", 1},
+    {"llava", "clip.vision.attention.head_count", "\2", 1},
+    {"llava", "clip.vision.attention.layer_norm_epsilon", "\0\0\0\x3f", 4}, /* 0.5 */
+    {"llava_next", "clip.use_gelu", "\1", 1},
+};
+
+static void pair_copy(const char *of, const char *name, const char *key, const char *bytes, size_t count) {
+  char path[512], *whole = NULL;
+  size_t size;
+  snprintf(path, sizeof path, "%s/vision/%s/gguf/%s", FIXTURES, of, name);
+  FILE *file = fopen(path, "rb");
+  assert_non_null(file);
+  fseek(file, 0, SEEK_END);
+  size = (size_t)ftell(file);
+  rewind(file);
+  whole = malloc(size);
+  read_exactly(file, whole, size);
+  fclose(file);
+  char *at = count ? memmem(whole, size, key, strlen(key)) : whole;
+  assert_non_null(at);
+  if (count) memcpy(at + strlen(key) + 4, bytes, count);
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  file = fopen(path, "wb");
+  assert_non_null(file);
+  assert_int_equal(fwrite(whole, 1, size, file), size);
+  fclose(file);
+  free(whole);
+}
+
+static void test_pair_features(void **state) {
+  (void)state;
+  static const char *const names[] = {"model.gguf", "mmproj-model.gguf"};
+  for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+    spate_error error = {0};
+    struct expected_vision e = expected_vision_read(said[i].of);
+    struct rig rig;
+    for (int k = 0; k < 2; k++) pair_copy(said[i].of, names[k], said[i].key, said[i].bytes, k ? said[i].count : 0);
+    if (!path_build(folder, "reference", "FP32", &error)) fail_msg("%s", error.text);
+    rig_open(&rig, "reference", 16, KV_F32, NULL);
+    double rows = images_encode(&rig, &e, 0, IMAGES, NULL);
+    printf("%s of GGUF files with another %s: rows %.1e of the range\n", said[i].of, said[i].key, rows);
+    if (!(rows > visible)) fail_msg("the fixture does not show it");
+    rig_close(&rig);
+    expected_vision_release(&e);
+  }
+  for (int k = 0; k < 2; k++) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, names[k]);
+    unlink(path);
   }
 }
 
@@ -619,7 +677,7 @@ int main(void) {
       cmocka_unit_test(test_part_features), cmocka_unit_test(test_images_apart),
       cmocka_unit_test(test_quantized),     cmocka_unit_test(test_loaded),
       cmocka_unit_test(test_text_only),     cmocka_unit_test(test_decoder_features),
-      cmocka_unit_test(test_pairs),
+      cmocka_unit_test(test_pairs),         cmocka_unit_test(test_pair_features),
   };
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
