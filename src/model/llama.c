@@ -124,12 +124,11 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
-<<<<<<< HEAD
 /* Of files from before experts were stacked: a tensor for each. */
 static const struct decoder_names apart_names = {.gguf = {[ROLE_EXPERT_GATE] = "ffn_gate." EXPERT_MARK,
                                                           [ROLE_EXPERT_UP] = "ffn_up." EXPERT_MARK,
                                                           [ROLE_EXPERT_DOWN] = "ffn_down." EXPERT_MARK}};
-=======
+
 /* GGUF has Ministral 3 as Mistral Small 3, whose scores grow with the position. */
 static bool gguf_growth_check(const struct checkpoint *c, struct error *error) {
   static const char *const keys[] = {"attention.temperature_scale", "rope.scaling.yarn_log_multiplier"};
@@ -145,7 +144,6 @@ static bool gguf_growth_check(const struct checkpoint *c, struct error *error) {
   }
   return true;
 }
->>>>>>> llava
 
 /* GGUF has Mixtral so too. */
 static bool gguf_experts(struct decoder *d, const struct checkpoint *c, struct error *error) {
