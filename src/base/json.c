@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,15 +30,48 @@ static bool depth_within(struct slice text, int max) {
   return true;
 }
 
+/* Where an allocation fails, jansson's lexer leaves a byte of a string or a number out and goes on, or reads over the
+ * end of what it has; and it says that the text is wrong. So once one has failed, all fail until that text is given up,
+ * which json_parse then knows. */
+static json_malloc_t memory_give; /* what jansson had before, malloc unless this is a library in another's program */
+static _Thread_local bool parses, starved;
+
+static void *memory_take(size_t size) {
+  void *memory = parses && starved ? NULL : memory_give(size);
+  starved |= !memory;
+  return memory;
+}
+
+static void memory_watch(void) {
+  json_free_t give_back;
+  json_get_alloc_funcs(&memory_give, &give_back);
+  json_set_alloc_funcs(memory_take, give_back);
+}
+
+/* NULL: it is wrong, or starved. */
+static json_t *watched_parse(struct slice text, json_error_t *detail) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  const char *start = text.data ? (const char *)text.data : ""; /* an empty file is mapped nowhere */
+  pthread_once(&once, memory_watch);
+  starved = false;
+  parses = true;
+  json_t *value = json_loadb(start, text.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, detail);
+  parses = false;
+  if (!starved) return value;
+  json_decref(value);
+  return NULL;
+}
+
 json_t *json_parse(struct slice text, struct error *error) {
   if (!depth_within(text, LIMIT_JSON_DEPTH)) {
     error_set(error, ERROR_LIMIT, "The JSON nests deeper than %d levels; send it flatter.", LIMIT_JSON_DEPTH);
     return NULL;
   }
   json_error_t detail;
-  const char *start = text.data ? (const char *)text.data : ""; /* an empty file is mapped nowhere */
-  json_t *value = json_loadb(start, text.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &detail);
-  if (!value)
+  json_t *value = watched_parse(text, &detail);
+  if (!value && starved)
+    error_set(error, ERROR_MEMORY, "There is no memory to read %zu bytes of JSON.", text.size);
+  else if (!value)
     error_set(error, ERROR_INVALID, "Not valid JSON at line %d, column %d: %s.", detail.line, detail.column,
               detail.text);
   return value;

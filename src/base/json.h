@@ -9,8 +9,8 @@
 #include <jansson.h>
 
 /* Parses a whole text: duplicate keys, bad UTF-8, trailing bytes, NaN and nesting over LIMIT_JSON_DEPTH are refused
- * with a sentence that gives the line and column. U+0000 in strings is allowed: use json_string_length. The result is
- * the caller's to json_decref. */
+ * with a sentence that gives the line and column; a lack of memory is ERROR_MEMORY. U+0000 in strings is allowed: use
+ * json_string_length. The result is the caller's to json_decref. */
 json_t *json_parse(struct slice text, struct error *error);
 
 /* What may stand between its words. */

@@ -117,7 +117,9 @@ bool decode_link_start(struct decode_link *link, char *const *command, struct er
   if (failed) {
     close(ends[0]);
     link->pid = 0;
-    return error_set(error, ERROR_IO, "An image decoder (%s) cannot be started: %s.", command[0], strerror(failed));
+    return failed == ENOMEM ? error_set(error, ERROR_MEMORY, "There is no memory to start an image decoder.")
+                            : error_set(error, ERROR_IO, "An image decoder (%s) cannot be started: %s.", command[0],
+                                        strerror(failed));
   }
   return decode_link_renew(link, NULL) || true; /* that it has ended already is told by greeting it */
 }

@@ -56,18 +56,20 @@ static bool decoders_start(spate_engine *engine, const spate_open_options *optio
   return engine->decoders != NULL;
 }
 
-void images_open(spate_engine *engine, const spate_open_options *options) {
+bool images_open(spate_engine *engine, const spate_open_options *options, struct error *error) {
   const struct engine_file *file = &engine->loaded->file;
   struct error *problem = &engine->images_problem;
   if (!file->vision) {
     error_set(problem, ERROR_UNSUPPORTED, "The model %s sees no images: send text alone.", file->facts->name);
-    return;
+    return true;
   }
   if (!engine->loaded->vision)
     error_set(problem, ERROR_UNSUPPORTED, "Images are not encoded on the backend %s so far: send text alone.",
               engine->loaded->backend->name);
   else if (image_form_init(&engine->image_form, file->images, file->vision, engine->tokenizer, problem) &&
            decoders_start(engine, options, problem))
-    return;
+    return true;
+  if (problem->code == ERROR_MEMORY) return error_set(error, ERROR_MEMORY, "%s", problem->text);
   log_warning("%s is served with text alone. %s", file->facts->name, problem->text);
+  return true;
 }

@@ -10,7 +10,8 @@ bool image_options_read(const spate_open_options *from, struct engine_options *t
 int image_decoders_of(const spate_open_options *options);
 
 /* Starts the processes, where the model sees images. Otherwise, and where they cannot be had, the engine's
- * images_problem says so to those who send some: texts are served all the same. */
-void images_open(spate_engine *engine, const spate_open_options *options);
+ * images_problem says so to those who send some: texts are served all the same. False: for want of memory, which may be
+ * there at the next try. */
+bool images_open(spate_engine *engine, const spate_open_options *options, struct error *error);
 
 #endif

@@ -181,7 +181,7 @@ static bool engine_start(struct spate_engine *engine, const spate_open_options *
   if (tokens > (size_t)engine->loaded->plan->vocab)
     return error_set(error, ERROR_FORMAT, "The engine's tokenizer has %zu tokens, its network %d: build it again.",
                      tokens, engine->loaded->plan->vocab);
-  images_open(engine, options);
+  if (!images_open(engine, options, error)) return false;
   struct runtime_options runtime = {.engine = engine->loaded,
                                     .image_form = engine->decoders ? &engine->image_form : NULL,
                                     .images_problem = &engine->images_problem,

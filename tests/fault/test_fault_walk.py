@@ -32,6 +32,7 @@ HANG_SECONDS = 60
 RUNS_AT_MOST = 1 << 30 if LONG else 24  # of one kind of call, single or from then on; spread over all calls of it
 AT_ONCE = 8  # a run waits more than it computes: for a server that begins or ends, and before it asks again
 RUNS_OF_MALLOC = 1 << 30 if LONG else 120
+FIRST_ALLOCATIONS = 300  # of a start: what it reads of pictures, and its decoders, are among them
 KINDS = "malloc", "open", "read", "write", "mmap", "thread", "socket", "poll", "stat", "rename"
 REQUEST = {"prompt": "Once", "max_tokens": 4, "temperature": 0}
 
@@ -114,12 +115,12 @@ class Walk(unittest.TestCase):
         self.assertIsNone(problem)
         return {line.split()[0]: int(line.split()[1]) for line in report.read_text().splitlines()}
 
-    def walk(self, run, start=None, known=False):
+    def walk(self, run, start=None, known=False, each=0):
         """start: a run with whose calls this one begins, which are taken apart from those behind it, or (known) none: another
-        test walks them. Its last few may be of its end."""
+        test walks them. Its last few may be of its end. each: so many of its first allocations fail one by one, sampled or not."""
         counts = self.counts(run)
         starts = self.counts(start) if start else dict.fromkeys(KINDS, 0)
-        faults = []
+        faults = [] if LONG else [f"malloc:{i + 1}" for i in range(each)]
         for kind in KINDS:
             most = RUNS_OF_MALLOC if kind == "malloc" else RUNS_AT_MOST
             bound = max(starts[kind] * 9 // 10, starts[kind] - 50)
@@ -194,8 +195,8 @@ class Walk(unittest.TestCase):
     def serving(self, *options, usual=None):
         return [SPATE, "serve", *map(str, usual or self.usual), "--port", "0", "--workers", "1", "--shutdown-timeout", "1", *options]
 
-    def served(self, answers, *options, usual=None):
-        """A run of a server, which answers(process, port, once) judges."""
+    def served(self, answers, *options, usual=None, told=None):
+        """A run of a server, which answers(process, port, once) judges. told: gets what it said before it ended."""
         def run(fault, report):
             process = subprocess.Popen(self.serving(*options, usual=usual), env=self.environment(fault, report), stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE)
@@ -206,6 +207,8 @@ class Walk(unittest.TestCase):
                     wrong = answers(process, port_of(welcome), not fault.endswith("+"))
                     process.send_signal(signal.SIGTERM)
                 said = process.communicate(timeout=HANG_SECONDS)[1].decode(errors="replace")
+                if told is not None:
+                    told.append(said)
                 return wrong or self.end_of(process.returncode, said)
             finally:
                 process.kill()
@@ -230,7 +233,7 @@ class Walk(unittest.TestCase):
 
     def test_fetch(self):
         """An image that is fetched by its address."""
-        right = []
+        right, told = [], []
         engine, store = SeeingEngine("llava"), Store()
         request = {"prompt": "see", "image_data": store.url("/ok/colour.png"), **greedy(4)}
 
@@ -239,14 +242,17 @@ class Walk(unittest.TestCase):
             wrong = wrong_of((first, second), right)
             if not right:
                 right.append(second[1])
-            gone = second[0] == 503
+            gone = second[0] == 503 and "memory" not in second[1]  # of which there is enough again
             if wrong or (once and second[0] != 200 and first[0] == 200):
                 return wrong
             return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
         options = ("--allow-media-url-prefix", store.url("/ok"), "--allow-media-address", "127.0.0.0/8", "--image-decoders", "1")
         usual = [engine.path, *self.usual[1:]]
         try:
-            self.walk(self.served(answers, *options, usual=usual), self.served(lambda *_: None, *options, usual=usual))
+            self.walk(self.served(answers, *options, usual=usual, told=told),
+                      self.served(lambda *_: None, *options, usual=usual), each=FIRST_ALLOCATIONS)
+            for lack in "preprocessor_config.json: There is no memory to read", "There is no memory to start an image decoder":
+                self.assertTrue(any(lack in said for said in told), f"no run in which a start says: {lack}")
         finally:
             engine.remove()
             store.shutdown()

@@ -2,6 +2,8 @@
  * not have; sizes that cannot be are refused. Structs are allocated at their exact size, for the sanitizer. */
 #include "lib_fixture.h"
 
+#include <limits.h>
+
 static spate_engine *engine;
 
 static int setup(void **state) {
@@ -192,6 +194,33 @@ static void test_arrays(void **state) {
   spate_inbox_free(inbox);
 }
 
+static void test_texts(void **state) {
+  (void)state;
+  const char two[] = "A text is wanted, perhaps with a second one, or tokens, and not both.";
+  static const int32_t ids[2] = {1, 2};
+  const struct {
+    spate_embed_request request;
+    const char *sentence;
+  } refused[] = {
+      {{.text = "a", .text_size = 1, .behind = -1}, "behind is -1, expected 0 or more."},
+      {{.tokens = ids, .n_token = 2, .behind = INT_MIN}, "behind is -2147483648, expected 0 or more."},
+      {{.behind = 0}, two},
+      {{.text = "a", .text_size = 1, .n_token = -1}, two},
+      {{.n_token = 2}, two},
+      {{.text = "a", .text_size = 1, .tokens = ids, .n_token = 2}, two},
+  };
+  spate_error error = {0};
+  spate_inbox *inbox = spate_inbox_new(engine, &error);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    spate_embed_request request = refused[i].request;
+    request.size = sizeof request;
+    assert_int_equal(spate_embed(engine, inbox, &request, &error), 0);
+    assert_string_equal(error.text, refused[i].sentence);
+    assert_int_equal(error.code, SPATE_INVALID);
+  }
+  spate_inbox_free(inbox);
+}
+
 static void test_no_logits(void **state) {
   (void)state;
   spate_error error = {0};
@@ -215,7 +244,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_short_open),    cmocka_unit_test(test_short_build),  cmocka_unit_test(test_short_request),
       cmocka_unit_test(test_short_answers), cmocka_unit_test(test_wrong_sizes),  cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_no_logits),     cmocka_unit_test(test_short_events),
+      cmocka_unit_test(test_no_logits),     cmocka_unit_test(test_short_events), cmocka_unit_test(test_texts),
   };
   engine_path_make();
   int failed = cmocka_run_group_tests(tests, setup, teardown);
