@@ -327,14 +327,14 @@ def write_checkpoint(folder, spec):
 
 
 RANKERS = {
-    "qwen3-yes-no": {"tied": False, "template": RANKER_TEMPLATE, "no": "no", "asks": True, "act": "activation.Sigmoid",
+    "qwen3-yes-no": {"seed": 1, "tied": False, "template": RANKER_TEMPLATE, "no": "no", "asks": True, "act": "activation.Sigmoid",
                      "prompts": {"prompts": {"query": "which is near?", "other": "which is not?"}, "default_prompt_name": "query"},
                      "off": {"no": {"1_LogitScore/config.json": {"false_token_id": None}},
                              "head": {"config.json": {"tie_word_embeddings": True}},
                              "sigmoid": {"config_sentence_transformers.json": {"activation_fn": "torch.nn.modules.linear.Identity"}},
                              "instruction": {"config_sentence_transformers.json": {"default_prompt_name": None}},
                              "answer": {"sentence_bert_config.json": {"processing_kwargs": {}}}}},
-    "qwen3-yes": {"tied": True, "template": PARTS_TEMPLATE, "no": None, "asks": False, "act": "linear.Identity",
+    "qwen3-yes": {"seed": 2, "tied": True, "template": PARTS_TEMPLATE, "no": None, "asks": False, "act": "linear.Identity",
                   "prompts": {"prompts": {}, "default_prompt_name": None},
                   "off": {"yes": {"1_LogitScore/config.json": {"true_token_id": 40}},
                           "no": {"1_LogitScore/config.json": {"false_token_id": 41}}}},
@@ -344,12 +344,15 @@ RANKERS = {
 def write_ranker(folder, spec):
     """Qwen3-Reranker's first form: by sentence-transformers' CrossEncoder, which reads the folder, and by transformers."""
     from sentence_transformers import CrossEncoder
-    torch.manual_seed(len(folder))
+    torch.manual_seed(spec["seed"])
     tokenizer = ranker_bpe()
     model = transformers.Qwen3ForCausalLM(qwen(vocab_size=290, max_position_embeddings=320, tie_word_embeddings=spec["tied"])).eval()
     make_random(model)
     model.bfloat16().save_pretrained(folder)
     os.remove(f"{folder}/generation_config.json")
+    with open(f"{folder}/config.json", encoding="utf-8") as file:
+        config = json.load(file)
+    write_json(f"{folder}/config.json", {k: v for k, v in config.items() if k not in ("transformers_version", "dtype")})
     with open(f"{folder}/tokenizer.json", "w", encoding="utf-8") as file:
         file.write(tokenizer.to_str() + "\n")
     with open(f"{folder}/chat_template.jinja", "w", encoding="utf-8") as file:
@@ -383,6 +386,7 @@ def write_ranker(folder, spec):
     ranker.max_seq_length = 90
     long = ["hello", "the quick brown fox. " * 9]
     expected["cut"] = {"text": long, "tokens": 90, "numbers": [round(float(ranker.predict([long])[0]), 8)]}
+    assert min(abs(case["numbers"][0]) for case in expected["pairs"] + [expected["cut"]]) > 0.2, "a score that errors are large of"
     if spec["no"]:
         check_probability(folder, spec, expected["pairs"])
     write_json(f"{folder}/off.json", spec["off"])

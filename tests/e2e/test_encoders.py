@@ -134,7 +134,7 @@ class Networks(unittest.TestCase):
                     shutil.rmtree(folder)
 
     def test_the_reference_says_the_same(self):
-        for name in ("bert", "bert-pairs", "roberta", "modernbert", "qwen3", "mistral", "nomic", "bert-dense"):
+        for name in ("bert", "bert-pairs", "roberta", "modernbert", "qwen3", "mistral", "nomic", "bert-dense", "qwen3-yes-no"):
             with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32", "--target", "reference", backend="reference") as server:
                 for got, want in numbers(server, name):
                     self.assertLess(off(got, want), CLOSE)
