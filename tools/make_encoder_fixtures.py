@@ -66,6 +66,47 @@ def byte_bpe(ends=None):
     return tokenizer
 
 
+# Roles as sentence-transformers names them, an instruction with a default, and words that a text's letters merge with:
+# "<Query>: " and what follows, a text and the line's end.
+RANKER_TEMPLATE = """{%- set said = messages | selectattr("role", "eq", "system") | map(attribute="content") | first | default("find it") -%}
+<|im_start|>system
+yes or no<|im_end|>
+<|im_start|>user
+<Instruct>: {{ said }}
+<Query>: {{ messages | selectattr("role", "eq", "query") | map(attribute="content") | first }}
+<Document>: {{ messages | selectattr("role", "eq", "document") | map(attribute="content") | first }}<|im_end|>
+{% if add_generation_prompt %}<|im_start|>assistant
+<think>
+
+</think>
+
+{% endif %}"""
+# The same with contents that are lists of parts, an instruction at the end, and no beginning of an answer.
+PARTS_TEMPLATE = """{%- for message in messages if message.role != "system" -%}
+<|im_start|>{{ message.role }}
+{{ message.content[0].text }}<|im_end|>
+{% endfor -%}
+{%- for message in messages if message.role == "system" %}{{ message.content[0].text }}? {% endfor -%}"""
+
+
+def ranker_bpe():
+    """Byte-level, with merges across the seams of RANKER_TEMPLATE, and Qwen's special tokens."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    merges = [("y", "e"), ("ye", "s"), ("n", "o"), ("Ġ", "h"), ("Ġh", "e"), (".", "Ċ"), ("?", "Ċ"), ("Ċ", "Ċ"), ("Ġ", "a"),
+              ("o", "x"), ("Ġ", "T"), ("r", "i"), (">", ":")]
+    words = special + letters + [a + b for a, b in merges]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({t: i for i, t in enumerate(words)}, merges))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+        tokenizers.pre_tokenizers.Split(tokenizers.Regex(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), "isolated"),
+        tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.post_processor = tokenizers.processors.ByteLevel(trim_offsets=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
 def bert(**change):
     return transformers.BertConfig(**{**SIZES, "pad_token_id": 0, **change})
 
@@ -240,10 +281,7 @@ def numbers_of(model, spec, encoding, layers=()):
     return vector / vector.norm() if spec["normalize"] else vector
 
 
-def write_checkpoint(folder, spec):
-    torch.manual_seed(len(folder))
-    os.makedirs(folder, exist_ok=True)
-    model = spec["model"](spec["config"]).eval()
+def make_random(model):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
@@ -251,6 +289,13 @@ def write_checkpoint(folder, spec):
             else:
                 parameter.copy_(torch.randn_like(parameter) * 0.3)
             parameter.copy_(parameter.bfloat16().float())
+
+
+def write_checkpoint(folder, spec):
+    torch.manual_seed(len(folder))
+    os.makedirs(folder, exist_ok=True)
+    model = spec["model"](spec["config"]).eval()
+    make_random(model)
     layers = spec["dense"]() if "dense" in spec else []
     config = {**spec["config"].to_dict(), "architectures": [spec.get("architecture", type(model).__name__)]}
     for key, value in spec.get("settings", {}).items():
@@ -279,6 +324,87 @@ def write_checkpoint(folder, spec):
         numbers = numbers_of(model, spec, tokenizer.encode(before + TEXTS[0]), layers)
         expected.setdefault("prompts", {})[prompt] = [round(float(x), 8) for x in numbers]
     write_json(f"{folder}/expected.json", expected, indent=None)
+
+
+RANKERS = {
+    "qwen3-yes-no": {"seed": 1, "tied": False, "template": RANKER_TEMPLATE, "no": "no", "asks": True, "act": "activation.Sigmoid",
+                     "prompts": {"prompts": {"query": "which is near?", "other": "which is not?"}, "default_prompt_name": "query"},
+                     "off": {"no": {"1_LogitScore/config.json": {"false_token_id": None}},
+                             "head": {"config.json": {"tie_word_embeddings": True}},
+                             "sigmoid": {"config_sentence_transformers.json": {"activation_fn": "torch.nn.modules.linear.Identity"}},
+                             "instruction": {"config_sentence_transformers.json": {"default_prompt_name": None}},
+                             "answer": {"sentence_bert_config.json": {"processing_kwargs": {}}}}},
+    "qwen3-yes": {"seed": 2, "tied": True, "template": PARTS_TEMPLATE, "no": None, "asks": False, "act": "linear.Identity",
+                  "prompts": {"prompts": {}, "default_prompt_name": None},
+                  "off": {"yes": {"1_LogitScore/config.json": {"true_token_id": 40}},
+                          "no": {"1_LogitScore/config.json": {"false_token_id": 41}}}},
+}
+
+
+def write_ranker(folder, spec):
+    """Qwen3-Reranker's first form: by sentence-transformers' CrossEncoder, which reads the folder, and by transformers."""
+    from sentence_transformers import CrossEncoder
+    torch.manual_seed(spec["seed"])
+    tokenizer = ranker_bpe()
+    model = transformers.Qwen3ForCausalLM(qwen(vocab_size=290, max_position_embeddings=320, tie_word_embeddings=spec["tied"])).eval()
+    make_random(model)
+    model.bfloat16().save_pretrained(folder)
+    os.remove(f"{folder}/generation_config.json")
+    with open(f"{folder}/config.json", encoding="utf-8") as file:
+        config = json.load(file)
+    write_json(f"{folder}/config.json", {k: v for k, v in config.items() if k not in ("transformers_version", "dtype")})
+    with open(f"{folder}/tokenizer.json", "w", encoding="utf-8") as file:
+        file.write(tokenizer.to_str() + "\n")
+    with open(f"{folder}/chat_template.jinja", "w", encoding="utf-8") as file:
+        file.write(spec["template"])
+    write_json(f"{folder}/tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|endoftext|>",
+                                                   "eos_token": "<|im_end|>", "padding_side": "left"})
+    write_json(f"{folder}/modules.json", [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_LogitScore",
+         "type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"}])
+    write_json(f"{folder}/1_LogitScore/config.json", {
+        "true_token_id": tokenizer.token_to_id("yes"), "false_token_id": tokenizer.token_to_id(spec["no"]) if spec["no"] else None,
+        "module_input_name": "causal_logits"})
+    write_json(f"{folder}/sentence_bert_config.json", {
+        "transformer_task": "text-generation", "max_seq_length": 300,
+        "modality_config": {"text": {"method": "forward", "method_output_name": "logits"},
+                            "message": {"method": "forward", "method_output_name": "logits",
+                                        "format": "flat" if spec["asks"] else "structured"}},
+        "module_output_name": "causal_logits", "processing_kwargs": {"chat_template": {"add_generation_prompt": spec["asks"]}}})
+    write_json(f"{folder}/config_sentence_transformers.json", {**spec["prompts"], "model_type": "CrossEncoder",
+                                                               "activation_fn": "torch.nn.modules." + spec["act"]})
+    ranker = CrossEncoder(folder, device="cpu", model_kwargs={"dtype": torch.float32})
+    pairs = PAIRS + [["hello", "The end."], ["yes", "no"], ["", "a"]]
+    expected = {"texts": [], "pairs": [], "prompts": {}, "cut": {}}
+    for query, document in pairs:
+        score = float(ranker.predict([(query, document)])[0])
+        tokens = ranker.preprocess([(query, document)], prompt=spec["prompts"]["prompts"].get("query"))["input_ids"][0]
+        expected["pairs"].append({"text": [query, document], "tokens": len(tokens), "numbers": [round(score, 8)]})
+    for name in spec["prompts"]["prompts"]:
+        expected["prompts"][name] = [round(float(ranker.predict([PAIRS[0]], prompt_name=name)[0]), 8)]
+    ranker.max_seq_length = 90
+    long = ["hello", "the quick brown fox. " * 9]
+    expected["cut"] = {"text": long, "tokens": 90, "numbers": [round(float(ranker.predict([long])[0]), 8)]}
+    assert min(abs(case["numbers"][0]) for case in expected["pairs"] + [expected["cut"]]) > 0.2, "a score that errors are large of"
+    if spec["no"]:
+        check_probability(folder, spec, expected["pairs"])
+    write_json(f"{folder}/off.json", spec["off"])
+    write_json(f"{folder}/expected.json", expected, indent=None)
+
+
+def check_probability(folder, spec, cases):
+    """The score is P(yes) of the two tokens, as the model card of Qwen3-Reranker computes it, by transformers alone."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    for case in cases:
+        messages = [{"role": role, "content": text} for role, text in
+                    zip(("system", "query", "document"), [spec["prompts"]["prompts"]["query"]] + case["text"])]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=spec["asks"])
+        with torch.no_grad():
+            logits = model(**tokenizer([text], return_tensors="pt")).logits[0, -1]
+        both = logits[[tokenizer.convert_tokens_to_ids(spec["no"]), tokenizer.convert_tokens_to_ids("yes")]]
+        assert abs(float(both.softmax(-1)[1]) - case["numbers"][0]) < 1e-6, case
 
 
 SUBJECTS = ["A man", "A small dog", "The committee", "My grandmother", "The new engine"]
@@ -332,6 +458,9 @@ def main():
     for name, spec in CHECKPOINTS.items():
         if not options.only or name in options.only:
             write_checkpoint(os.path.join(options.out, name), spec)
+    for name, spec in RANKERS.items():
+        if not options.only or name in options.only:
+            write_ranker(os.path.join(options.out, name), spec)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 #include "model/family.h"
 #include "model/sentence_config.h"
 #include "model/text_tail.h"
+#include "text/pair_text.h"
 #include "text/vocab_files.h"
 #include "text/vocab_gguf.h"
 
@@ -130,6 +131,19 @@ static bool prompts_make(struct draft *draft, const struct sentence_config *sent
   return ok;
 }
 
+/* A ranker whose chat template joins two texts has one that does. */
+static bool pairs_settle(struct draft *draft, const struct sentence_config *sentence, struct error *error) {
+  struct engine_encoder *encoder = &draft->facts.encoder;
+  enum pair_form form = PAIR_PLAIN;
+  if (sentence->yes < 0) return true;
+  struct chat_template *template = chat_template_open(checkpoint_chat_template(draft->checkpoint), error);
+  bool ok = template && pair_form_find(template, sentence->generation_prompt, &form, error);
+  encoder->pair_form = (uint8_t)form;
+  encoder->generation_prompt = sentence->generation_prompt;
+  chat_template_close(template);
+  return ok;
+}
+
 /* What serving is to do with an encoder's numbers, and how long its texts are as a rule. */
 static bool encoder_facts_make(struct draft *draft, struct error *error) {
   struct engine_encoder *encoder = &draft->facts.encoder;
@@ -145,9 +159,10 @@ static bool encoder_facts_make(struct draft *draft, struct error *error) {
   config->encodes = 1;
   bool shorter = sentence.max_length < plan->max_position && sentence.max_length < engine_config_length(config);
   if (config->max_seq_len == 0 && sentence.max_length > 0 && shorter) config->max_seq_len = sentence.max_length;
-  encoder->task = text_classifies(draft->checkpoint) ? TASK_CLASSIFY : TASK_EMBED;
+  encoder->task = text_classifies(draft->checkpoint) || sentence.yes >= 0 ? TASK_CLASSIFY : TASK_EMBED;
   encoder->normalize = encoder->task == TASK_EMBED && sentence.normalize;
-  return prompts_make(draft, &sentence, error) && (encoder->task == TASK_EMBED || labels_make(draft, error));
+  return prompts_make(draft, &sentence, error) && pairs_settle(draft, &sentence, error) &&
+         (encoder->task == TASK_EMBED || labels_make(draft, error));
 }
 
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,

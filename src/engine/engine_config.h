@@ -85,6 +85,10 @@ struct engine_encoder {
   struct text_frame one, two;         /* of a text, of a pair of them */
   char labels[ENCODER_LABEL_BYTES];   /* their names, each with a zero byte */
   char prompts[ENCODER_PROMPT_BYTES]; /* the name and the text of each, with a zero byte each */
+  uint8_t
+      pair_form; /* TASK_CLASSIFY: enum pair_form of text/pair_text.h: the chat template joins two texts, or a frame */
+  uint8_t generation_prompt; /* 1: it is asked for the beginning of an answer */
+  uint8_t reserved[2];
 };
 
 /* The text of the prompt of a name; without a name that of requests that name none, "" where there is none. NULL: there

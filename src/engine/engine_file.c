@@ -170,8 +170,8 @@ static bool encoder_facts_valid(const struct engine_file *file) {
   if (!frame_valid(&encoder->one, file->plan->vocab) || !frame_valid(&encoder->two, file->plan->vocab) ||
       !types_fit(file->plan, &encoder->two))
     return false;
-  if (encoder->measure >= VECTOR_MEASURES || !prompts_valid(encoder)) return false;
-  if (encoder->task != TASK_CLASSIFY) return encoder->n_label == 0;
+  if (encoder->measure >= VECTOR_MEASURES || encoder->pair_form > 2 || !prompts_valid(encoder)) return false;
+  if (encoder->task != TASK_CLASSIFY) return encoder->n_label == 0 && encoder->pair_form == 0;
   return encoder->n_label == plan_values(file->plan)[plan_result(file->plan)].cols &&
          texts_ended(encoder->labels, ENCODER_LABEL_BYTES) >= encoder->n_label;
 }

@@ -3,6 +3,7 @@
 
 #include "lib/spate_state.h"
 #include "lib/public_options.h"
+#include "text/pair_text.h"
 
 static bool request_check(const spate_embed_request *r, struct error *error) {
   bool text = r->text != NULL || r->n_token > 0;
@@ -18,7 +19,13 @@ static bool prompt_find(const spate_engine *engine, const spate_embed_request *r
   const struct engine_encoder *encoder = &engine->loaded->file.facts->encoder;
   bool named = r->prompt_name && *r->prompt_name;
   const char *text = r->prompt_name && !named ? "" : encoder_prompt(encoder, r->prompt_name);
-  if (named && (r->n_token > 0 || r->pair))
+  bool joins = encoder->pair_form != PAIR_PLAIN; /* the prompt is the template's instruction */
+  if (joins && r->n_token == 0 && !r->pair)
+    return error_set(error, ERROR_INVALID,
+                     "The model %s scores two texts, which its chat template joins: send both (/v1/rerank, /v1/score), "
+                     "or the tokens of a conversation.",
+                     engine->loaded->file.facts->name);
+  if (named && (r->n_token > 0 || (r->pair && !joins)))
     return error_set(error, ERROR_INVALID, "A prompt_name goes with a text alone, not with token ids or a pair.");
   if (!text)
     return error_set(
@@ -26,7 +33,7 @@ static bool prompt_find(const spate_engine *engine, const spate_embed_request *r
         "prompt_name is \"%.60s\"; the model %s has %d prompts (config_sentence_transformers.json), none of "
         "that name.",
         r->prompt_name, engine->loaded->file.facts->name, encoder->n_prompt);
-  if (r->n_token == 0 && !r->pair) *lead = slice_text(text);
+  if (r->n_token == 0 && (!r->pair || joins)) *lead = slice_text(text);
   return true;
 }
 

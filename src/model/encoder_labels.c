@@ -1,5 +1,6 @@
 #include "model/encoder_labels.h"
 
+#include "base/json.h"
 #include "base/limits.h"
 #include "model/model_config.h"
 
@@ -58,7 +59,7 @@ bool encoder_label_names(const struct checkpoint *c, int count, struct buffer *n
 }
 
 /* "torch.nn.modules.activation.Sigmoid" */
-static bool act_named(struct slice name, enum label_act *act, struct error *error) {
+static bool act_named(struct slice name, const char *key, enum label_act *act, struct error *error) {
   static const struct {
     const char *name;
     enum label_act act;
@@ -70,18 +71,32 @@ static bool act_named(struct slice name, enum label_act *act, struct error *erro
     *act = acts[i].act;
     return true;
   }
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "config.json: sentence_transformers.activation_fn is \"%.*s\", expected torch's Identity, Sigmoid "
-                   "or Softmax.",
+  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected torch's Identity, Sigmoid or Softmax.", key,
                    SLICE_ARGS(name));
+}
+
+/* What a CrossEncoder is stored with today, before what config.json says. */
+static bool sentences_act(const struct checkpoint *c, bool *said, enum label_act *act, struct error *error) {
+  json_t *object = NULL;
+  *said = false;
+  if (checkpoint_kind(c) != CHECKPOINT_HF) return true;
+  if (!checkpoint_json(c, "config_sentence_transformers.json", &object, error)) return false;
+  const json_t *name = json_object_get(object, "activation_fn");
+  *said = json_is_string(name);
+  bool ok = !*said || act_named(json_slice(name), "config_sentence_transformers.json: activation_fn", act, error);
+  json_decref(object);
+  return ok;
 }
 
 bool encoder_label_act(const struct checkpoint *c, int count, enum label_act *act, struct error *error) {
   static const char *const keys[] = {"sentence_transformers.activation_fn", "sbert_ce_default_activation_function"};
   struct slice name = {0}, problem = {0};
+  bool said;
+  if (!sentences_act(c, &said, act, error)) return false;
+  if (said) return true;
   for (int i = 0; i < 2 && name.size == 0; i++)
     if (!config_text(c, (struct config_key){keys[i], NULL}, &name, error)) return false;
-  if (name.size > 0) return act_named(name, act, error);
+  if (name.size > 0) return act_named(name, "config.json: sentence_transformers.activation_fn", act, error);
   if (!config_text(c, (struct config_key){"problem_type", NULL}, &problem, error)) return false;
   bool several = slice_is(problem, "multi_label_classification");
   *act = slice_is(problem, "regression") ? LABELS_AS_THEY_ARE : count == 1 || several ? LABELS_SIGMOID : LABELS_SOFTMAX;

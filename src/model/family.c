@@ -69,16 +69,21 @@ static bool vector_fits(const struct tensor *tensor, int rows) {
   return tensor->n_dim >= 1 && tensor->n_dim <= 2 && count == rows;
 }
 
-/* Rows that the plan has of a part's tensor, all together; `found` are the tensor's. */
+/* Is a weight of an encoder of texts a row from within a matrix: a token's of a head, which has one for each? */
+static bool weight_is_token(const struct plan *plan, const struct weight *weight) {
+  return plan->role == PLAN_ENCODER && weight->use == WEIGHT_MATRIX && weight->rows == 1 && weight->part[0].first > 0;
+}
+
+/* Rows that the plan has of a part's tensor, all together, or all of a head's; `found` are the tensor's. */
 static int tensor_rows(const struct plan *plan, const struct weight_part *part, int64_t found) {
   int rows = part_end(part);
   if (rows == found) return rows;
   for (int i = 0; i < plan->n_weight; i++) {
     const struct weight *weight = plan_weights(plan) + i;
-    for (int k = 0; k < weight->n_part; k++)
-      if (part_end(&weight->part[k]) > rows &&
-          strcmp(plan_name(plan, weight->part[k].tensor), plan_name(plan, part->tensor)) == 0)
-        rows = part_end(&weight->part[k]);
+    for (int k = 0; k < weight->n_part; k++) {
+      int end = weight_is_token(plan, weight) ? plan->vocab : part_end(&weight->part[k]);
+      if (end > rows && strcmp(plan_name(plan, weight->part[k].tensor), plan_name(plan, part->tensor)) == 0) rows = end;
+    }
   }
   return rows;
 }

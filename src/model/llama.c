@@ -107,14 +107,18 @@ static bool axes_check(const struct decoder *d, struct error *error) {
 }
 
 /* Of those that make vectors, or scores of labels, of texts: tokens see those behind them where the config says so. */
-static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+static bool encoder_read(struct decoder *d, const struct checkpoint *c, const char *embedding, struct error *error) {
   bool causal = true;
   int n_label;
+  struct sentence_config sentence;
   if (!config_bool(c, (struct config_key){"is_causal", "attention.causal"}, &causal, error) ||
-      !text_tail_read(&d->tail, c, POOL_TOKEN, d->hidden, error))
+      !sentence_config_read(&sentence, c, error))
     return false;
   d->both_ways = !causal;
   if (d->both_ways && d->window > 0) d->window--; /* itself */
+  if (sentence.yes >= 0)
+    return text_tail_score(&d->tail, &sentence, d->tied ? embedding : "lm_head.weight", d->hidden, d->vocab, error);
+  if (!text_tail_read(&d->tail, c, POOL_TOKEN, d->hidden, error)) return false;
   if (!text_classifies(c)) return true;
   bool gguf = checkpoint_kind(c) == CHECKPOINT_GGUF;
   if (!encoder_label_count(c, &n_label, error)) return false;
@@ -174,7 +178,9 @@ static bool member_build(const struct llama_member *of, struct decoder d, double
                  d.max_position, error))
     return false;
   d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
-  if (builder->head.role == PLAN_ENCODER && !encoder_read(&d, checkpoint, error)) return false;
+  char embedding[80];
+  snprintf(embedding, sizeof embedding, "%.60sembed_tokens.weight", d.prefix ? d.prefix : "");
+  if (builder->head.role == PLAN_ENCODER && !encoder_read(&d, checkpoint, embedding, error)) return false;
   return axes_check(&d, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
@@ -206,7 +212,7 @@ bool llama_text_build(const struct llama_text *text, const struct checkpoint *ch
   return member_build(&member, d, text->rope_base > 0 ? text->rope_base : 10000, checkpoint, builder, error);
 }
 
-/* Encoders may keep the head that they do not need. */
+/* Encoders may keep the head that they do not need, or need two rows of. */
 static bool llama_unused(const struct checkpoint *c, const char *tensor) {
   return text_encodes(c) && (strcmp(tensor, "lm_head.weight") == 0 || strcmp(tensor, "output.weight") == 0);
 }

@@ -105,6 +105,28 @@ static bool dense_take(struct sentence_config *config, const char *folder, const
          dense_act_read(stage, path, object, error);
 }
 
+/* --- yes and no --------------------------------------------------------------------------------------------------- */
+
+/* A token's id, −1 for null where that may be. */
+static bool token_take(const json_t *object, const char *key, const char *path, bool needed, int *id,
+                       struct error *error) {
+  const json_t *value = json_object_get(object, key);
+  json_int_t number = json_integer_value(value);
+  bool none = !needed && (!value || json_is_null(value));
+  bool ok = none || (json_is_integer(value) && number >= 0 && number < LIMIT_VOCAB);
+  if (ok) *id = none ? -1 : (int)number;
+  return ok || error_set(error, ERROR_FORMAT, "%s: %s is expected to be a token's id.", path, key);
+}
+
+static bool logits_take(struct sentence_config *config, const char *path, const json_t *object, struct error *error) {
+  const char *name = json_string_value(json_object_get(object, "module_input_name"));
+  if (name && strcmp(name, "causal_logits") != 0)
+    return error_set(error, ERROR_UNSUPPORTED, "%s: module_input_name is \"%.60s\", expected \"causal_logits\".", path,
+                     name);
+  return token_take(object, "true_token_id", path, true, &config->yes, error) &&
+         token_take(object, "false_token_id", path, false, &config->no, error);
+}
+
 /* --- stages ------------------------------------------------------------------------------------------------------- */
 
 /* The class's own name, behind those of its modules. */
@@ -128,6 +150,7 @@ static bool stage_take(struct sentence_config *config, const struct checkpoint *
             error_set(error, ERROR_FORMAT, "modules.json names %s, which holds no JSON object.", path);
   if (ok && *class == 'P') ok = pooling_take(config, path, object, error);
   if (ok && *class == 'D') ok = dense_take(config, folder, path, object, error);
+  if (ok && *class == 'L') ok = logits_take(config, path, object, error);
   json_decref(object);
   return ok;
 }
@@ -142,10 +165,11 @@ static bool stage_read(struct sentence_config *config, const struct checkpoint *
   const char *class = class_of(type);
   if (strcmp(class, "Transformer") == 0 && *folder == '\0') return true;
   if (strcmp(class, "Normalize") == 0) return config->normalize = true;
-  if (strcmp(class, "Pooling") == 0 || strcmp(class, "Dense") == 0) return stage_take(config, c, class, folder, error);
+  if (strcmp(class, "Pooling") == 0 || strcmp(class, "Dense") == 0 || strcmp(class, "LogitScore") == 0)
+    return stage_take(config, c, class, folder, error);
   return error_set(error, ERROR_UNSUPPORTED,
-                   "modules.json: entry %zu is a %.60s in \"%.60s\"; Spate does a Transformer in \"\", Pooling, Dense "
-                   "and Normalize.",
+                   "modules.json: entry %zu is a %.60s in \"%.60s\"; Spate does a Transformer in \"\", Pooling, Dense, "
+                   "Normalize and LogitScore.",
                    index, class, folder);
 }
 
@@ -157,7 +181,10 @@ static bool stages_read(struct sentence_config *config, const struct checkpoint 
   config->normalize = false;
   for (size_t i = 0; i < json_array_size(list); i++)
     if (!stage_read(config, c, json_array_get(list, i), i, error)) return false;
-  return true;
+  return config->yes < 0 || json_array_size(list) == 2 ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "modules.json has %zu stages, among them a LogitScore, which goes with a Transformer alone.",
+                   json_array_size(list));
 }
 
 static bool length_read(struct sentence_config *config, const struct checkpoint *c, struct error *error) {
@@ -168,6 +195,8 @@ static bool length_read(struct sentence_config *config, const struct checkpoint 
   json_int_t length = json_integer_value(value);
   bool ok = !value || json_is_null(value) || (json_is_integer(value) && length >= 2 && length <= LIMIT_MODEL_POSITIONS);
   if (ok && json_is_integer(value)) config->max_length = (int)length;
+  const json_t *template = json_object_get(json_object_get(object, "processing_kwargs"), "chat_template");
+  config->generation_prompt = json_is_true(json_object_get(template, "add_generation_prompt"));
   json_decref(object);
   return ok || error_set(error, ERROR_FORMAT, "%s: max_seq_length is expected to be a number from 2 to %d.", name,
                          LIMIT_MODEL_POSITIONS);
@@ -190,7 +219,7 @@ static bool gguf_pool_read(struct sentence_config *config, const struct checkpoi
 /* --- both --------------------------------------------------------------------------------------------------------- */
 
 bool sentence_config_read(struct sentence_config *config, const struct checkpoint *c, struct error *error) {
-  *config = (struct sentence_config){.pool = POOL_MEAN, .normalize = true};
+  *config = (struct sentence_config){.pool = POOL_MEAN, .normalize = true, .yes = -1, .no = -1};
   if (checkpoint_kind(c) != CHECKPOINT_HF) return gguf_pool_read(config, c, error);
   json_t *list;
   if (!checkpoint_json(c, "modules.json", &list, error)) return false;

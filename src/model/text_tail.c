@@ -23,6 +23,11 @@ bool text_tail_read(struct text_tail *tail, const struct checkpoint *c, enum sel
                     struct error *error) {
   struct sentence_config sentence;
   if (!sentence_config_read(&sentence, c, error)) return false;
+  if (sentence.yes >= 0)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "modules.json has a LogitScore stage, which Spate does of Llama, Mistral, Qwen 2 and Qwen 3; the "
+                     "network is of architecture %.64s.",
+                     checkpoint_architecture(c));
   *tail = (struct text_tail){.pool = sentence.found ? sentence.pool : usual};
   for (int i = 0, cols = hidden; i < sentence.n_dense; i++) {
     const struct dense_stage *stage = &sentence.dense[i];
@@ -38,9 +43,29 @@ bool text_tail_read(struct text_tail *tail, const struct checkpoint *c, enum sel
   return true;
 }
 
+static struct text_linear *row_add(struct text_tail *tail, const char *name, const char *head, int row, int hidden) {
+  struct text_linear *linear = text_tail_add(tail, name, hidden, 1);
+  linear->tensor = head;
+  linear->first = row;
+  linear->bias = false;
+  return linear;
+}
+
+bool text_tail_score(struct text_tail *tail, const struct sentence_config *sentence, const char *head, int hidden,
+                     int vocab, struct error *error) {
+  int larger = sentence->yes > sentence->no ? sentence->yes : sentence->no;
+  if (larger >= vocab)
+    return error_set(error, ERROR_INVALID, "modules.json: the LogitScore names token %d, expected 0 to %d.", larger,
+                     vocab - 1);
+  *tail = (struct text_tail){.pool = POOL_TOKEN};
+  if (sentence->no >= 0) row_add(tail, "score.no", head, sentence->no, hidden)->scale = -1;
+  row_add(tail, "score.yes", head, sentence->yes, hidden)->joins = sentence->no >= 0;
+  return true;
+}
+
 struct text_linear *text_tail_add(struct text_tail *tail, const char *name, int cols, int rows) {
   struct text_linear *linear = &tail->linear[tail->n_linear++];
-  *linear = (struct text_linear){.cols = cols, .rows = rows, .bias = true};
+  *linear = (struct text_linear){.cols = cols, .rows = rows, .bias = true, .scale = 1};
   snprintf(linear->name, sizeof linear->name, "%s", name);
   return linear;
 }
@@ -54,21 +79,30 @@ static int norm_add(const struct text_linear *linear, bool bias, struct plan_bui
   return plan_add_slices(builder, factors, WEIGHT_VECTOR, slices, 2, 1, false);
 }
 
+static int matrix_add(const struct text_linear *linear, struct plan_builder *builder) {
+  char weight[TENSOR_NAME_BYTES];
+  snprintf(weight, sizeof weight, "%.140s.weight", linear->name);
+  const struct tensor_slice rows = {
+      .tensor = linear->tensor ? linear->tensor : weight, .first = linear->first, .rows = linear->rows};
+  return plan_add_slices(builder, linear->name, WEIGHT_MATRIX, &rows, 1, linear->cols, false);
+}
+
 void text_tail_build(const struct text_tail *tail, struct op select, int hidden, float eps, bool norm_bias,
                      struct plan_builder *builder) {
   select.out = plan_add_value(builder, hidden, ROWS_OUTPUTS);
   select.args.select.pool = (uint8_t)tail->pool;
   plan_add_op(builder, &select);
-  for (int i = 0, in = select.out; i < tail->n_linear; i++) {
+  for (int i = 0, in = select.out, before = -1; i < tail->n_linear; i++) {
     const struct text_linear *linear = &tail->linear[i];
-    char weight[TENSOR_NAME_BYTES], bias[TENSOR_NAME_BYTES];
+    char bias[TENSOR_NAME_BYTES];
     struct op op = op_make(OP_LINEAR, -1);
-    snprintf(weight, sizeof weight, "%.140s.weight", linear->name);
     snprintf(bias, sizeof bias, "%.140s.bias", linear->name);
-    op.in[0] = in;
+    op.in[0] = linear->joins ? before : in;
+    op.in[1] = linear->joins ? in : -1;
+    before = op.in[0];
     op.out = in = plan_add_value(builder, linear->rows, ROWS_OUTPUTS);
-    op.weight[0] =
-        plan_add_matrix(builder, linear->name, (const char *[]){weight}, &linear->rows, 1, linear->cols, false);
+    op.weight[0] = matrix_add(linear, builder);
+    op.args.linear.scale = linear->scale;
     if (linear->bias) op.weight[1] = plan_add_vector(builder, bias, linear->rows, 0);
     op.args.linear.act = (uint8_t)linear->act;
     if (linear->norm) {

@@ -9,9 +9,13 @@
 
 enum { TEXT_LINEARS = DENSE_STAGES };
 
-/* out = act(norm(in) · NAME.weightᵀ + NAME.bias): names are whole. */
+/* out = act(norm(in) · NAME.weightᵀ + NAME.bias): names are whole. Of a row of a head `tensor` is what it is in. */
 struct text_linear {
   char name[TENSOR_NAME_BYTES];
+  const char *tensor; /* instead of NAME.weight, from its row `first` on; NULL: none */
+  int first;
+  float scale;
+  bool joins;       /* takes what the linear before takes, and is added to what that makes */
   const char *norm; /* of its input, a layer norm; NULL: none */
   int cols, rows;
   enum act_kind act;
@@ -33,6 +37,11 @@ bool text_classifies(const struct checkpoint *checkpoint);
 /* Pooling, `usual` where the files do not say it, and Dense stages. */
 bool text_tail_read(struct text_tail *tail, const struct checkpoint *checkpoint, enum select_pool usual, int hidden,
                     struct error *error);
+
+/* Where the files say that the logits of yes and no are a text's score (sentence_config.yes): that score, of the last
+ * token, by the rows of the matrix `head`, which is borrowed. */
+bool text_tail_score(struct text_tail *tail, const struct sentence_config *sentence, const char *head, int hidden,
+                     int vocab, struct error *error);
 
 /* A linear more, of `rows` rows; the caller fills in what is special. */
 struct text_linear *text_tail_add(struct text_tail *tail, const char *name, int cols, int rows);

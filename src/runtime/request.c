@@ -91,6 +91,7 @@ static bool params_copy(struct request *r, const struct request_params *params, 
                         struct error *error) {
   struct stop_matcher stop;
   size_t lead = params->lead.size;
+  r->lead_size = lead;
   r->prompt_size = lead + params->prompt.size;
   r->prompt = malloc(r->prompt_size + 1);
   if (!r->prompt) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %zu bytes.", r->prompt_size);

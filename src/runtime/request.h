@@ -70,7 +70,8 @@ struct request {
 
   char *prompt; /* owned; freed once tokenized */
   size_t prompt_size;
-  char *pair; /* the same of a second text; NULL: none */
+  size_t lead_size; /* of it, what stands before the text */
+  char *pair;       /* the same of a second text; NULL: none */
   size_t pair_size;
   bool plain;
   int32_t cut;

@@ -4,6 +4,7 @@
 #include "runtime/runtime_state.h"
 #include "runtime/text_join.h"
 #include "text/conversation.h"
+#include "text/pair_text.h"
 
 #include <stdlib.h>
 
@@ -59,6 +60,23 @@ static bool text_tokenize(const struct runtime *rt, struct request *r, struct to
          image_prompt_check(image_store_form(rt->images), text, r->images.n, error);
 }
 
+/* Two texts that the chat template joins; what stands before the first is the instruction. */
+static bool pair_encode(const struct runtime *rt, struct request *r, int32_t max, struct token_list *list,
+                        struct error *error) {
+  const struct engine_encoder *encoder = &rt->engine->file.facts->encoder;
+  const struct pair_text pair = {.template = rt->chat,
+                                 .tokenizer = rt->tokenizer,
+                                 .form = (enum pair_form)encoder->pair_form,
+                                 .generation_prompt = encoder->generation_prompt,
+                                 .instruction = slice_make(r->prompt, r->lead_size),
+                                 .query = slice_make(r->prompt + r->lead_size, r->prompt_size - r->lead_size),
+                                 .document = slice_make(r->pair, r->pair_size)};
+  if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
+  if (!pair_text_encode(&pair, (size_t)max, r->cut > 0, list, error)) return false;
+  r->generation[0].sequence.n_first = (int32_t)list->count;
+  return true;
+}
+
 static bool texts_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   const struct engine_facts *facts = rt->engine->file.facts;
   int32_t most = facts->config.max_input_len;
@@ -66,6 +84,7 @@ static bool texts_encode(const struct runtime *rt, struct request *r, struct tok
                            .frame = r->pair ? &facts->encoder.two : &facts->encoder.one,
                            .max_tokens = r->cut > 0 && r->cut < most ? r->cut : most,
                            .cut = r->cut > 0};
+  if (r->pair && facts->encoder.pair_form != PAIR_PLAIN) return pair_encode(rt, r, join.max_tokens, list, error);
   struct sequence *q = &r->generation[0].sequence;
   q->second_type = join.frame->second_type;
   return text_join_encode(&join, slice_make(r->prompt, r->prompt_size), slice_make(r->pair, r->pair_size), list,

@@ -43,7 +43,7 @@ static struct answer_facts facts_make(const struct embed_work *w) {
  * sentence-transformers has for them. */
 static void prompts_choose(const struct embed_work *w, struct text_feed *feed) {
   static const char *const names[2][4] = {{"query", NULL}, {"document", "passage", "corpus", NULL}};
-  if (!w->ranks || feed->wanted.prompt_name) return;
+  if (!w->ranks || w->pairs || feed->wanted.prompt_name) return;
   for (int i = 0; i < 2; i++)
     for (int k = 0; names[i][k] && !feed->prompt[i]; k++)
       if (spate_prompt(w->served->engine, names[i][k])) feed->prompt[i] = names[i][k];

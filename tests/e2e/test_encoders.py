@@ -88,9 +88,9 @@ def numbers(server, name):
     texts = [case["text"] for case in want["texts"]]
     if not want["pairs"]:
         return list(zip(vectors(server, texts), (case["numbers"] for case in want["texts"])))
-    got = [item["probs"] for item in ask(server, "/v1/classify", {"input": texts})[1]["data"]]
+    got = [item["probs"] for item in ask(server, "/v1/classify", {"input": texts})[1]["data"]] if texts else []
     both = list(zip(got, (case["numbers"] for case in want["texts"])))
-    if len(got[0]) == 1:
+    if not got or len(got[0]) == 1:
         left, right = zip(*(case["text"] for case in want["pairs"]))
         scores = ask(server, "/v1/score", {"text_1": left, "text_2": right})[1]["data"]
         both += [([item["score"]], case["numbers"]) for item, case in zip(scores, want["pairs"])]
@@ -134,7 +134,7 @@ class Networks(unittest.TestCase):
                     shutil.rmtree(folder)
 
     def test_the_reference_says_the_same(self):
-        for name in ("bert", "bert-pairs", "roberta", "modernbert", "qwen3", "mistral", "nomic", "bert-dense"):
+        for name in ("bert", "bert-pairs", "roberta", "modernbert", "qwen3", "mistral", "nomic", "bert-dense", "qwen3-yes-no"):
             with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32", "--target", "reference", backend="reference") as server:
                 for got, want in numbers(server, name):
                     self.assertLess(off(got, want), CLOSE)
@@ -274,6 +274,89 @@ class Prompts(unittest.TestCase):
                 _, body = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a number"})
                 self.assertLess(off([body["data"][0]["score"]], [of(a, b)]), 1e-5)
             shutil.rmtree(folder)
+
+
+def built(model):
+    """What the build says."""
+    engine = Engine(model)
+    engine.remove()
+    return engine.sentence or "it was built"
+
+
+class YesAndNo(unittest.TestCase):
+    """Rankers whose score is of the logits of two tokens, behind their chat template: sentence-transformers' scores
+    are among those of Networks."""
+
+    def test_rankings_have_the_scores_the_instruction_and_the_tokens(self):
+        want = expected("qwen3-yes-no")
+        first = want["pairs"][0]
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            for fields, score in (({}, first["numbers"]), ({"prompt_name": "query"}, want["prompts"]["query"]),
+                                  ({"prompt_name": "other"}, want["prompts"]["other"])):
+                status, body = ask(server, "/v1/rerank", {"query": first["text"][0], "documents": [first["text"][1]], **fields})
+                self.assertEqual(status, 200, body)
+                self.assertLess(off([body["results"][0]["relevance_score"]], score), CLOSE)
+                self.assertEqual(body["usage"]["prompt_tokens"] == first["tokens"], "other" not in fields.values())
+            documents = [case["text"][1] for case in want["pairs"]]
+            _, scores = ask(server, "/v1/score", {"text_1": "hello", "text_2": documents})
+            _, body = ask(server, "/v1/rerank", {"query": "hello", "documents": documents})
+            self.assertEqual([item["relevance_score"] for item in body["results"]],
+                             sorted((item["score"] for item in scores["data"]), reverse=True))
+
+    def test_long_texts_are_refused_or_keep_what_the_template_ends_with(self):
+        for name in ("qwen3-yes-no", "qwen3-yes"):
+            cut = expected(name)["cut"]
+            fields = {"text_1": cut["text"][0], "text_2": cut["text"][1]}
+            with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32") as server:
+                _, body = ask(server, "/v1/score", {**fields, "truncate_prompt_tokens": cut["tokens"]})
+                self.assertEqual(body["usage"]["prompt_tokens"], cut["tokens"])
+                self.assertLess(off([body["data"][0]["score"]], cut["numbers"]), CLOSE)
+                for most in (1, 2, 7, 300, -1):
+                    self.assertEqual(ask(server, "/v1/score", {**fields, "truncate_prompt_tokens": most})[0], 200)
+                status, body = ask(server, "/v1/score", {**fields, "text_2": "a fox. " * 200})
+                self.assertEqual((status, "more than max_seq_len 300" in body["error"]["message"]), (400, True), body)
+
+    def test_what_texts_say_is_no_part_of_the_template(self):
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            def tokens(text):
+                return ask(server, "/v1/score", {"text_1": "a", "text_2": text})[1]["usage"]["prompt_tokens"]
+            self.assertGreaterEqual(tokens("<|im_end|>") - tokens(""), 8)
+
+    def test_one_text_is_refused(self):
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            for path, said in (("/v1/classify", "scores two texts, which its chat template joins"),
+                               ("/v1/embeddings", "it makes no vectors")):
+                status, body = ask(server, path, {"input": "a"})
+                self.assertEqual((status, said in body["error"]["message"]), (400, True), body)
+            status, body = ask(server, "/v1/rerank", {"query": "a", "documents": ["b"], "prompt_name": "q"})
+            self.assertEqual((status, body["error"]["param"]), (400, "prompt_name"), body)
+
+    def test_settings_that_cannot_be_have_a_sentence(self):
+        for change, said in (
+                ({"1_LogitScore/config.json": {"true_token_id": None}}, "true_token_id is expected to be a token's id"),
+                ({"1_LogitScore/config.json": {"false_token_id": -2}}, "false_token_id is expected to be a token's id"),
+                ({"1_LogitScore/config.json": {"false_token_id": 290}}, "names token 290, expected 0 to 289"),
+                ({"1_LogitScore/config.json": {"module_input_name": "logits"}}, "module_input_name is \"logits\""),
+                ({"config_sentence_transformers.json": {"activation_fn": "torch.relu"}}, "activation_fn is \"torch.relu\", expected torch's")):
+            folder, model = switched_off("qwen3-yes-no", change)
+            with self.subTest(str(change)):
+                self.assertIn(said, built(model))
+            shutil.rmtree(folder)
+        folder, model = switched_off("qwen3-yes-no", {})
+        whole = json.loads((model / "modules.json").read_text())
+        (model / "modules.json").write_text(json.dumps(whole + [{"type": "x.Normalize", "path": "2_Normalize"}]))
+        self.assertIn("has 3 stages, among them a LogitScore", built(model))
+        (model / "modules.json").write_text(json.dumps(whole))
+        for template, said in (("{{ messages[0].content }}", "it writes the same, whatever the document is"), ("{{ x", "chat template"), ("", "chat template")):
+            (model / "chat_template.jinja").write_text(template)
+            with self.subTest(template):
+                self.assertIn(said, built(model))
+        shutil.rmtree(folder)
+        folder, model = switched_off("bert", {})
+        (model / "modules.json").write_text(json.dumps(whole))
+        shutil.copytree(FIXTURES / "qwen3-yes-no/1_LogitScore", model / "1_LogitScore")
+        self.assertIn("Spate does of Llama, Mistral, Qwen 2 and Qwen 3", built(model))
+        shutil.rmtree(folder)
 
 
 class Requests(unittest.TestCase):

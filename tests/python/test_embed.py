@@ -55,11 +55,12 @@ class Embed(spate_python.LlmCase):
                 self.assertEqual(output.outputs.num_classes, 3)
             with self.assertRaisesRegex(spate.InvalidError, "tells 3 labels, where one score is wanted"):
                 llm.score("a", "b")
-        with opened("qwen3-pairs") as llm:
-            cases = test_encoders.expected("qwen3-pairs")["pairs"]
-            left, right = zip(*(case["text"] for case in cases))
-            for output, case in zip(llm.score(left, right), cases, strict=True):
-                self.close([output.outputs.score], case["numbers"])
+        for name in ("qwen3-pairs", "qwen3-yes-no"):
+            with opened(name) as llm:
+                cases = test_encoders.expected(name)["pairs"]
+                left, right = zip(*(case["text"] for case in cases))
+                for output, case in zip(llm.score(left, right), cases, strict=True):
+                    self.close([output.outputs.score], case["numbers"])
 
     def test_as_the_server_and_the_command(self):
         texts = ["hello world", "a number", "", "what is a fox?"]

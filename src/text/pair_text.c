@@ -1,0 +1,131 @@
+#include "text/pair_text.h"
+
+#include "base/limits.h"
+
+#include <string.h>
+
+/* --- messages ----------------------------------------------------------------------------------------------------- */
+
+/* NULL: there is no memory, or it is no UTF-8. */
+static json_t *message_make(const char *role, struct slice content, enum pair_form form) {
+  const char *data = content.size ? (const char *)content.data : "";
+  if (form == PAIR_STRINGS) return json_pack("{s:s, s:s%}", "role", role, "content", data, content.size);
+  return json_pack("{s:s, s:[{s:s, s:s%}]}", "role", role, "content", "type", "text", "text", data, content.size);
+}
+
+static json_t *messages_make(const struct pair_text *pair) {
+  json_t *list = json_array();
+  bool made = list != NULL;
+  if (pair->instruction.size > 0)
+    made = made && json_array_append_new(list, message_make("system", pair->instruction, pair->form)) == 0;
+  made = made && json_array_append_new(list, message_make("query", pair->query, pair->form)) == 0 &&
+         json_array_append_new(list, message_make("document", pair->document, pair->form)) == 0;
+  if (made) return list;
+  json_decref(list);
+  return NULL;
+}
+
+/* Without a tokenizer the template sees no bos_token and no eos_token. */
+static bool pair_write(const struct pair_text *pair, struct chat_text *text, struct error *error) {
+  struct chat_input input = {.add_generation_prompt = pair->generation_prompt};
+  time_t now = time(NULL);
+  json_t *messages = messages_make(pair);
+  input.messages = messages;
+  bool ok = (messages || error_set(error, ERROR_INVALID, "A text is not valid UTF-8, or there is no memory for it.")) &&
+            (localtime_r(&now, &input.now) || error_set(error, ERROR_INTERNAL, "The system has no local time."));
+  if (ok && pair->tokenizer) ok = chat_template_write(pair->template, &input, pair->tokenizer, text, error);
+  if (ok && !pair->tokenizer) ok = chat_template_render(pair->template, &input, text, error);
+  json_decref(messages);
+  return ok;
+}
+
+/* --- the form ----------------------------------------------------------------------------------------------------- */
+
+/* Is another text written for other texts, of each of the two? */
+static bool pair_reaches(struct pair_text pair, struct error *error) {
+  static const char *const texts[][2] = {{"alpha", "beta"}, {"gamma", "beta"}, {"alpha", "gamma"}};
+  struct chat_text text[3];
+  bool ok = true;
+  for (int i = 0; i < 3; i++) {
+    chat_text_init(&text[i]);
+    pair.query = slice_text(texts[i][0]);
+    pair.document = slice_text(texts[i][1]);
+    ok = ok && pair_write(&pair, &text[i], error);
+  }
+  for (int i = 1; ok && i < 3; i++)
+    if (slice_equal(buffer_slice(&text[0].text), buffer_slice(&text[i].text)))
+      ok = error_set(error, ERROR_UNSUPPORTED, "it writes the same, whatever the %s is", i == 1 ? "query" : "document");
+  for (int i = 0; i < 3; i++) chat_text_release(&text[i]);
+  return ok;
+}
+
+bool pair_form_find(const struct chat_template *template, bool generation_prompt, enum pair_form *form,
+                    struct error *error) {
+  struct error why;
+  for (*form = PAIR_STRINGS; *form < PAIR_FORMS; ++*form)
+    if (pair_reaches((struct pair_text){.template = template, .form = *form, .generation_prompt = generation_prompt},
+                     &why))
+      return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "The chat template does not join two texts, as messages of the roles query and document: %.200s. A "
+                   "ranker by the logits of yes and no needs one that does (chat_template.jinja).",
+                   why.text);
+}
+
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
+
+static bool whole_encode(const struct pair_text *pair, struct token_list *out, struct error *error) {
+  struct chat_text text;
+  chat_text_init(&text);
+  bool ok = pair_write(pair, &text, error) && chat_text_encode(&text, pair->tokenizer, out, error);
+  chat_text_release(&text);
+  return ok;
+}
+
+/* The ids that it ends with whatever the texts: those that two pairs share, which have no token in common. */
+static bool ending_find(struct pair_text pair, struct token_list *ending, struct error *error) {
+  struct token_list other;
+  size_t same = 0;
+  token_list_init(&other, ending->max);
+  pair.query = pair.document = slice_text("0");
+  bool ok = whole_encode(&pair, ending, error);
+  pair.query = pair.document = slice_text("1 2 3 4");
+  ok = ok && whole_encode(&pair, &other, error);
+  while (ok && same < ending->count && same < other.count &&
+         ending->ids[ending->count - 1 - same] == other.ids[other.count - 1 - same])
+    same++;
+  if (ok) memmove(ending->ids, ending->ids + ending->count - same, same * sizeof *ending->ids);
+  ending->count = ok ? same : 0;
+  token_list_release(&other);
+  return ok;
+}
+
+/* Room for the ending is made at the cost of what is before it. */
+static bool whole_cut(const struct pair_text *pair, struct token_list *whole, size_t max, struct error *error) {
+  struct token_list ending;
+  token_list_init(&ending, whole->max);
+  bool ok = ending_find(*pair, &ending, error);
+  size_t kept = ending.count < max ? ending.count : max;
+  if (ok && kept > 0) memcpy(whole->ids + max - kept, ending.ids + ending.count - kept, kept * sizeof *whole->ids);
+  whole->count = max;
+  token_list_release(&ending);
+  return ok;
+}
+
+bool pair_text_encode(const struct pair_text *pair, size_t max, bool cut, struct token_list *out, struct error *error) {
+  struct token_list whole;
+  size_t most = pair->instruction.size + pair->query.size + pair->document.size + LIMIT_TEMPLATE_OUTPUT_BYTES;
+  token_list_init(&whole, most);
+  bool ok = whole_encode(pair, &whole, error);
+  if (ok && whole.count > max)
+    ok = cut ? whole_cut(pair, &whole, max, error)
+             : error_set(error, ERROR_LIMIT,
+                         "The two texts have %zu tokens with the chat template, more than max_seq_len %zu: shorten "
+                         "them, or have them cut (truncate_prompt_tokens).",
+                         whole.count, max);
+  for (size_t i = 0; ok && i < whole.count; i++)
+    ok = token_list_append(out, whole.ids[i]) ||
+         error_set(error, ERROR_MEMORY, "Out of memory for the tokens of a text.");
+  token_list_release(&whole);
+  return ok;
+}
