@@ -74,7 +74,7 @@ static void seal_header(struct image *image) { seal(image, SECTION_FACTS); }
 static void magic(struct image *image) { image->bytes[0] = 'G'; }
 static void empty(struct image *image) { image->size = 0; }
 static void header_cut(struct image *image) { image->size = 100; }
-static void version(struct image *image) { header_of(image)->version = 9; }
+static void version(struct image *image) { header_of(image)->version = 10; }
 static void header_flip(struct image *image) { header_of(image)->section[2].bytes ^= 1; }
 static void cut(struct image *image) { image->size -= 1; }
 static void cut_weights(struct image *image) { image->size = ENGINE_WEIGHTS_ALIGN; }
