@@ -24,6 +24,21 @@ static void experts_write(const struct plan *plan, const struct backend *backend
   free(bytes);
 }
 
+/* The device's workspace with the first layer's on the host, with the first two layers', …: the buffer that these come
+ * to in turn is in it, and what else the backend wants for them. Nothing where it leaves none there. */
+static void workspaces_write(const struct plan *plan, const struct backend *backend, struct limits limits,
+                             struct buffer *json) {
+  struct footprint footprint;
+  int layers = backend->host_rate ? plan_expert_layers(plan) : 0;
+  if (layers == 0) return;
+  buffer_text(json, ",\"experts_workspace\":[");
+  for (limits.cpu_experts = 1; limits.cpu_experts <= layers; limits.cpu_experts++) {
+    if (!backend->measure(plan, &limits, &footprint, NULL)) break;
+    buffer_print(json, "%s%" PRIu64, limits.cpu_experts > 1 ? "," : "", footprint.workspace);
+  }
+  buffer_text(json, "]");
+}
+
 /* What serving would take of memory: `,"memory":{…}`. */
 static void memory_write(const struct plan *plan, const struct engine_config *config, const struct backend *backend,
                          struct buffer *json) {
@@ -38,6 +53,7 @@ static void memory_write(const struct plan *plan, const struct engine_config *co
                ",\"kv_per_sequence\":%" PRIu64,
                footprint.weights, footprint.workspace, token, token * (uint64_t)limits.length);
   experts_write(plan, backend, json);
+  workspaces_write(plan, backend, limits, json);
   buffer_text(json, "}");
 }
 

@@ -70,25 +70,31 @@ static void memory_open_find(struct facts *facts, double freed) {
   fact_set(facts, FACT_MEMORY_OPEN, facts->known[FACT_MEMORY] ? fmin(open, facts->value[FACT_MEMORY]) : open);
 }
 
-/* Bytes of a GPU's weights that stay on the host. */
-static double experts_stay(struct facts *facts, const json_t *layers, const struct engine_use *use) {
-  double bytes = 0, count = 0;
-  if (on_host(facts)) return 0;
-  for (size_t i = 0; i < json_array_size(layers) && count < use->cpu_experts; i++, count++)
-    bytes += json_number_value(json_array_get(layers, i));
-  if (!(bytes > 0)) return 0;
-  fact_set(facts, FACT_CPU_EXPERTS, count);
+/* Weights and workspace of a GPU with experts on the host: their bytes leave it, and a buffer for them comes. */
+static void experts_stay(struct facts *facts, const json_t *memory, const struct engine_use *use, double *weights,
+                         double *workspace) {
+  const json_t *layers = json_object_get(memory, "experts");
+  double bytes = 0;
+  size_t count = 0;
+  if (on_host(facts)) return;
+  for (; count < json_array_size(layers) && (int)count < use->cpu_experts; count++)
+    bytes += json_number_value(json_array_get(layers, count));
+  if (!(bytes > 0)) return;
+  fact_set(facts, FACT_CPU_EXPERTS, (double)count);
   fact_set(facts, FACT_HOST_EXPERTS, bytes);
   if (facts->known[FACT_MEMORY_AVAILABLE])
     fact_set(facts, FACT_HOST_SHARE, bytes / (facts->value[FACT_MEMORY_AVAILABLE] + use->freed_bytes));
-  return bytes;
+  *weights -= bytes;
+  const json_t *with = json_array_get(json_object_get(memory, "experts_workspace"), count - 1);
+  *workspace = json_is_number(with) ? json_number_value(with) : NAN;
 }
 
 static void memory_take(struct facts *facts, const json_t *memory, const struct engine_use *use) {
-  double weights = number_of(memory, "weights") - experts_stay(facts, json_object_get(memory, "experts"), use);
+  double weights = number_of(memory, "weights"), workspace = number_of(memory, "workspace");
+  experts_stay(facts, memory, use, &weights, &workspace);
   fact_set(facts, FACT_WEIGHTS, weights);
-  fact_set(facts, FACT_WORKSPACE, number_of(memory, "workspace"));
-  fact_set(facts, FACT_MEMORY_NEEDED, weights + number_of(memory, "workspace") + number_of(memory, "kv_per_sequence"));
+  fact_set(facts, FACT_WORKSPACE, workspace);
+  fact_set(facts, FACT_MEMORY_NEEDED, weights + workspace + number_of(memory, "kv_per_sequence"));
   if (facts->known[FACT_MEMORY_AVAILABLE] && on_host(facts)) memory_open_find(facts, use->freed_bytes);
   if (facts->known[FACT_MEMORY_OPEN])
     fact_set(facts, FACT_MEMORY_SHARE, facts->value[FACT_MEMORY_NEEDED] / facts->value[FACT_MEMORY_OPEN]);

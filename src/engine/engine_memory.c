@@ -23,89 +23,46 @@ static uint64_t least_weights(const struct plan *plan) {
   return bytes;
 }
 
-static uint64_t sequence_bytes(const struct limits *limits, const struct footprint *footprint, int n_group) {
-  uint64_t blocks = (uint64_t)((limits->length + limits->block_size - 1) / limits->block_size), bytes = 0;
-  for (int i = 0; i < n_group; i++) bytes += footprint->kv_block[i] * blocks;
-  return bytes;
-}
-
-/* The least cpu_experts with which the decoder fits with one sequence, as far as its device is concerned; 0: none. */
-static int32_t cpu_experts_fit(const struct loaded_engine *engine, uint64_t available) {
-  const struct plan *plan = engine->plan;
-  struct limits limits = engine->limits;
-  struct footprint f;
-  if (!engine->backend->host_rate) return 0;
-  for (int32_t most = plan_expert_layers(plan); ++limits.cpu_experts <= most;)
-    if (engine->backend->measure(plan, &limits, &f, NULL) &&
-        f.weights + f.workspace + sequence_bytes(&limits, &f, plan->n_group) <= available)
-      return limits.cpu_experts;
-  return 0;
-}
-
-static bool refuse_fixed(const struct loaded_engine *engine, uint64_t available, struct error *error) {
-  const struct footprint *footprint = &engine->footprint;
-  uint64_t least = least_weights(engine->plan);
-  int32_t layers = cpu_experts_fit(engine, available);
-  bool helps = least < footprint->weights && least + footprint->workspace <= available;
-  char remedy[128] = "free some, or choose a smaller model";
-  if (helps)
-    snprintf(remedy, sizeof remedy,
-             "free some, or build it with quant_mode INT4_WEIGHT: its weights take about %" PRIu64 " MiB",
-             mebibytes(least));
-  if (layers > 0)
-    snprintf(remedy, sizeof remedy,
-             "free some, or keep the experts of %d layers in the host's memory (--cpu-experts %d)", layers, layers);
-  return error_set(error, ERROR_MEMORY,
-                   "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64
-                   " MiB for its workspace, and %" PRIu64 " MiB of memory are available; %s.",
-                   mebibytes(footprint->weights), mebibytes(footprint->workspace), available >> 20, remedy);
-}
+/* How the memory of a device is shared out. */
+struct share {
+  uint64_t fixed, rest;      /* bytes of weights and workspace; what these leave */
+  uint64_t budget;           /* bytes of that which the KV cache may take */
+  uint64_t block;            /* bytes of a block of every group */
+  uint64_t blocks, sequence; /* of which there are so many; one sequence of the full length wants so many */
+};
 
 /* Bytes that the KV cache may take. */
-static bool kv_budget(const struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
-                      uint64_t *budget, struct error *error) {
-  const struct footprint *footprint = &engine->footprint;
-  uint64_t fixed = footprint->weights + footprint->workspace;
+static uint64_t kv_budget(const struct loaded_engine *engine, const struct engine_options *options, uint64_t rest) {
   double default_fraction = engine->backend->memory ? device_fraction : host_fraction;
-  if (fixed > available) return refuse_fixed(engine, available, error);
-  uint64_t rest = available - fixed;
   double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
   uint64_t whole = rest + options->beside_kv; /* what a first engine would have found */
-  *budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)whole) : whole;
-  if (options->beside && !options->kv_bytes && *budget > rest) *budget = rest;
-  if (*budget <= rest) return true;
-  return error_set(error, ERROR_MEMORY,
-                   "A KV cache of %" PRIu64 " MiB was asked for, and %" PRIu64
-                   " MiB of memory are left after the weights and "
-                   "the workspace; ask for that at most.",
-                   mebibytes(*budget), rest >> 20);
+  uint64_t budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)whole) : whole;
+  return options->beside && !options->kv_bytes && budget > rest ? rest : budget;
 }
 
-/* Gives every group the same number of blocks: all that the seats can use, or what the budget holds, but at least one
- * sequence of the full length. */
-static bool blocks_share(struct limits *limits, const struct footprint *footprint, int n_group, uint64_t budget,
-                         struct error *error) {
-  uint64_t per_block = 0, per_sequence = (uint64_t)((limits->length + limits->block_size - 1) / limits->block_size);
-  for (int i = 0; i < n_group; i++) per_block += footprint->kv_block[i];
-  uint64_t blocks = per_sequence * (uint64_t)limits->seats, most = UINT32_MAX;
-  if (per_block > 0 && blocks > budget / per_block) blocks = budget / per_block;
-  if (blocks > most) blocks = most;
-  if (blocks < per_sequence)
-    return error_set(
-        error, ERROR_MEMORY,
-        "One sequence of max_seq_len %d takes %" PRIu64 " MiB of KV cache and %" PRIu64
-        " MiB are given to it, enough for %" PRIu64
-        " tokens; raise free_gpu_memory_fraction or kv_cache_memory, or build the engine with a max_seq_len "
-        "that fits.",
-        limits->length, mebibytes(per_sequence * per_block), budget >> 20, blocks * (uint64_t)limits->block_size);
-  if (n_group == 0) limits->n_block[0] = (uint32_t)blocks; /* the schedule counts them, though nothing is in them */
-  for (int i = 0; i < n_group; i++) limits->n_block[i] = (uint32_t)blocks;
-  return true;
+/* Every group has the same number of blocks: all that the seats can use, or what the budget holds. */
+static struct share share_find(const struct loaded_engine *engine, const struct engine_options *options,
+                               uint64_t available) {
+  const struct limits *limits = &engine->limits;
+  struct share s = {.fixed = engine->footprint.weights + engine->footprint.workspace,
+                    .sequence = (uint64_t)((limits->length + limits->block_size - 1) / limits->block_size)};
+  s.rest = available > s.fixed ? available - s.fixed : 0;
+  s.budget = kv_budget(engine, options, s.rest);
+  for (int i = 0; i < engine->plan->n_group; i++) s.block += engine->footprint.kv_block[i];
+  s.blocks = s.sequence * (uint64_t)limits->seats;
+  if (s.block > 0 && s.blocks > s.budget / s.block) s.blocks = s.budget / s.block;
+  if (s.blocks > UINT32_MAX) s.blocks = UINT32_MAX;
+  return s;
 }
 
-/* What the encoder takes, beside the decoder. */
-static bool vision_measure(struct loaded_engine *engine, struct error *error) {
+static bool share_fits(const struct share *share, uint64_t available) {
+  return share->fixed <= available && share->budget <= share->rest && share->blocks >= share->sequence;
+}
+
+/* What the decoder takes, and the encoder beside it. */
+static bool footprint_find(struct loaded_engine *engine, struct error *error) {
   struct footprint vision;
+  if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error)) return false;
   if (engine->vision_limits.tokens == 0) return true;
   if (!engine->backend->measure(engine->file.vision, &engine->vision_limits, &vision, error)) return false;
   engine->footprint.weights += vision.weights;
@@ -113,25 +70,97 @@ static bool vision_measure(struct loaded_engine *engine, struct error *error) {
   return true;
 }
 
-bool engine_memory_plan(struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
-                        struct error *error) {
-  uint64_t budget = 0;
-  if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error) ||
-      !vision_measure(engine, error) || !kv_budget(engine, options, available, &budget, error) ||
-      !blocks_share(&engine->limits, &engine->footprint, engine->plan->n_group, budget, error))
-    return false;
-  for (int i = 0; i < engine->plan->n_group; i++)
-    engine->kv_bytes += engine->limits.n_block[i] * engine->footprint.kv_block[i];
-  return true;
+static uint64_t host_bytes(const struct footprint *footprint) {
+  return (footprint->host_weights + HOST_PAGE - 1) / HOST_PAGE * HOST_PAGE;
 }
 
-bool engine_memory_host(const struct loaded_engine *engine, uint64_t available, struct error *error) {
-  uint64_t bytes = engine->footprint.host_weights;
-  if (bytes <= available) return true;
+/* --- what does not fit -------------------------------------------------------------------------------------------- */
+
+enum { REMEDY_TEXT = 128 };
+
+/* The least cpu_experts above the engine's that it would open with; 0: none. */
+static int32_t cpu_experts_fit(const struct loaded_engine *engine, const struct engine_options *options,
+                               const struct engine_room *room) {
+  struct loaded_engine other = *engine; /* owns nothing */
+  if (!engine->backend->host_rate) return 0;
+  for (int32_t most = plan_expert_layers(engine->plan); ++other.limits.cpu_experts <= most;) {
+    if (!footprint_find(&other, NULL)) continue;
+    struct share share = share_find(&other, options, room->device);
+    if (share_fits(&share, room->device) && host_bytes(&other.footprint) <= room->host) return other.limits.cpu_experts;
+  }
+  return 0;
+}
+
+/* After what joins it to a sentence; empty where that would not help. */
+static const char *experts_remedy(const struct loaded_engine *engine, const struct engine_options *options,
+                                  const struct engine_room *room, const char *join, char text[REMEDY_TEXT]) {
+  int32_t layers = cpu_experts_fit(engine, options, room);
+  text[0] = 0;
+  if (layers > 0)
+    snprintf(text, REMEDY_TEXT, "%skeep the experts of %d layers in the host's memory (--cpu-experts %d)", join, layers,
+             layers);
+  return text;
+}
+
+static bool fixed_refuse(const struct loaded_engine *engine, const struct engine_options *options,
+                         const struct engine_room *room, struct error *error) {
+  const struct footprint *footprint = &engine->footprint;
+  uint64_t least = least_weights(engine->plan);
+  bool helps = least < footprint->weights && least + footprint->workspace <= room->device;
+  char remedy[REMEDY_TEXT];
+  if (!*experts_remedy(engine, options, room, "", remedy) && helps)
+    snprintf(remedy, sizeof remedy, "build it with quant_mode INT4_WEIGHT: its weights take about %" PRIu64 " MiB",
+             mebibytes(least));
+  return error_set(error, ERROR_MEMORY,
+                   "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64
+                   " MiB for its workspace, and %" PRIu64 " MiB of memory are available; free some, or %s.",
+                   mebibytes(footprint->weights), mebibytes(footprint->workspace), room->device >> 20,
+                   *remedy ? remedy : "choose a smaller model");
+}
+
+static bool sequence_refuse(const struct loaded_engine *engine, const struct share *share, const char *remedy,
+                            struct error *error) {
+  return error_set(error, ERROR_MEMORY,
+                   "One sequence of max_seq_len %d takes %" PRIu64 " MiB of KV cache and %" PRIu64
+                   " MiB are given to it, enough for %" PRIu64
+                   " tokens; raise free_gpu_memory_fraction or kv_cache_memory%s, or build the engine with a "
+                   "max_seq_len that fits.",
+                   engine->limits.length, mebibytes(share->sequence * share->block), share->budget >> 20,
+                   share->blocks * (uint64_t)engine->limits.block_size, remedy);
+}
+
+static bool share_refuse(const struct loaded_engine *engine, const struct engine_options *options,
+                         const struct engine_room *room, const struct share *share, struct error *error) {
+  char remedy[REMEDY_TEXT];
+  if (share->fixed > room->device) return fixed_refuse(engine, options, room, error);
+  if (share->budget <= share->rest)
+    return sequence_refuse(engine, share, experts_remedy(engine, options, room, ", ", remedy), error);
+  return error_set(error, ERROR_MEMORY,
+                   "A KV cache of %" PRIu64 " MiB was asked for, and %" PRIu64
+                   " MiB of memory are left after the weights and the workspace; ask for that at most%s.",
+                   mebibytes(share->budget), share->rest >> 20, experts_remedy(engine, options, room, ", or ", remedy));
+}
+
+static bool host_refuse(const struct loaded_engine *engine, uint64_t available, struct error *error) {
   return error_set(error, ERROR_MEMORY,
                    "The experts of %d layers take %" PRIu64 " MiB of the host's memory, and %" PRIu64
                    " MiB of it are available; free some, or keep those of fewer layers there (--cpu-experts).",
-                   engine->limits.cpu_experts, mebibytes(bytes), available >> 20);
+                   engine->limits.cpu_experts, mebibytes(host_bytes(&engine->footprint)), available >> 20);
+}
+
+/* --- what does --------------------------------------------------------------------------------------------------- */
+
+bool engine_memory_plan(struct loaded_engine *engine, const struct engine_options *options,
+                        const struct engine_room *room, struct error *error) {
+  int n_group = engine->plan->n_group;
+  if (!footprint_find(engine, error)) return false;
+  struct share share = share_find(engine, options, room->device);
+  if (!share_fits(&share, room->device)) return share_refuse(engine, options, room, &share, error);
+  if (host_bytes(&engine->footprint) > room->host) return host_refuse(engine, room->host, error);
+  /* Without groups the schedule counts blocks, though nothing is in them. */
+  for (int i = 0; i < n_group || i == 0; i++) engine->limits.n_block[i] = (uint32_t)share.blocks;
+  engine->kv_bytes = share.blocks * share.block;
+  return true;
 }
 
 uint64_t engine_host_token_bytes(const struct loaded_engine *engine) {
@@ -149,5 +178,6 @@ bool engine_fits(const struct plan *plan, const struct backend *backend, const s
   struct loaded_engine engine = {.plan = plan, .backend = backend, .limits = engine_limits(config, &all)};
   if (backend->kv_best && engine.limits.kv_dtype == KV_F16 && engine.limits.block_size >= DEFAULT_BLOCK)
     engine.limits.kv_dtype = plan->n_group > 0 ? KV_BF16 : KV_F32; /* takes as much or more */
-  return engine_memory_plan(&engine, &all, available, error);
+  struct engine_room room = {.device = available, .host = UINT64_MAX};
+  return engine_memory_plan(&engine, &all, &room, error);
 }

@@ -4,15 +4,18 @@
 
 #include "engine/loaded_engine.h"
 
-/* Fills the engine's footprint, its numbers of blocks and the bytes of its KV cache, for `available` bytes; refuses
- * what does not fit with what would. */
-bool engine_memory_plan(struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
-                        struct error *error);
+/* Bytes that are available: of the memory that the device has its own in, and of the host's, for experts that stay
+ * there. */
+struct engine_room {
+  uint64_t device, host;
+};
 
-/* The same of experts that stay in the host's memory, of which so many bytes are available. */
-bool engine_memory_host(const struct loaded_engine *engine, uint64_t available, struct error *error);
+/* Fills the engine's footprint, its numbers of blocks and the bytes of its KV cache; refuses what does not fit with
+ * what would. */
+bool engine_memory_plan(struct loaded_engine *engine, const struct engine_options *options,
+                        const struct engine_room *room, struct error *error);
 
-/* Bytes that one token reads of them. */
+/* Bytes that one token reads of experts in the host's memory. */
 uint64_t engine_host_token_bytes(const struct loaded_engine *engine);
 
 #endif

@@ -210,9 +210,8 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   engine->device_seconds = seconds_since(start);
   if (!engine->device) return false;
   kv_prefer(engine, options);
-  uint64_t available = 0;
-  if (!memory_find(engine, options, &available, error) || !engine_memory_plan(engine, options, available, error) ||
-      !engine_memory_host(engine, host_available(options), error))
+  struct engine_room room = {.host = host_available(options)};
+  if (!memory_find(engine, options, &room.device, error) || !engine_memory_plan(engine, options, &room, error))
     return false;
   weights_prefetch(&engine->file);
   return programs_compile(engine, error);

@@ -44,7 +44,7 @@ void engine_write(struct buffer *out, const struct loaded_engine *engine) {
                ",\"quant_mode\":\"%s\",\"quant_algo\":\"%s\",\"device\":", quant_mode_name(facts->config.quant_mode),
                quant_method_name(facts->config.quant_method));
   json_write_string(out, slice_text(engine->backend->describe(engine->device)));
-  buffer_print(out, ",\"weight_bytes\":%" PRIu64, engine->footprint.weights);
+  buffer_print(out, ",\"weight_bytes\":%" PRIu64, engine->footprint.weights + engine->footprint.host_weights);
 }
 
 void share_write(struct buffer *out, const char *name, size_t right, size_t n) {

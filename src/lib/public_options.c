@@ -61,6 +61,11 @@ bool table_options_read(const spate_table_options *from, spate_table_options *to
   return options_read(to, from, "spate_table_options", error);
 }
 
+bool count_check(const char *name, int given, int most, struct error *error) {
+  return (given >= 0 && given <= most) ||
+         error_set(error, ERROR_INVALID, "%s is %d, expected 0 to %d.", name, given, most);
+}
+
 bool kv_choice_parse(const char *name, int *choice, struct error *error) {
   *choice = 0;
   if (!name || strcmp(name, "auto") == 0) return true;

@@ -15,6 +15,9 @@ bool bench_options_read(const spate_bench_options *from, spate_bench_options *to
 bool table_options_read(const spate_table_options *from, spate_table_options *to, struct error *error);
 bool eval_options_read(const spate_eval_options *from, spate_eval_options *to, struct error *error);
 
+/* Is a number so named one from 0 to most? */
+bool count_check(const char *name, int given, int most, struct error *error);
+
 /* kv_cache_dtype as engine_options.kv. */
 bool kv_choice_parse(const char *name, int *choice, struct error *error);
 

@@ -1,6 +1,7 @@
 /* spate.h: decode and prefill of a known network with random weights, each beside its floor. */
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "lib/bench_floor.h"
 #include "lib/bench_report.h"
 #include "backend/device_choice.h"
@@ -218,8 +219,8 @@ static bool random_run(const spate_random_options *o, struct buffer *out, struct
                                    .memory_fraction = 0.9,
                                    .batch_invariant = o->batch_invariant,
                                    .cpu_experts = o->cpu_experts};
-  if (!options_check(o, error) || !kv_choice_parse(o->kv_cache_dtype, &options.kv, error) ||
-      !device_choose(o->device, &options.backend, error))
+  if (!options_check(o, error) || !count_check("cpu_experts", o->cpu_experts, LIMIT_MODEL_LAYERS, error) ||
+      !kv_choice_parse(o->kv_cache_dtype, &options.kv, error) || !device_choose(o->device, &options.backend, error))
     return false;
   struct engine_config config = config_of(o);
   if (!quant_mode_parse(o->quant_mode, &config.quant_mode, error)) return false;

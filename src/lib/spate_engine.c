@@ -40,11 +40,6 @@ static uint64_t cache_on_host(const spate_engine *engine) {
   return engine && !engine->loaded->backend->memory ? engine->loaded->kv_bytes : 0;
 }
 
-static bool count_check(const char *name, int given, int most, struct error *error) {
-  return (given >= 0 && given <= most) ||
-         error_set(error, ERROR_INVALID, "%s is %d, expected 0 to %d.", name, given, most);
-}
-
 /* Into what the engine is opened with: its slots. */
 static bool loras_read(const spate_open_options *from, struct engine_options *to, struct error *error) {
   if (!count_check("max_loras", from->max_loras, LIMIT_ADAPTERS, error) ||

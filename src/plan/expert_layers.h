@@ -6,6 +6,8 @@
 
 #include "plan/plan.h"
 
+enum { HOST_PAGE = 2 << 20 }; /* bytes: all that stays in the host's memory takes whole ones together */
+
 /* How many layers of the plan have experts, in the order of its ops. */
 int plan_expert_layers(const struct plan *plan);
 

@@ -80,12 +80,15 @@ class Engine(spate_server.EngineCase):
         self.assertIn(code, (0, 1))
 
     def test_cpu_experts(self):
-        """Of a mixture for a GPU, which is built without one; what inspect says of a layer is what leaves its memory."""
+        """Of a mixture for a GPU, which is built without one; what inspect says of a layer is what leaves its memory,
+        and a buffer as large as the gates and ups of the largest comes to its workspace."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "mixture.spate")
             subprocess.run([SPATE, "build", ROOT / "tests/fixtures/model/qwen3_moe", "-o", path, "--target", "cuda"],
                            capture_output=True, check=True)
-            layers = json.loads(subprocess.run([SPATE, "inspect", path, "--json"], capture_output=True, check=True).stdout)["memory"]["experts"]
+            memory = json.loads(subprocess.run([SPATE, "inspect", path, "--json"], capture_output=True, check=True).stdout)["memory"]
+            layers, workspaces = memory["experts"], memory["experts_workspace"]
+            self.assertEqual(len(layers), len(workspaces))
             whole = report(path)[1]["engine"]
             self.assertNotIn("host_experts", whole)
             self.assertGreater(len(layers), 1)
@@ -93,7 +96,10 @@ class Engine(spate_server.EngineCase):
                 engine = report(path, "--cpu-experts", str(count))[1]["engine"]
                 self.assertEqual(engine["host_experts"], sum(layers[:count]))
                 self.assertEqual((engine["weights"], engine["cpu_experts"]), (whole["weights"] - sum(layers[:count]), min(count, len(layers))))
-                self.assertEqual(engine["memory_needed"], whole["memory_needed"] - sum(layers[:count]))
+                self.assertEqual(engine["workspace"], workspaces[:count][-1])
+                stage = engine["workspace"] - whole["workspace"]
+                self.assertGreaterEqual(stage, max(layers[:count]) * 2 // 3)
+                self.assertEqual(engine["memory_needed"], whole["memory_needed"] - sum(layers[:count]) + stage)
 
     def test_measure(self):
         code, facts = report(self.engine.path, "--measure")

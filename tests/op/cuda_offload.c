@@ -4,8 +4,10 @@
 
 #include "spate_tools.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,15 +24,14 @@ struct seen {
   float logits[TOKENS * VOCAB_MOST];
 };
 
-static void engine_build(const char *model, const char *mode, const char *path) {
+static bool engine_build(const char *model, const char *mode, const char *path, spate_error *error) {
   char source[512];
-  spate_error error = {0};
   spate_build_options build;
   spate_build_options_init(&build);
   snprintf(source, sizeof source, "%s/model/%s", FIXTURES, model);
   build.model = source, build.output = path, build.target = "cuda", build.quant_mode = mode;
   build.max_batch_size = 2, build.max_num_tokens = 128, build.max_seq_len = 128;
-  if (!spate_build(&build, &error)) fail_msg("%s", error.text);
+  return spate_build(&build, error);
 }
 
 static void engine_see(const char *path, int cpu_experts, struct seen *seen) {
@@ -49,11 +50,26 @@ static void engine_see(const char *path, int cpu_experts, struct seen *seen) {
   spate_close(engine);
 }
 
+/* An engine file that is gone with this process: its name was of no other, and is not there any more. */
+static int file_build(const char *model, const char *mode) {
+  spate_error error = {0};
+  char path[] = "/tmp/spate-offload-XXXXXX";
+  int reserved = mkstemp(path);
+  assert_true(reserved >= 0);
+  close(reserved);
+  bool built = engine_build(model, mode, path, &error); /* a file of its own, in the place of that one */
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  unlink(path);
+  if (!built) fail_msg("%s", error.text);
+  assert_true(file >= 0);
+  return file;
+}
+
 static void model_check(const char *model, const char *mode) {
   static struct seen all, some;
+  int file = file_build(model, mode);
   char path[64];
-  snprintf(path, sizeof path, "/tmp/spate-offload-%d.spate", (int)getpid());
-  engine_build(model, mode, path);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
   engine_see(path, 0, &all);
   assert_int_equal(all.info.cpu_experts, 0);
   assert_int_equal(all.info.host_weight_bytes, 0);
@@ -66,7 +82,7 @@ static void model_check(const char *model, const char *mode) {
   }
   printf("%s, %s: experts of %d layers, %.2f MB of which a token has %.2f\n", model, mode ? mode : "as the file",
          some.info.cpu_experts, (double)some.info.host_weight_bytes * 1e-6, (double)some.info.host_token_bytes * 1e-6);
-  unlink(path);
+  close(file);
 }
 
 void test_offload(void **state) {

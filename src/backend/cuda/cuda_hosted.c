@@ -14,8 +14,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HUGE_PAGE = 2 << 20 };
-
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
 /* The driver's own allocation takes its pages one by one, at 2 GB/s; huge ones, asked for by many threads, come three
@@ -46,7 +44,7 @@ static bool pages_populate(uint8_t *data, size_t bytes) {
   if (n > UPLOAD_THREADS) n = UPLOAD_THREADS;
   bool there = true;
   for (size_t i = 0; i < n; i++) {
-    size_t first = bytes / HUGE_PAGE * i / n * HUGE_PAGE, end = bytes / HUGE_PAGE * (i + 1) / n * HUGE_PAGE;
+    size_t first = bytes / HOST_PAGE * i / n * HOST_PAGE, end = bytes / HOST_PAGE * (i + 1) / n * HOST_PAGE;
     part[i] = (struct pages){.data = data + first, .bytes = end - first};
     part[i].started = i > 0 && pthread_create(&part[i].thread, NULL, pages_take, &part[i]) == 0;
     if (!part[i].started) pages_take(&part[i]); /* a thread that cannot be started is done without */
@@ -87,7 +85,7 @@ static bool address_check(const struct program *p, struct error *error) {
 }
 
 static bool host_alloc(struct program *p, size_t bytes, struct error *error) {
-  p->hosted.bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  p->hosted.bytes = (bytes + HOST_PAGE - 1) / HOST_PAGE * HOST_PAGE;
   p->hosted.memory = pages_map(p->hosted.bytes);
   if (!p->hosted.memory) return host_refuse(p, p->hosted.bytes, error);
   cudaError_t status = cudaHostRegister(p->hosted.memory, p->hosted.bytes, cudaHostRegisterMapped);

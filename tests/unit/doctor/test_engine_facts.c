@@ -4,6 +4,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -66,25 +67,44 @@ static void test_target(void **state) {
   free(facts);
 }
 
-/* Of a GPU's weights the experts of so many layers are the host's. */
+/* Of a GPU's weights the experts of so many layers are the host's, and its workspace has a buffer for them. */
 static void test_cpu_experts(void **state) {
   (void)state;
   static const struct {
     int asked;
-    double layers, bytes;
-  } cases[] = {{0, 0, 0}, {1, 1, 30}, {2, 2, 70}, {9, 2, 70}};
+    double layers, bytes, workspace;
+  } cases[] = {{0, 0, 0, 10}, {1, 1, 30, 25}, {2, 2, 70, 31}, {9, 2, 70, 31}};
   static const char inspection[] =
       "{\"kind\":\"engine\",\"memory\":{\"weights\":104857600,\"workspace\":10485760,\"kv_per_token\":1024,"
-      "\"kv_per_sequence\":8388608,\"experts\":[31457280,41943040]},\"manifest\":{\"target\":\"cuda\"," CONFIG "}}";
+      "\"kv_per_sequence\":8388608,\"experts\":[31457280,41943040],\"experts_workspace\":[26214400,32505856]},"
+      "\"manifest\":{\"target\":\"cuda\"," CONFIG "}}";
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct facts *facts = facts_of(inspection, &(struct engine_use){.cpu_experts = cases[i].asked}, 1);
     bool any = cases[i].layers > 0;
     assert_true(facts->value[FACT_WEIGHTS] == (100 - cases[i].bytes) * MIB);
-    assert_true(facts->value[FACT_MEMORY_NEEDED] == (118 - cases[i].bytes) * MIB);
+    assert_true(facts->value[FACT_WORKSPACE] == cases[i].workspace * MIB);
+    assert_true(facts->value[FACT_MEMORY_NEEDED] == (108 + cases[i].workspace - cases[i].bytes) * MIB);
     assert_int_equal(facts->known[FACT_HOST_EXPERTS], any);
     if (any) assert_true(facts->value[FACT_CPU_EXPERTS] == cases[i].layers);
     if (any) assert_true(facts->value[FACT_HOST_EXPERTS] == cases[i].bytes * MIB);
     if (any) assert_true(facts->value[FACT_HOST_SHARE] == cases[i].bytes / 4096);
+    free(facts);
+  }
+}
+
+/* What such a workspace is not said to be is not guessed. */
+static void test_no_workspace(void **state) {
+  (void)state;
+  static const char *const without[] = {"", ",\"experts_workspace\":[]", ",\"experts_workspace\":[\"x\"]"};
+  for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+    char inspection[512];
+    snprintf(inspection, sizeof inspection,
+             "{\"kind\":\"engine\",\"memory\":{\"weights\":104857600,\"workspace\":10485760,\"kv_per_sequence\":1,"
+             "\"experts\":[31457280]%s},\"manifest\":{\"target\":\"cuda\"," CONFIG "}}",
+             without[i]);
+    struct facts *facts = facts_of(inspection, &(struct engine_use){.cpu_experts = 1}, 1);
+    assert_true(facts->value[FACT_WEIGHTS] == 70 * MIB);
+    assert_false(facts->known[FACT_WORKSPACE] || facts->known[FACT_MEMORY_NEEDED]);
     free(facts);
   }
 }
@@ -171,9 +191,10 @@ static void test_measured(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_engine),      cmocka_unit_test(test_use),     cmocka_unit_test(test_target),
-      cmocka_unit_test(test_cpu_experts), cmocka_unit_test(test_losses),  cmocka_unit_test(test_checkpoint),
-      cmocka_unit_test(test_strange),     cmocka_unit_test(test_refused), cmocka_unit_test(test_measured),
+      cmocka_unit_test(test_engine),      cmocka_unit_test(test_use),          cmocka_unit_test(test_target),
+      cmocka_unit_test(test_cpu_experts), cmocka_unit_test(test_no_workspace), cmocka_unit_test(test_losses),
+      cmocka_unit_test(test_checkpoint),  cmocka_unit_test(test_strange),      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_measured),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

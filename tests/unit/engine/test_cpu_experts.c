@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -75,6 +76,7 @@ static const struct plan *plan_make(struct buffer *block, int layers) {
 
 static struct fake {
   uint64_t available, each; /* bytes of the device; of the experts of a weight */
+  uint64_t stage;           /* of the device, for any that are on the host */
   struct limits limits;
 } fake;
 
@@ -105,6 +107,7 @@ static bool fake_measure(const struct plan *plan, const struct limits *limits, s
     if (plan_expert_layer(plan, i) < 0) continue;
     *(plan_weight_on_host(plan, i, limits->cpu_experts) ? &footprint->host_weights : &footprint->weights) += fake.each;
   }
+  if (footprint->host_weights > 0) footprint->workspace += fake.stage;
   return true;
 }
 static struct program *fake_compile(struct device *device, const struct plan *plan, const struct limits *limits,
@@ -205,20 +208,109 @@ static void test_refused(void **state) {
   buffer_release(&block);
 }
 
+/* As program_make asks, of a machine of any size. */
+static bool planned(const struct plan *plan, const struct plan *encoder, struct engine_options options,
+                    struct engine_room room, struct error *error) {
+  struct loaded_engine engine = {.plan = plan, .backend = &fake_gpu, .limits = engine_limits(&facts.config, &options)};
+  engine.limits.cpu_experts = options.cpu_experts;
+  engine.file.vision = encoder;
+  engine.vision_limits.tokens = encoder != NULL;
+  return engine_memory_plan(&engine, &options, &room, error);
+}
+
+static void sentence_check(bool refused, const struct error *error, const char *sentence) {
+  assert_true(refused);
+  assert_int_equal(error->code, ERROR_MEMORY);
+  assert_string_equal(error->text, sentence);
+}
+
+/* In whole pages. */
 static void test_host_refused(void **state) {
+  (void)state;
+  static const char *const sentence =
+      "The experts of 2 layers take 402 MiB of the host's memory, and 401 MiB of it are available; "
+      "free some, or keep those of fewer layers there (--cpu-experts).";
+  struct buffer block;
+  const struct plan *plan = plan_make(&block, LAYERS);
+  struct engine_options options = {.cpu_experts = 2};
+  struct engine_room room = {.device = 1000 * MIB, .host = 402 * MIB};
+  struct error error = {0};
+  fake = (struct fake){.each = 100 * MIB + 1}; /* four of them */
+  if (!planned(plan, NULL, options, room, &error)) fail_msg("%s", error.text);
+  room.host--;
+  sentence_check(!planned(plan, NULL, options, room, &error), &error, sentence);
+  buffer_release(&block);
+}
+
+/* With what is left to a cache by default, 0.9, and with what was asked for. */
+static void test_cache_refused(void **state) {
   (void)state;
   struct buffer block;
   const struct plan *plan = plan_make(&block, LAYERS);
+  struct engine_room room = {.device = 464 * MIB, .host = 1000 * MIB};
   struct error error = {0};
-  struct loaded_engine engine = {
-      .plan = plan, .backend = &fake_gpu, .limits = {.cpu_experts = 2}, .footprint = {.host_weights = 400 * MIB + 1}};
-  assert_true(engine_memory_host(&engine, 400 * MIB + 1, &error));
-  assert_false(engine_memory_host(&engine, 400 * MIB, &error));
-  assert_int_equal(error.code, ERROR_MEMORY);
-  assert_string_equal(error.text,
-                      "The experts of 2 layers take 401 MiB of the host's memory, and 400 MiB of it are available; "
-                      "free some, or keep those of fewer layers there (--cpu-experts).");
+  fake = (struct fake){.each = 100 * MIB};
+  sentence_check(
+      !planned(plan, NULL, (struct engine_options){0}, room, &error), &error,
+      "One sequence of max_seq_len 64 takes 4 MiB of KV cache and 3 MiB are given to it, enough for 48 "
+      "tokens; raise free_gpu_memory_fraction or kv_cache_memory, keep the experts of 1 layers in the host's "
+      "memory (--cpu-experts 1), or build the engine with a max_seq_len that fits.");
+  room.host = 100 * MIB; /* those of none */
+  sentence_check(!planned(plan, NULL, (struct engine_options){0}, room, &error), &error,
+                 "One sequence of max_seq_len 64 takes 4 MiB of KV cache and 3 MiB are given to it, enough for 48 "
+                 "tokens; raise free_gpu_memory_fraction or kv_cache_memory, or build the engine with a max_seq_len "
+                 "that fits.");
+  room.host = 1000 * MIB;
+  sentence_check(!planned(plan, NULL, (struct engine_options){.kv_bytes = 20 * MIB}, room, &error), &error,
+                 "A KV cache of 20 MiB was asked for, and 4 MiB of memory are left after the weights and the "
+                 "workspace; ask for that at most, or keep the experts of 1 layers in the host's memory (--cpu-experts "
+                 "1).");
+  sentence_check(!planned(plan, NULL, (struct engine_options){.kv_bytes = 500 * MIB}, room, &error), &error,
+                 "A KV cache of 500 MiB was asked for, and 4 MiB of memory are left after the weights and the "
+                 "workspace; ask for that at most.");
   buffer_release(&block);
+}
+
+static int suggested(const char *text) {
+  const char *at = strstr(text, "(--cpu-experts ");
+  return at ? atoi(at + strlen("(--cpu-experts ")) : 0;
+}
+
+/* The number in a sentence is the least that opens, and there is none where none does. */
+static int suggestion_check(const struct plan *plan, const struct plan *encoder, struct engine_options options,
+                            struct engine_room room) {
+  struct error error = {0};
+  int least = 1;
+  options.cpu_experts = 0;
+  if (planned(plan, encoder, options, room, &error)) return 0;
+  for (; least <= LAYERS; least++) {
+    options.cpu_experts = least;
+    if (planned(plan, encoder, options, room, NULL)) break;
+  }
+  if (suggested(error.text) != (least <= LAYERS ? least : 0))
+    fail_msg("%d opens, with %d MiB: %s", least, (int)(room.device / MIB), error.text);
+  return suggested(error.text);
+}
+
+static void test_suggestions(void **state) {
+  (void)state;
+  static const struct engine_options asked[] = {
+      {0}, {.memory_fraction = 0.3}, {.memory_fraction = 1}, {.kv_bytes = 2 * MIB}, {.kv_bytes = 90 * MIB}};
+  static const int host[] = {199, 200, 399, 400}; /* MiB */
+  int count[LAYERS + 1] = {0};
+  struct buffer mixture, dense;
+  const struct plan *plan = plan_make(&mixture, LAYERS), *encoder = plan_make(&dense, 0);
+  fake = (struct fake){.each = 100 * MIB, .stage = 30 * MIB};
+  for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+    for (size_t h = 0; h < sizeof host / sizeof *host; h++)
+      for (uint64_t device = 40; device < 640; device++) {
+        struct engine_room room = {.device = device * MIB, .host = (uint64_t)host[h] * MIB};
+        count[suggestion_check(plan, NULL, asked[i], room)]++;
+        count[suggestion_check(plan, encoder, asked[i], room)]++;
+      }
+  for (int n = 0; n <= LAYERS; n++) assert_true(count[n] > 0);
+  buffer_release(&mixture);
+  buffer_release(&dense);
 }
 
 /* The GPU's own figures: nothing is lost on the way, and a buffer for one of the weights is taken. Weights are in whole
@@ -244,8 +336,9 @@ static void test_cuda_measure(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_counts),  cmocka_unit_test(test_cache_grows),  cmocka_unit_test(test_nothing_to_keep),
-      cmocka_unit_test(test_refused), cmocka_unit_test(test_host_refused), cmocka_unit_test(test_cuda_measure),
+      cmocka_unit_test(test_counts),      cmocka_unit_test(test_cache_grows),  cmocka_unit_test(test_nothing_to_keep),
+      cmocka_unit_test(test_refused),     cmocka_unit_test(test_host_refused), cmocka_unit_test(test_cache_refused),
+      cmocka_unit_test(test_suggestions), cmocka_unit_test(test_cuda_measure),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -240,11 +240,26 @@ static void test_no_logits(void **state) {
   spate_close(null);
 }
 
+/* Refused before a network is made. */
+static void test_random_experts(void **state) {
+  (void)state;
+  static const int batch[] = {1};
+  spate_random_options random;
+  spate_error error = {0};
+  spate_text json;
+  spate_random_options_init(&random);
+  random.model = "smollm2-135m", random.device = "cpu", random.batch = batch, random.n_batch = 1;
+  random.cpu_experts = -5;
+  assert_false(spate_bench_random(&random, &json, &error));
+  assert_string_equal(error.text, "cpu_experts is -5, expected 0 to 1024.");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_short_open),    cmocka_unit_test(test_short_build),  cmocka_unit_test(test_short_request),
-      cmocka_unit_test(test_short_answers), cmocka_unit_test(test_wrong_sizes),  cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_no_logits),     cmocka_unit_test(test_short_events), cmocka_unit_test(test_texts),
+      cmocka_unit_test(test_short_open),     cmocka_unit_test(test_short_build),  cmocka_unit_test(test_short_request),
+      cmocka_unit_test(test_short_answers),  cmocka_unit_test(test_wrong_sizes),  cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_no_logits),      cmocka_unit_test(test_short_events), cmocka_unit_test(test_texts),
+      cmocka_unit_test(test_random_experts),
   };
   engine_path_make();
   int failed = cmocka_run_group_tests(tests, setup, teardown);
