@@ -2,6 +2,7 @@
  * the residual stream, which a backend may leave in another form than floats. Steps of prompts, and of rows with a
  * token each, whose numbers are those of graphs and others. And linears of which each matrix has a part of its input.
  */
+#include "base/half.h"
 #include "op/op_table.h"
 
 #include <math.h>
@@ -9,9 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 320, BEFORE = 192 };
+enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 2304, BEFORE = 192 };
 
 static const int prompts[] = {TOKENS, 65, 33, 32, 17, 9, 2, 1}, rows[] = {STEP_ROWS, 9, 8, 1};
+
+/* Of those cases that are for the one launch of few tokens. */
+static const int few_prompts[] = {17, 16, 8, 2, 1}, few_rows[] = {16, 8, 1};
 
 static const struct limits limits = {
     .seats = STEP_ROWS, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
@@ -21,12 +25,24 @@ static const struct mixture {
   bool bias, router;              /* router: logits are a linear's, with the same norm. All are chosen then, as which
                                    * ones would change with the last bits. */
   uint8_t score;
-} mixtures[] = {{16, 4, 128, 64, false, false, ROUTE_SOFTMAX}, {8, 2, 192, 48, true, false, ROUTE_SOFTMAX},
-                {40, 6, 72, 128, true, false, ROUTE_SIGMOID},  {160, 8, 320, 192, false, false, ROUTE_CHOSEN},
-                {12, 12, 320, 576, true, true, ROUTE_SOFTMAX}, {5, 5, 200, 192, false, true, ROUTE_CHOSEN},
-                {3, 0, 40, 80, true, false, ROUTE_SOFTMAX},    {3, 0, 512, 40, false, false, ROUTE_SOFTMAX},
-                {4, 0, 128, 80, false, false, ROUTE_SOFTMAX},  {32, 4, 320, 192, false, false, ROUTE_SOFTMAX},
-                {4, 2, 64, 2112, true, false, ROUTE_SOFTMAX}};
+  int before;  /* columns of the linear before a router; 0: BEFORE */
+  bool levels; /* a router's rows, or logits, are levels well apart, so that a choice of some is the same everywhere;
+                * given ones have no numbers among them */
+} mixtures[] = {
+    {16, 4, 128, 64, false, false, .score = ROUTE_SOFTMAX}, {8, 2, 192, 48, true, false, .score = ROUTE_SOFTMAX},
+    {40, 6, 72, 128, true, false, .score = ROUTE_SIGMOID},  {160, 8, 320, 192, false, false, .score = ROUTE_CHOSEN},
+    {12, 12, 320, 576, true, true, .score = ROUTE_SOFTMAX}, {5, 5, 200, 192, false, true, .score = ROUTE_CHOSEN},
+    {3, 0, 40, 80, true, false, .score = ROUTE_SOFTMAX},    {3, 0, 512, 40, false, false, .score = ROUTE_SOFTMAX},
+    {4, 0, 128, 80, false, false, .score = ROUTE_SOFTMAX},  {32, 4, 320, 192, false, false, .score = ROUTE_SOFTMAX},
+    {4, 2, 64, 2112, true, false, .score = ROUTE_SOFTMAX}};
+
+/* Of BF16 alone, in steps of few tokens: more experts than multiprocessors; no numbers; several pieces a warp and
+ * several strips a block, of the linear before, too; as many pairs as one launch takes. */
+static const struct mixture few_mixtures[] = {{160, 8, 128, 64, true, true, .score = ROUTE_SOFTMAX, .levels = true},
+                                              {40, 6, 128, 64, false, false, .score = ROUTE_SIGMOID, .levels = true},
+                                              {4, 2, 2304, 64, false, false, .score = ROUTE_SOFTMAX},
+                                              {3, 3, 2304, 64, true, true, .score = ROUTE_CHOSEN, .before = 640},
+                                              {32, 16, 576, 128, true, false, .score = ROUTE_SOFTMAX}};
 
 /* Of those of 4 and 8 bits all that a GPU has kernels for. */
 static const struct scheme schemes[] = {
@@ -58,9 +74,10 @@ static int linear_add(struct op_model *m, const struct mixture *s, const struct 
 /* What adds to the stream before a router, as attention's last linear does. */
 static void before_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, int x) {
   struct op before = op_make(OP_LINEAR, 0);
-  before.in[0] = model_embedded_value(m, BEFORE, 1);
+  int cols = s->before ? s->before : BEFORE;
+  before.in[0] = model_embedded_value(m, cols, 1);
   before.in[1] = before.out = x;
-  before.weight[0] = model_matrix(m, *scheme, s->hidden, BEFORE, 1 / sqrtf(BEFORE));
+  before.weight[0] = model_matrix(m, *scheme, s->hidden, cols, 1 / sqrtf((float)cols));
   plan_add_op(&m->builder, &before);
 }
 
@@ -103,6 +120,39 @@ static int parts_add(struct op_model *m, const struct mixture *s, const struct s
   return linear_add(m, s, scheme, &op, s->inner, s->hidden);
 }
 
+static void *numbers_of(struct op_model *m, int weight) { return (void *)(uintptr_t)m->codes[weight].dense; }
+
+static int level_of(int expert, int n_expert) { return expert * 37 % n_expert; }
+
+/* Tokens' first column is 8 or −8, and a router's rows have levels there and nothing else: every other token prefers
+ * the experts that the others do not. */
+static void router_level(struct op_model *m, const struct mixture *s, int x, const struct op *router) {
+  float *first = numbers_of(m, x), *bias = numbers_of(m, router->weight[1]);
+  uint16_t *rows_of = numbers_of(m, router->weight[0]);
+  for (int id = 0; id < IDS; id++) first[(size_t)id * (size_t)s->hidden] = id % 2 ? 8 : -8;
+  memset(rows_of, 0, (size_t)s->n_expert * (size_t)s->hidden * sizeof *rows_of);
+  memset(bias, 0, (size_t)s->n_expert * sizeof *bias);
+  for (int e = 0; e < s->n_expert; e++)
+    rows_of[(size_t)e * (size_t)s->hidden] = bfloat_from_float((float)(level_of(e, s->n_expert) - 80) / 64);
+}
+
+/* Every third is no number, in turns, of any sign and bits. */
+static void logits_level(struct op_model *m, const struct mixture *s, int logits) {
+  static const uint32_t none[] = {0xffffffffu, 0x7fc00000u, 0x7f800001u};
+  uint32_t *numbers = numbers_of(m, logits);
+  for (int i = 0; i < IDS * s->n_expert; i++)
+    if ((i / s->n_expert + i % s->n_expert) % 3 == 0) numbers[i] = none[i / 3 % 3];
+}
+
+static void levels_fill(struct op_model *m, const struct mixture *s) {
+  const struct op *op = plan_ops(m->plan), *route = op;
+  while (route->kind != OP_ROUTE) route++;
+  if (s->router)
+    router_level(m, s, op[0].weight[0], route - 1);
+  else
+    logits_level(m, s, op[1].weight[0]);
+}
+
 static void model_make(struct op_model *m, const struct mixture *s, const struct scheme *scheme) {
   struct op select = op_make(OP_SELECT, 0);
   model_init(m, IDS, 21);
@@ -111,6 +161,7 @@ static void model_make(struct op_model *m, const struct mixture *s, const struct
   select.out = plan_add_value(&m->builder, cols, ROWS_OUTPUTS);
   plan_add_op(&m->builder, &select);
   model_close(m);
+  if (s->levels) levels_fill(m, s);
 }
 
 /* Rows of a token each; returns how many numbers come of them. */
@@ -124,8 +175,10 @@ static void rows_run(const struct op_packed *packed, struct program *program, in
 struct run {
   struct table *table;
   const char *name;
+  const int *prompts, *rows;
+  int n_prompt, n_row; /* of those; the first are the largest */
   size_t cols;
-  float expected[TOKENS * WIDTH_MOST], rows[STEP_ROWS * WIDTH_MOST], got[TOKENS * WIDTH_MOST];
+  float expected[TOKENS * WIDTH_MOST], by_row[STEP_ROWS * WIDTH_MOST], got[TOKENS * WIDTH_MOST];
   double tolerance[TOKENS * WIDTH_MOST];
 };
 
@@ -134,11 +187,11 @@ static void expected_make(struct run *r, const struct op_model *m, const struct 
   double squares = 0;
   packed_init(&packed, r->table->oracle, m);
   struct program *program = packed_compile(&packed, r->table->oracle_device, &limits);
-  program_tokens(&packed, program, &limits, TOKENS, r->expected);
-  rows_run(&packed, program, STEP_ROWS, r->rows);
+  program_tokens(&packed, program, &limits, r->prompts[0], r->expected);
+  rows_run(&packed, program, r->rows[0], r->by_row);
   r->table->oracle->release(program);
   packed_release(&packed);
-  size_t count = TOKENS * r->cols;
+  size_t count = (size_t)r->prompts[0] * r->cols;
   for (size_t i = 0; i < count; i++) squares += (double)r->expected[i] * r->expected[i];
   /* Two linears of some hundred products; codes of 8 bits may become the next between them. */
   double part = 1e-4 + 12 * input_roundoff(r->table, scheme) + (scheme->activation ? 0x1p-5 : 0);
@@ -171,25 +224,29 @@ static void subject_run(struct run *r, const struct op_packed *packed, struct de
   char what[160];
   own.batch_invariant = invariant;
   struct program *program = packed_compile(packed, device, &own);
-  for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+  for (size_t i = 0; i < (size_t)r->n_prompt; i++) {
     if (r->table->few && i % 3 != 2) continue; /* 33 and 9, 8 rows: in tiles, and few */
-    snprintf(what, sizeof what, "%s, %s, %d tokens%s", r->name, subject, prompts[i], invariant ? ", invariant" : "");
-    program_tokens(packed, program, &limits, prompts[i], r->got);
-    family_compare(family, what, r->expected, r->tolerance, r->got, (size_t)prompts[i] * r->cols);
+    snprintf(what, sizeof what, "%s, %s, %d tokens%s", r->name, subject, r->prompts[i], invariant ? ", invariant" : "");
+    program_tokens(packed, program, &limits, r->prompts[i], r->got);
+    family_compare(family, what, r->expected, r->tolerance, r->got, (size_t)r->prompts[i] * r->cols);
   }
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+  for (size_t i = 0; i < (size_t)r->n_row; i++) {
     if (r->table->few && i % 3 != 2) continue;
-    snprintf(what, sizeof what, "%s, %s, %d rows%s", r->name, subject, rows[i], invariant ? ", invariant" : "");
-    rows_run(packed, program, rows[i], r->got);
-    family_compare(family, what, r->rows, r->tolerance, r->got, (size_t)rows[i] * r->cols);
-    pieces_same(r, packed, program, rows[i], what, family);
+    snprintf(what, sizeof what, "%s, %s, %d rows%s", r->name, subject, r->rows[i], invariant ? ", invariant" : "");
+    rows_run(packed, program, r->rows[i], r->got);
+    family_compare(family, what, r->by_row, r->tolerance, r->got, (size_t)r->rows[i] * r->cols);
+    pieces_same(r, packed, program, r->rows[i], what, family);
   }
   packed->backend->release(program);
 }
 
-static void mixture_run(struct table *table, const struct mixture *s, const struct scheme *scheme,
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+static void mixture_run(struct table *table, const struct mixture *s, const struct scheme *scheme, bool few,
                         struct family *family) {
   static struct run r;
+  r.prompts = few ? few_prompts : prompts, r.n_prompt = few ? COUNT(few_prompts) : COUNT(prompts);
+  r.rows = few ? few_rows : rows, r.n_row = few ? COUNT(few_rows) : COUNT(rows);
   char name[80];
   struct op_model m;
   struct op_packed packed;
@@ -216,7 +273,9 @@ void mixture_cases(struct table *table) {
     if (!strstr(name, table->text)) continue;
     for (size_t i = 0; i < sizeof mixtures / sizeof *mixtures; i++)
       if (mixtures[i].k > 0 || table->tested->target == TARGET_CUDA) /* parts on a CPU: op_experts.c */
-        mixture_run(table, &mixtures[i], &schemes[s], &family);
+        mixture_run(table, &mixtures[i], &schemes[s], false, &family);
+    for (int i = 0; i < COUNT(few_mixtures) && schemes[s].kind == SCHEME_BF16; i++)
+      mixture_run(table, &few_mixtures[i], &schemes[s], true, &family);
     family_end(table, &family);
   }
 }

@@ -4,6 +4,15 @@
 
 #include "backend/cuda/cuda_program.h"
 
+/* The ops of a mixture. */
+struct cuda_mixture_parts {
+  const struct op *before, *router, *route, *spread, *gather; /* before NULL: none; router: its logits are there */
+};
+
+/* cuda_mixture_layout.c: so many of the plan's first n_body ops, from this one on, can be one launch with so many
+ * tokens; 0: they cannot. */
+int cuda_mixture_find(const struct plan *plan, int n_body, int n_token, const struct op *op,
+                      struct cuda_mixture_parts *parts);
 /* So many ops from this one on are one launch in the step; 0: they are not. */
 int cuda_mixture_ops(const struct program *program, const struct op *op);
 /* Launches them. */

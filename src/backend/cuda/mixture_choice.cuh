@@ -87,7 +87,7 @@ __device__ __forceinline__ void tokens_pass(const work &w, const block &b, const
 /* A row of the router for all tokens, whose logits all blocks get. */
 template <int MOST, bool FIRST>
 __device__ void row_make(const work &w, const block &b, uint32_t *logits, const uint32_t *inputs, int row) {
-  struct chosen &c = *b.chosen;
+  struct mixture_chosen &c = *b.chosen;
   float sum[2][MOST] = {};
   tokens_pass<MOST, FIRST>(w, b, inputs, row, sum);
 #pragma unroll
@@ -138,7 +138,7 @@ __device__ __forceinline__ float logit_of(uint32_t order) {
   return __uint_as_float(order >> 31 ? order ^ 0x80000000u : ~order);
 }
 
-/* A warp: all of a token's, as soon as they are there. */
+/* A warp: all of a token's; those that a router makes in this launch as soon as they are there. */
 __device__ __forceinline__ void logits_await(const work &w, const uint32_t *logits, int t, float x[EACH]) {
   int n = w.m.route.n_expert, lane = threadIdx.x % 32;
   const uint32_t *from = logits + t * n;
@@ -150,7 +150,7 @@ __device__ __forceinline__ void logits_await(const work &w, const uint32_t *logi
       uint32_t word = lane + i * 32 < n ? strong_load(from + lane + i * 32) : 0;
       all = all && there(word), x[i] = __uint_as_float(word);
     }
-    whole = __all_sync(~0u, all);
+    whole = __all_sync(~0u, all) || !w.m.router.matrix.data;
   }
 }
 
@@ -186,7 +186,7 @@ __device__ __forceinline__ float weight_of(const struct cuda_route &a, float log
 }
 
 /* A warp: a token's choice, and the marks that it leaves. */
-__device__ void token_choose(const work &w, struct chosen &c, const uint32_t *logits, int t) {
+__device__ void token_choose(const work &w, struct mixture_chosen &c, const uint32_t *logits, int t) {
   const struct cuda_route &a = w.m.route;
   int lane = threadIdx.x % 32, id = 0;
   float x[EACH], logit = 0;
@@ -219,7 +219,7 @@ __device__ void token_choose(const work &w, struct chosen &c, const uint32_t *lo
 }
 
 /* Warp 0: experts that somebody has chosen, in their order. */
-__device__ __forceinline__ void active_list(const work &w, struct chosen &c) {
+__device__ __forceinline__ void active_list(const work &w, struct mixture_chosen &c) {
   int n = 0, lane = threadIdx.x % 32;
   for (int first = 0; first < w.m.route.n_expert; first += 32) {
     bool has = first + lane < w.m.route.n_expert && c.mask[first + lane];
@@ -232,7 +232,7 @@ __device__ __forceinline__ void active_list(const work &w, struct chosen &c) {
 }
 
 /* The threads that multiply. The copying one may begin when all have met after it. */
-__device__ __forceinline__ void experts_choose(const work &w, struct chosen &c, const uint32_t *logits) {
+__device__ __forceinline__ void experts_choose(const work &w, struct mixture_chosen &c, const uint32_t *logits) {
   for (int t = threadIdx.x / 32; t < w.m.n_token; t += WARPS) token_choose(w, c, logits, t);
   multipliers_meet();
   if (threadIdx.x < 32) active_list(w, c);

@@ -19,6 +19,8 @@
 #include "backend/cuda/mixture_choice.cuh"
 #include "backend/cuda/row_ends.cuh"
 
+#include <assert.h>
+
 namespace {
 namespace mixture {
 
@@ -42,8 +44,8 @@ __device__ __forceinline__ int word_of(const work &w, int pair, int col) {
 }
 
 template <int TILES>
-__device__ __forceinline__ void unit_finish(const work &w, const struct chosen &c, const float4 *sums, uint32_t *left,
-                                            int active, int unit) {
+__device__ __forceinline__ void unit_finish(const work &w, const struct mixture_chosen &c, const float4 *sums,
+                                            uint32_t *left, int active, int unit) {
   const struct cuda_linear &a = w.m.up;
   int token = threadIdx.x / STRIP, row = threadIdx.x % STRIP, col = unit * STRIP + row, expert = c.active[active];
   int at = unit * 2 * STRIP + row, pair = c.pair[active][token];
@@ -88,8 +90,8 @@ __device__ __forceinline__ void position_step(position &p, int runs) {
 
 /* What the tokens that have chosen the expert have left. */
 template <int TILES>
-__device__ __forceinline__ void left_load(const work &w, const struct chosen &c, const uint4 *left, const position &p,
-                                          fragments<TILES> &x) {
+__device__ __forceinline__ void left_load(const work &w, const struct mixture_chosen &c, const uint4 *left,
+                                          const position &p, fragments<TILES> &x) {
   int piece = p.run * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
   bool inside = p.active < c.n && piece < w.down_pieces;
 #pragma unroll
@@ -109,8 +111,8 @@ template <int TILES> __device__ __forceinline__ bool left_there(const fragments<
 
 /* So many from a place on, as soon as they are there. */
 template <int TILES, int N>
-__device__ __forceinline__ void left_await(const work &w, const struct chosen &c, const uint4 *left, position first,
-                                           int runs, fragments<TILES> x[N]) {
+__device__ __forceinline__ void left_await(const work &w, const struct mixture_chosen &c, const uint4 *left,
+                                           position first, int runs, fragments<TILES> x[N]) {
   for (;;) {
     position p = first;
     bool all = true;
@@ -138,8 +140,8 @@ __device__ __forceinline__ void next_leave(const struct cuda_linear &a, float x,
 }
 
 template <int TILES>
-__device__ __forceinline__ void strip_finish(const work &w, const struct chosen &c, const float4 *sums, int strip,
-                                             const extras &e) {
+__device__ __forceinline__ void strip_finish(const work &w, const struct mixture_chosen &c, const float4 *sums,
+                                             int strip, const extras &e) {
   const struct cuda_linear &a = w.m.down;
   int token = threadIdx.x / STRIP, row = threadIdx.x % STRIP, col = strip * STRIP + row;
   if (token >= w.m.n_token || col >= a.matrix.rows) return;
@@ -154,7 +156,7 @@ __device__ __forceinline__ void strip_finish(const work &w, const struct chosen 
 template <int TILES>
 __device__ __forceinline__ void down_run(const work &w, const block &b, const uint4 *left, turn &at, uint32_t &turns) {
   constexpr int ahead = TILES == 1 ? 6 : 4;
-  const struct chosen &c = *b.chosen;
+  const struct mixture_chosen &c = *b.chosen;
   int runs = (w.down_pieces + WARPS - 1) / WARPS, n = c.n * runs;
   for (int strip = blockIdx.x; strip < w.strips; strip += gridDim.x, turns ^= 1) {
     float sum[TILES][4] = {};
@@ -215,12 +217,12 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   dependencies_wait();
   uint4 *set = set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));
   uint32_t *logits = (uint32_t *)set;
-  uint4 *left = set + w.left;
+  uint4 *left = set + w.words.left;
   turn at = {0, 0};
   uint32_t turns = 0;
   if (multiplies) {
-    before_run<TILES>(w, b, (uint32_t *)(set + w.inputs), at, turns);
-    logits_make<TILES * 8>(w, b, logits, (const uint32_t *)(set + w.inputs));
+    before_run<TILES>(w, b, (uint32_t *)(set + w.words.inputs), at, turns);
+    logits_make<TILES * 8>(w, b, logits, (const uint32_t *)(set + w.words.inputs));
     experts_choose(w, *b.chosen, w.m.router.matrix.data ? logits : (const uint32_t *)w.m.route.logits);
   } else {
     set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS, 32);
@@ -229,31 +231,18 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   if (multiplies) {
     up_run<TILES>(w, b, (uint32_t *)left, at, turns);
     down_run<TILES>(w, b, left, at, turns);
-    if (threadIdx.x == 0) set_leave(w.between.state, w.used);
+    if (threadIdx.x == 0) set_leave(w.between.state, w.words.used);
   } else if (threadIdx.x == MULTIPLIERS) {
     weights_stream(w, b, copies);
   }
 }
 
-static int slots_of(int n_token) {
-  int slots = 1;
-  while (slots < n_token) slots *= 2;
-  return slots;
-}
-
 template <int TILES> static void few_launch(const work &w, int multiprocessors, cuda_stream stream) {
-  early_launch(mixture_few<TILES>, {multiprocessors, THREADS, SHARED, 1}, stream, w);
+  early_launch(mixture_few<TILES>, {multiprocessors, THREADS, MIXTURE_SHARED, 1}, stream, w);
 }
 
 } // namespace mixture
 } // namespace
-
-int cuda_mixture_stages(int n_token, int cols) {
-  using namespace mixture;
-  int pieces = (cols + PANEL - 1) / PANEL, tiles = (n_token + 7) / 8;
-  int stages = (SHARED - beside_bytes(tiles, slots_of(n_token), pieces)) / RUN;
-  return stages < STAGES_MOST ? stages : STAGES_MOST;
-}
 
 void cuda_mixture_few(const struct cuda_mixture *m, const struct cuda_between *between, int multiprocessors,
                       cuda_stream stream) {
@@ -261,11 +250,12 @@ void cuda_mixture_few(const struct cuda_mixture *m, const struct cuda_between *b
   work w = {.m = *m, .between = *between};
   w.up_pieces = (m->up.matrix.cols + PANEL - 1) / PANEL, w.down_pieces = m->down.matrix.cols / PANEL;
   w.up_units = m->up.matrix.rows / (2 * STRIP), w.strips = (m->down.matrix.rows + STRIP - 1) / STRIP;
-  w.slots = slots_of(m->n_token), w.stages = cuda_mixture_stages(m->n_token, m->up.matrix.cols);
+  w.slots = mixture_slots(m->n_token), w.stages = cuda_mixture_stages(m->n_token, m->up.matrix.cols);
   w.before_pieces = m->before.matrix.cols / PANEL;
-  w.inputs = (uint32_t)((m->n_token * m->route.n_expert + 3) / 4);
-  w.left = w.inputs + (m->before.matrix.data ? (uint32_t)(m->n_token * (m->before.matrix.rows / 4)) : 0);
-  w.used = w.left + (uint32_t)(m->n_token * m->route.k * (m->down.matrix.cols / 8));
+  w.words = mixture_words(m->n_token, m->route.n_expert, m->route.k, m->before.matrix.data ? m->before.matrix.rows : 0,
+                          m->down.matrix.cols);
+  assert(w.stages >= MIXTURE_STAGES && w.words.used <= between->units);
+  assert(!m->down.next_fragments || (m->down.result_cols == m->down.matrix.rows && m->down.result_cols % PANEL == 0));
   if (m->n_token <= 8)
     few_launch<1>(w, multiprocessors, stream);
   else

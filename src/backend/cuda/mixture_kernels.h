@@ -4,21 +4,16 @@
 #define SPATE_BACKEND_CUDA_MIXTURE_KERNELS_H
 
 #include "backend/cuda/expert_kernels.h"
+#include "backend/cuda/mixture_layout.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum {
-  MIXTURE_TOKENS = 16,   /* at most */
-  MIXTURE_CHOSEN = 16,   /* experts of a token, */
-  MIXTURE_PAIRS = 128,   /* of all tokens, */
-  MIXTURE_EXPERTS = 512, /* and of a layer */
-  MIXTURE_STAGES = 4,    /* of the ring, at least */
-};
-
 /* up and down: linear of the first expert, with that layer's norm and what is added; up is gated, its results are a
- * whole number of pieces. down may leave the next linear its input, as linears of few tokens do. */
+ * whole number of pieces. down may leave the next linear its input, as linears of few tokens do: its result_cols are
+ * its rows then, and a multiple of 64, as lanes of a half warp that have no column would be missing where the others
+ * add up squares. */
 struct cuda_mixture {
   struct cuda_linear
       before; /* what adds to in last, in whole strips, of fragments that are there; matrix.data NULL: none */
@@ -32,12 +27,6 @@ struct cuda_mixture {
   int32_t n_token;
 };
 
-/* Stages of a ring that shared memory has room for, with so many tokens of so many columns. */
-int cuda_mixture_stages(int n_token, int cols);
-/* Units of a set of words (struct cuda_between) for so many tokens. */
-static inline uint32_t cuda_mixture_units(int n_token, int n_expert, int k, int cols, int inner) {
-  return (uint32_t)(n_token * ((n_expert + 3) / 4 + (cols + 3) / 4 + k * (inner / 8)));
-}
 void cuda_mixture_few(const struct cuda_mixture *mixture, const struct cuda_between *between, int multiprocessors,
                       cuda_stream stream);
 

@@ -10,17 +10,16 @@ namespace {
 namespace mixture {
 
 enum {
-  WARPS = 8, /* that multiply; the next one copies */
-  MULTIPLIERS = 256,
+  WARPS = MIXTURE_WARPS, /* that multiply; the next one copies */
+  MULTIPLIERS = WARPS * 32,
   THREADS = MULTIPLIERS + 32,
   PIECE = 2048, /* bytes of 16 rows × 64 columns */
   STRIP = 16,
   PANEL = 64, /* columns */
-  RUN = WARPS * PIECE,
+  RUN = MIXTURE_RUN,
   IN_FLIGHT = 4, /* stages that are on their way */
-  SHARED = 226 * 1024,
-  STAGES_MOST = 12,
 };
+static_assert((int)RUN == (int)WARPS * PIECE, "a stage has a piece for each warp");
 
 struct work {
   struct cuda_mixture m;
@@ -28,21 +27,7 @@ struct work {
   int32_t before_pieces, up_pieces, down_pieces; /* of a strip */
   int32_t up_units, strips;                      /* of an expert: pairs of strips; of the result */
   int32_t slots, stages;                         /* slots: places for tokens, a power of 2 */
-  uint32_t inputs;                               /* where results of `before` begin in a set, */
-  uint32_t left, used;                           /* and those of `up`; units used of it */
-};
-
-/* What the tokens have chosen. */
-struct chosen {
-  uint32_t mask[MIXTURE_EXPERTS]; /* of an expert: the tokens that have chosen it */
-  uint16_t place[MIXTURE_EXPERTS];
-  uint16_t active[MIXTURE_PAIRS];              /* [n] those that somebody has, ascending */
-  int16_t pair[MIXTURE_PAIRS][MIXTURE_TOKENS]; /* of the active: a token's pair, token × k + choice; −1: none */
-  uint16_t id[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* of a token, best first */
-  float weight[MIXTURE_TOKENS][MIXTURE_CHOSEN];
-  float scale[MIXTURE_TOKENS]; /* of its norm */
-  float part[WARPS][2][MIXTURE_TOKENS];
-  int n;
+  struct mixture_words words;
 };
 
 struct block {
@@ -50,15 +35,10 @@ struct block {
   uint4 *token;           /* [panel][half][slot][4]: B fragments of two 16-column steps, without the norm's scale */
   float4 *sums;           /* [2 in turn][WARPS][2 strips][tile][32] */
   uint64_t *full, *empty; /* [stages] */
-  struct chosen *chosen;
+  struct mixture_chosen *chosen;
 };
 
 __host__ __device__ constexpr int sum_fours(int tiles) { return WARPS * 2 * tiles * 32; }
-
-/* Bytes beside the ring. */
-__host__ __device__ inline int beside_bytes(int tiles, int slots, int pieces) {
-  return slots * pieces * PANEL * 2 + 2 * sum_fours(tiles) * 16 + (int)sizeof(struct chosen) + 2 * STAGES_MOST * 8;
-}
 
 __device__ __forceinline__ void multipliers_meet() {
   asm volatile("bar.sync 1, %0;" ::"n"((int)MULTIPLIERS) : "memory");
@@ -80,8 +60,8 @@ template <int TILES> __device__ __forceinline__ block block_lay(const work &w, u
   b.token = (uint4 *)(shared + w.stages * RUN);
   b.sums = (float4 *)(b.token + w.slots * w.up_pieces * 8);
   b.full = (uint64_t *)(b.sums + 2 * sum_fours(TILES));
-  b.empty = b.full + STAGES_MOST;
-  b.chosen = (struct chosen *)(b.empty + STAGES_MOST);
+  b.empty = b.full + MIXTURE_STAGES_MOST;
+  b.chosen = (struct mixture_chosen *)(b.empty + MIXTURE_STAGES_MOST);
   return b;
 }
 
@@ -115,7 +95,7 @@ __device__ __forceinline__ void strips_copy(copier &c, const uint8_t *from, int 
 /* All that the block multiplies of the experts, in its order: nothing waits for what the first of the two linears
  * makes. */
 __device__ __forceinline__ void weights_stream(const work &w, const block &b, copier &c) {
-  const struct chosen &e = *b.chosen;
+  const struct mixture_chosen &e = *b.chosen;
   for (int u = blockIdx.x; u < e.n * w.up_units; u += gridDim.x) {
     const uint8_t *expert = w.m.up.matrix.data + e.active[u / w.up_units] * w.m.up_bytes;
     strips_copy(c, expert + (size_t)(u % w.up_units) * 2 * w.up_pieces * PIECE, w.up_pieces, 2);
