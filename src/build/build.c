@@ -7,6 +7,7 @@
 #include "base/machine_memory.h"
 #include "build/calibrate.h"
 #include "build/calibration_fit.h"
+#include "build/calibration_form.h"
 #include "build/calibration_journal.h"
 #include "build/draft.h"
 #include "build/fitting_modes.h"

@@ -11,25 +11,6 @@ bool quant_method_calibrates(enum quant_method method) {
   return method == QUANT_AWQ || method == QUANT_GPTQ || method == QUANT_SMOOTH;
 }
 
-/* Matrices of heads: they read parts of rows that others fill together. */
-static bool has_heads(const struct plan *plan) {
-  for (int i = 0; i < plan->n_op; i++)
-    if (plan_ops(plan)[i].kind == OP_LINEAR && plan_ops(plan)[i].args.linear.expert_mode == EXPERTS_EACH) return true;
-  return false;
-}
-
-bool calibration_follows(const struct plan *plan, struct error *error) {
-  if (has_heads(plan))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The model has latent attention, whose heads' matrices are rounded without calibration so far; "
-                     "choose quant_algo RTN.");
-  int stray = walk_stray_expert(plan);
-  return stray < 0 || error_set(error, ERROR_UNSUPPORTED,
-                                "Layer %d has a mixture of experts of a form that calibration does not know; choose "
-                                "quant_algo RTN.",
-                                plan_ops(plan)[stray].layer);
-}
-
 /* --- a site's matrices ----------------------------------------------------------------------------------------------
  */
 

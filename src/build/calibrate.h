@@ -35,9 +35,6 @@ struct calibration {
 
 bool quant_method_calibrates(enum quant_method method);
 
-/* Refuses plans whose sites calibration does not know. */
-bool calibration_follows(const struct plan *plan, struct error *error);
-
 /* Experts that were calibrated, and those of them that saw few tokens. */
 void calibration_experts(const struct calibration *calibration, const struct plan *plan, int *n_expert, int *n_few);
 

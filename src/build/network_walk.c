@@ -55,18 +55,6 @@ bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
   return true;
 }
 
-int walk_stray_expert(const struct plan *plan) {
-  struct walk_site site;
-  bool any = walk_site_find(plan, 0, &site);
-  for (int i = 0; i < plan->n_op; i++) {
-    const struct op *op = &plan_ops(plan)[i];
-    while (any && i >= site.first + site.n_op) any = walk_site_find(plan, site.first + site.n_op, &site);
-    if (op->kind != OP_LINEAR || !linear_is_routed(&op->args.linear)) continue;
-    if (!any || i < site.first || !walk_site_mixes(&site)) return i;
-  }
-  return -1;
-}
-
 bool walk_site_has(const struct walk_site *site, int op) {
   for (int i = 0; i < site->count; i++)
     if (site->op[i] == op) return true;

@@ -31,8 +31,6 @@ static inline const struct op *walk_site_op(const struct plan *plan, const struc
 static inline int walk_site_weight(const struct plan *plan, const struct walk_site *site, int index) {
   return walk_site_op(plan, site, index)->weight[0];
 }
-/* The first linear of experts that lies in no mixture, as no site is known that has it; −1: there is none. */
-int walk_stray_expert(const struct plan *plan);
 /* Whether the op is one of the linears of the same input. */
 bool walk_site_has(const struct walk_site *site, int op);
 /* The op behind the last site of the layer that begins at op `from`; `from` when no site is left. */
