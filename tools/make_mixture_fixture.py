@@ -6,6 +6,9 @@ Each expert is judged by the tokens that choose it; where they are fewer than LE
 distances join them. Factors on what all experts read are powers of two and the same for all; those before the last matrix
 are each expert's own. Texts are drawn until the choice of the shared factors is clear; "clear" tells of which experts the choice of their own is.
 
+"loud." is what AWQ makes of the same text where two of the inputs' channels, "loud.channels", are LOUD times as large, by
+the norm before the layer: there the shared factors are worth something. "few": the experts of all layers that fewer than LEAST tokens choose.
+
 Needs: pip install numpy torch transformers tokenizers. Usage: tools/make_mixture_fixture.py tests/fixtures
 """
 import os
@@ -17,33 +20,46 @@ import make_calibration_fixture as methods
 import make_model_fixtures as base
 import numpy_forward
 
-LEAST, OTHERS, SAMPLE, BYTES = 128, 512, 128, 350
+LEAST, OTHERS, SAMPLE, BYTES, LOUD = 128, 512, 128, 350, 16
 MODEL = "qwen3_moe"
 
 
 class Layer:
     """What reaches the experts, whom each token chooses, and their matrices."""
 
-    def __init__(self, folder, text):
+    def __init__(self, folder, text, loud=()):
         import torch
         from tokenizers import Tokenizer
         from transformers import AutoModelForCausalLM
         torch.set_grad_enabled(False)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
         ids = Tokenizer.from_file(os.path.join(folder, "tokenizer.json")).encode(text, add_special_tokens=False).ids
-        seen = []  # one window: a text of fewer than 512 tokens
-        mlp = model.model.layers[0].mlp
-        mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].reshape(-1, args[0].shape[-1]).numpy()))
-        model(torch.tensor([ids]), use_cache=False)
-        self.x = np.concatenate(seen).astype(np.float64)
+        model.model.layers[0].post_attention_layernorm.weight[list(loud)] *= LOUD
+        self.k = model.config.num_experts_per_tok
+        layers = [self.watch(layer.mlp) for layer in model.model.layers]
+        model(torch.tensor([ids]), use_cache=False)  # one window: a text of fewer than 512 tokens
+        self.x, self.chosen = layers[0]["x"], layers[0]["chosen"]
         _, tensors = numpy_forward.read_directory(folder)
         at = lambda name: tensors[f"model.layers.0.mlp.{name}.weight"].astype(np.float64)
-        router = at("gate")
-        self.k = model.config.num_experts_per_tok
-        self.chosen = np.argsort(-(self.x @ router.T), axis=1, kind="stable")[:, :self.k]
-        self.n = len(router)
+        self.n = model.config.num_experts
+        counts = np.array([np.bincount(layer["chosen"].ravel(), minlength=self.n) for layer in layers])
+        if (np.abs(counts - LEAST) < 2).any():
+            raise methods.Tie
+        self.few = (counts < LEAST).sum()
         self.gate_up = [np.concatenate([at(f"experts.{e}.gate_proj"), at(f"experts.{e}.up_proj")]) for e in range(self.n)]
         self.down = [at(f"experts.{e}.down_proj") for e in range(self.n)]
+
+    def watch(self, mlp):
+        """Filled once the model runs: what goes into a layer's experts, and whom the tokens choose."""
+        seen = {}
+
+        def keep(_, args):
+            seen["x"] = args[0].reshape(-1, args[0].shape[-1]).numpy().astype(np.float64)
+            logits = seen["x"] @ mlp.gate.weight.numpy().astype(np.float64).T
+            seen["chosen"] = np.argsort(-logits, axis=1, kind="stable")[:, :self.k]
+
+        mlp.register_forward_pre_hook(keep)
+        return seen
 
     def rows(self, expert, others=True):
         own = np.flatnonzero((self.chosen == expert).any(1))
@@ -148,17 +164,43 @@ def rounded(layer, scheme):
     return out
 
 
+def add_experts(tensors, name, experts):
+    tensors[f"{name}.gate_up"] = np.stack([w for w, _, _ in experts])
+    tensors[f"{name}.down"] = np.stack([w for _, w, _ in experts])
+    tensors[f"{name}.clear"] = np.array([clear for _, _, clear in experts], np.float32)
+
+
+def add_loud(tensors, folder, text, scheme):
+    for seed in range(200):
+        channels = np.random.default_rng(seed).choice(32, 2, replace=False)
+        try:
+            layer = Layer(folder, text, channels)
+            shared, experts = scaled(layer, methods.awq_scale, scheme)
+        except methods.Tie:
+            continue
+        if (shared == 1).all() or sum(clear for _, _, clear in experts) < 3:
+            continue
+        print("loud", channels, "factors", sorted(set(shared)), "clear", [clear for _, _, clear in experts])
+        tensors["loud.channels"], tensors["loud.shared"] = channels, shared
+        return add_experts(tensors, "loud", experts)
+    raise SystemExit("No two channels have factors of their own.")
+
+
 def draw(fixtures):
     for seed in range(200):
         letters = np.random.default_rng(seed).choice(list("aaabcdeeeeefghijklmnoprstuvw      .,\n"), BYTES)
         text = "".join(letters)
-        layer = Layer(os.path.join(fixtures, "model", MODEL), text)
+        folder = os.path.join(fixtures, "model", MODEL)
+        try:
+            layer = Layer(folder, text)
+        except methods.Tie:
+            continue
         counts = [len(layer.rows(e, others=False)) for e in range(layer.n)]
         if not any(c < LEAST for c in counts) or not any(c >= LEAST for c in counts):
             continue
         try:
             int4, w8a8 = methods.Scheme(4, 32), methods.Scheme(8, 0)
-            tensors = {"counts": np.array(counts, np.float32)}
+            tensors = {"counts": np.array(counts, np.float32), "few": np.array([layer.few], np.float32)}
             shared, awq = scaled(layer, methods.awq_scale, int4)
             tensors["awq.shared"] = shared
             smooth_shared, smooth = scaled(layer, methods.smooth_scale, w8a8)
@@ -167,9 +209,8 @@ def draw(fixtures):
             print("seed", seed, "has a tie", flush=True)
             continue
         for name, experts in (("awq", awq), ("smooth", smooth), ("gptq", rounded(layer, int4))):
-            tensors[f"{name}.gate_up"] = np.stack([w for w, _, _ in experts])
-            tensors[f"{name}.down"] = np.stack([w for _, w, _ in experts])
-            tensors[f"{name}.clear"] = np.array([clear for _, _, clear in experts], np.float32)
+            add_experts(tensors, name, experts)
+        add_loud(tensors, folder, text, int4)
         print({name: data for name, data in tensors.items() if name.endswith("clear")})
         print("seed", seed, "tokens of experts", counts, "factors", sorted(set(shared)), sorted(set(smooth_shared)))
         return text, tensors

@@ -7,6 +7,7 @@
 #include "base/machine_memory.h"
 #include "build/calibrate.h"
 #include "build/calibration_fit.h"
+#include "build/calibration_form.h"
 #include "build/calibration_journal.h"
 #include "build/draft.h"
 #include "build/fitting_modes.h"
@@ -178,21 +179,11 @@ static bool file_write(struct build *build, struct error *error) {
   return true;
 }
 
-/* Matrices of heads: they read parts of rows that others fill together, which calibration does not follow. */
-static bool has_heads(const struct plan *plan) {
-  for (int i = 0; i < plan->n_op; i++)
-    if (plan_ops(plan)[i].kind == OP_LINEAR && plan_ops(plan)[i].args.linear.expert_mode == EXPERTS_EACH) return true;
-  return false;
-}
-
 static bool calibration_read(struct build *build, struct error *error) {
   const struct draft *draft = &build->draft;
   if (!quant_method_calibrates(draft->facts.config.quant_method)) return true;
-  if (has_heads(draft_plan(draft)))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The model has latent attention, whose heads' matrices are rounded without calibration so far; "
-                     "choose quant_algo RTN.");
-  return calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
+  return calibration_follows(draft_plan(draft), error) &&
+         calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
                                draft_plan(draft)->max_position, error);
 }
 

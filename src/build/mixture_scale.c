@@ -80,9 +80,17 @@ static bool factors_find(struct folding *f, struct site_fit *fit, struct error *
   return done;
 }
 
+/* Does the router stay what it is, to the bit, once its columns are multiplied by powers of two? Halves lose bits of
+ * small numbers and have no large ones. */
+static bool router_scales(const struct mixture *m) {
+  int router = walk_site_weight(m->c->job->plan, m->site, 0);
+  enum scheme_kind kind = plan_weights(m->c->job->plan)[router].scheme.kind;
+  return kind == SCHEME_F32 || kind == SCHEME_BF16;
+}
+
 /* A matrix that the calibration cannot round is left as it is, and with it what it reads. */
 static bool experts_fold(const struct mixture *m, const struct folding *f) {
-  bool folds = f->fold.n_target > 0 && (m->scales || site_matrices_round(&f->matrices));
+  bool folds = f->fold.n_target > 0 && router_scales(m) && (m->scales || site_matrices_round(&f->matrices));
   for (int i = 0; i < m->n_linear - 1; i++) {
     const struct scheme *s = &m->linear[i].weight->scheme;
     folds = folds && (s->kind != SCHEME_INT || m->scales);

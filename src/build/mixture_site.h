@@ -8,7 +8,7 @@
 #include "build/expert_rows.h"
 #include "build/gptq_site.h"
 
-enum { EXPERT_LINEARS = 3, EXPERT_SAMPLE = 128 }; /* of an expert; rows of its sample */
+enum { EXPERT_SAMPLE = 128 }; /* rows of an expert's */
 
 /* One of an expert's linears: those of gates, then the one that is added up. */
 struct expert_linear {

@@ -19,19 +19,23 @@ static bool site_same(const struct op *a, const struct op *b) {
          b->args.linear.norm == a->args.linear.norm;
 }
 
-/* Router → route → linears of experts and beside them → the one that adds them up. */
+/* Router → route → linears of experts and beside them → the one that adds them up. At least two of experts, at most
+ * EXPERT_LINEARS. */
 static bool mixture_find(const struct plan *plan, int router, struct walk_site *site) {
   const struct op *ops = plan_ops(plan), *route = &ops[router + 1];
   if (router + 1 >= plan->n_op || route->kind != OP_ROUTE || route->in[0] != ops[router].out) return false;
   *site = (struct walk_site){.first = router, .count = 1, .op = {router}};
+  int routed = 0;
   for (int i = router + 2; i < plan->n_op && ops[i].kind == OP_LINEAR && site->count < WALK_SITE_LINEARS; i++) {
     bool gathers = ops[i].args.linear.expert_mode == EXPERTS_GATHER;
-    if (linear_is_routed(&ops[i].args.linear) && ops[i].in[2] != route->out) return false;
+    bool own = linear_is_routed(&ops[i].args.linear);
+    routed += own;
+    if (own && (ops[i].in[2] != route->out || routed > EXPERT_LINEARS)) return false;
     if (!gathers && !site_same(&ops[router], &ops[i])) return false;
     site->op[gathers ? site->count : site->count++] = i;
     site->n_linear = site->count + gathers;
     site->n_op = i + 1 - router;
-    if (gathers) return true;
+    if (gathers) return routed > 1;
   }
   return false;
 }

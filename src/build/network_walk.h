@@ -7,7 +7,7 @@
 #include "build/float_program.h"
 #include "build/weight_source.h"
 
-enum { WALK_SITE_LINEARS = 6 };
+enum { WALK_SITE_LINEARS = 6, EXPERT_LINEARS = 3 }; /* of those, linears of experts */
 
 /* Linears that take the same input (at most WALK_SITE_LINEARS), and the ops after them up to the next site: they run
  * together. Or a mixture of experts: the router, the linears of experts and those beside them that read what it reads,

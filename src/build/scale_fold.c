@@ -22,11 +22,12 @@ static bool linear_follows(const struct linear_args *args) {
          (args->gated || args->act == ACT_NONE);
 }
 
-/* The part of the linears before an attention that makes v, whole. */
+/* The part of the linears before an attention that makes v, whole; a clamp of v comes after the matrix too. */
 static void attend_fold(struct scale_fold *fold, const struct plan *plan, int index) {
   const struct op *ops = plan_ops(plan);
   const struct attend_args *args = &ops[index].args.attend;
   int wanted = (args->n_head + args->n_kv_head) * args->dim_k, rows = args->n_kv_head * args->dim_v;
+  if (args->clip != 0) return;
   for (int i = index - 1; i >= 0 && ops[i].kind == OP_LINEAR && ops[i].out == ops[index].in[0]; i--) {
     const struct weight *w = plan_weights(plan) + ops[i].weight[0];
     int column = ops[i].args.linear.column;

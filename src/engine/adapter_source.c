@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define PEFT_BASE "base_model.model." /* what peft puts before a module's name */
+
 enum { NAME_BYTES = ADAPTER_MODULE_BYTES + 64 };
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -68,7 +70,7 @@ static const struct tensor *tensor_take(struct adapter_source *source, const cha
 
 static const struct tensor *peft_take(struct adapter_source *source, const char *module, const char *suffix) {
   char name[NAME_BYTES];
-  snprintf(name, sizeof name, "base_model.model.%s.%s", module, suffix);
+  snprintf(name, sizeof name, PEFT_BASE "%s.%s", module, suffix);
   return tensor_take(source, name);
 }
 
@@ -191,12 +193,37 @@ static bool part_find(struct adapter_source *source, const struct plan *plan, co
                       : peft_find(source, embeds, rows, weight->cols, m, error);
 }
 
+/* Does the tensor belong to an expert of the op that is a module of its own? */
+static bool op_has_expert(const struct adapter_source *source, const struct plan *plan, const struct op *op,
+                          const char *tensor) {
+  size_t base = strlen(PEFT_BASE);
+  if (op->kind != OP_LINEAR || strncmp(tensor, PEFT_BASE, base) != 0) return false;
+  const struct weight *weight = &plan_weights(plan)[op->weight[0]];
+  for (int p = 0; p < weight->n_part; p++) {
+    struct module_tensors m;
+    for (int e = 0; e < weight->n_expert; e++) {
+      if (!adapter_module_of(plan, op, p, source->base_architecture, source->settings.pairs, &m.module) ||
+          !expert_name(plan_name(plan, weight->part[p].tensor), e, &m))
+        break;
+      size_t size = strlen(m.module.name);
+      if (strncmp(tensor + base, m.module.name, size) == 0 && tensor[base + size] == '.') return true;
+    }
+  }
+  return false;
+}
+
+static bool plan_has_expert(const struct adapter_source *source, const struct plan *plan, const char *tensor) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (op_has_expert(source, plan, &plan_ops(plan)[i], tensor)) return true;
+  return false;
+}
+
 /* Refuses what no module has asked for. */
-static bool used_check(const struct adapter_source *source, struct error *error) {
+static bool used_check(const struct adapter_source *source, const struct plan *plan, struct error *error) {
   for (int i = 0; i < source->tensors->n_tensor; i++) {
     if (source->used[i]) continue;
     const char *name = source->tensors->tensors[i].name;
-    if (!source->experts && strstr(name, ".experts."))
+    if (!source->experts && plan_has_expert(source, plan, name))
       return error_set(error, ERROR_UNSUPPORTED,
                        "\"%s\" changes an expert, which no running engine does: merge the adapter while the engine is "
                        "built (spate build --merge-lora).",
@@ -207,22 +234,31 @@ static bool used_check(const struct adapter_source *source, struct error *error)
   return true;
 }
 
+/* The list grows with what the file has: a base may have tens of thousands of experts. */
+static bool found_add(struct adapter_source *source, const struct op_tensors *found, struct error *error) {
+  if (source->n_found == source->found_room) {
+    int room = source->found_room > 0 ? 2 * source->found_room : 64;
+    struct op_tensors *grown = realloc(source->found, (size_t)room * sizeof *grown);
+    if (!grown) return error_set(error, ERROR_MEMORY, "There is no memory for an adapter's tensors.");
+    source->found = grown;
+    source->found_room = room;
+  }
+  source->found[source->n_found++] = *found;
+  return true;
+}
+
 static bool op_find(struct adapter_source *source, const struct plan *plan, int index, int expert,
                     struct error *error) {
   const struct op *op = &plan_ops(plan)[index];
-  struct op_tensors *found = &source->found[source->n_found];
+  struct op_tensors found = {.op = index, .expert = expert};
   bool any = false;
   int n_part = plan_weights(plan)[op->weight[0]].n_part;
-  found->op = index;
-  found->expert = expert;
-  found->rank = 0;
   for (int p = 0; p < n_part; p++) {
-    if (!part_find(source, plan, op, p, expert, &found->part[p], error)) return false;
-    any = any || found->part[p].a || found->part[p].bias;
-    if (found->part[p].rank > found->rank) found->rank = found->part[p].rank;
+    if (!part_find(source, plan, op, p, expert, &found.part[p], error)) return false;
+    any = any || found.part[p].a || found.part[p].bias;
+    if (found.part[p].rank > found.rank) found.rank = found.part[p].rank;
   }
-  source->n_found += any;
-  return true;
+  return !any || found_add(source, &found, error);
 }
 
 /* Matrices of the op that adapters can change one by one. */
@@ -234,16 +270,12 @@ static int op_matrices(const struct adapter_source *source, const struct plan *p
 }
 
 bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error) {
-  size_t most = 1;
-  for (int i = 0; i < plan->n_op; i++) most += (size_t)op_matrices(source, plan, &plan_ops(plan)[i]);
-  source->found = calloc(most, sizeof *source->found);
-  if (!source->found) return error_set(error, ERROR_MEMORY, "There is no memory for an adapter's tensors.");
   for (int i = 0; i < plan->n_op; i++) {
     int count = op_matrices(source, plan, &plan_ops(plan)[i]);
     for (int e = 0; e < count; e++)
       if (!op_find(source, plan, i, e, error)) return false;
   }
-  if (!used_check(source, error)) return false;
+  if (!used_check(source, plan, error)) return false;
   return source->n_found > 0 ||
          error_set(error, ERROR_FORMAT, "The adapter has no tensors: there is nothing to apply.");
 }

@@ -38,7 +38,7 @@ struct adapter_source {
   bool experts;                  /* its reader takes what changes experts */
   bool *used;                    /* [n_tensor]: it belongs to a module */
   struct op_tensors *found;      /* [n_found] ops that it has anything for */
-  int n_found;
+  int n_found, found_room;
 };
 
 /* path: a folder or a GGUF file. After false it must be closed as well. */

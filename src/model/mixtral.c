@@ -22,7 +22,7 @@ static bool window_read(struct decoder *d, const struct checkpoint *c, bool qwen
          (!used || decoder_read_window(c, &d->window, error));
 }
 
-/* A clamp of q, k and v, as some OLMo have it. */
+/* A clamp of q, k and v, as some OLMoE have it; of the others transformers does not read it. */
 static bool clip_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   double clip = 0;
   if (!config_float(c, (struct config_key){"clip_qkv", "attention.clamp_kqv"}, CONFIG_OPTIONAL, 0, 1e6, &clip, error))
@@ -44,7 +44,7 @@ static bool mixtral_build(const struct checkpoint *checkpoint, struct plan_build
   /* GGUF files do not say; Qwen's all divide by the sum. */
   d.experts.route.normalize = mixtral || (qwen && checkpoint_kind(checkpoint) == CHECKPOINT_GGUF);
   if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error) ||
-      !window_read(&d, checkpoint, qwen, error) || !clip_read(&d, checkpoint, error) ||
+      !window_read(&d, checkpoint, qwen, error) || (olmoe && !clip_read(&d, checkpoint, error)) ||
       !decoder_read_experts(&d, checkpoint, mixtral ? "num_local_experts" : "num_experts", error))
     return false;
   if (qwen && !decoder_read_sparse(&d, checkpoint, error)) return false;

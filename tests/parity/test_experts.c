@@ -302,6 +302,28 @@ static void test_adapters(void **state) {
                                      "does: merge the adapter while the engine is built (spate build --merge-lora)."));
 }
 
+/* Merging is told of experts that are modules of the base, not of any name with experts in it. */
+static void test_no_experts(void **state) {
+  (void)state;
+  static const struct {
+    const char *model, *module;
+  } cases[] = {{"qwen3_moe", "model.layers.1.mlp.experts.7.gate_proj"},   /* it has seven */
+               {"qwen3_moe", "model.layers.1.mlp.experts.33.gate_proj"},  /* whose name begins as the third's */
+               {"granite_moe", "model.layers.1.mlp.experts.3.gate_proj"}, /* all experts are one tensor */
+               {"llama2", "model.layers.1.mlp.experts.3.gate_proj"}};     /* none */
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    spate_error built = {0};
+    struct error error = {0};
+    char sentence[256];
+    if (!engine_build(cases[i].model, "BF16", NULL, NULL, &built)) fail_msg("%s", built.text);
+    assert_false(adapter_reads(cases[i].module, 20, 32, &error));
+    snprintf(sentence, sizeof sentence,
+             "\"base_model.model.%s.lora_A.weight\" belongs to no module of the base model that adapters can change.",
+             cases[i].module);
+    if (!strstr(error.text, sentence)) fail_msg("%s: %s", cases[i].model, error.text);
+  }
+}
+
 /* Adapters of experts, merged, against transformers with the sums of matrices; and what they are to an engine that
  * runs. */
 static void test_merged(void **state) {
@@ -348,13 +370,10 @@ static void test_merged_calibrated(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes),
-                                     cmocka_unit_test(test_overrides),
-                                     cmocka_unit_test(test_adapters),
-                                     cmocka_unit_test(test_heads_refused),
-                                     cmocka_unit_test(test_calibrated),
-                                     cmocka_unit_test(test_merged),
-                                     cmocka_unit_test(test_merged_calibrated),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes),         cmocka_unit_test(test_overrides),
+                                     cmocka_unit_test(test_adapters),      cmocka_unit_test(test_no_experts),
+                                     cmocka_unit_test(test_heads_refused), cmocka_unit_test(test_calibrated),
+                                     cmocka_unit_test(test_merged),        cmocka_unit_test(test_merged_calibrated),
                                      cmocka_unit_test(test_unlike_refused)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

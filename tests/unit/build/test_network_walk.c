@@ -3,6 +3,7 @@
 #include "../../parity/folded_engine.h"
 
 #include "backend/backends.h"
+#include "build/calibration_form.h"
 #include "build/input_record.h"
 #include "engine/loaded_engine.h"
 
@@ -175,32 +176,80 @@ static double engine_difference(const struct expected_logits *expected, const ch
   return difference;
 }
 
+/* The logits' difference once factors are folded away; the sites that have none are added to missed. */
+static double folded_difference(const char *name, const char *path, int *missed) {
+  struct network network;
+  network_open(&network, name);
+  struct weight_transform *transforms = calloc((size_t)draft_plan(&network.draft)->n_weight, sizeof *transforms);
+  struct arena factors;
+  arena_init(&factors, SIZE_MAX);
+  *missed += factors_set(draft_plan(&network.draft), transforms, &factors);
+  folded_engine_write(&network.draft, transforms, &backend_cpu, path);
+  double difference = engine_difference(&network.expected, path);
+  printf("%s, with factors folded away: %.1e of the range\n", name, difference);
+  free(transforms);
+  arena_release(&factors);
+  network_close(&network);
+  return difference;
+}
+
 /* The function stays: through norms, biases, heads that share keys, gates. */
 static void test_folds(void **state) {
   (void)state;
   char path[] = "/tmp/spate-test-XXXXXX";
-  int descriptor = mkstemp(path);
+  int descriptor = mkstemp(path), missed = 0;
   assert_true(descriptor >= 0);
   close(descriptor);
-  for (int i = 0; i < MODELS; i++) {
-    struct network network;
-    network_open(&network, models[i]);
-    struct weight_transform *transforms = calloc((size_t)draft_plan(&network.draft)->n_weight, sizeof *transforms);
-    struct arena factors;
-    arena_init(&factors, SIZE_MAX);
-    assert_int_equal(factors_set(draft_plan(&network.draft), transforms, &factors), 0);
-    folded_engine_write(&network.draft, transforms, &backend_cpu, path);
-    double difference = engine_difference(&network.expected, path);
-    printf("%s, with factors folded away: %.1e of the range\n", models[i], difference);
-    assert_true(difference <= tolerance);
-    free(transforms);
-    arena_release(&factors);
-    network_close(&network);
-  }
+  for (int i = 0; i < MODELS; i++) assert_true(folded_difference(models[i], path, &missed) <= tolerance);
+  assert_int_equal(missed, 0);
   unlink(path);
 }
 
+/* A clamp of v comes between the matrix and what reads it: nothing is folded through it. OLMoE has factors everywhere
+ * else, MPT, whose norms are about a mean, nowhere. */
+static void test_clamps(void **state) {
+  (void)state;
+  char path[] = "/tmp/spate-test-XXXXXX";
+  int descriptor = mkstemp(path), missed = 0, all = 0;
+  assert_true(descriptor >= 0);
+  close(descriptor);
+  assert_true(folded_difference("olmoe_clip", path, &missed) <= tolerance);
+  assert_true(folded_difference("mpt_clip", path, &all) <= tolerance);
+  assert_true(missed == 2 && all == 8); /* of two layers the attention's; all sites */
+  unlink(path);
+}
+
+/* --- mixtures ------------------------------------------------------------------------------------------------------
+ */
+
+/* Every mixture that a family has is a site; one of another form is refused. */
+static void test_mixtures(void **state) {
+  (void)state;
+  static const char *const mixtures[] = {"mixtral", "qwen3_moe", "qwen3_moe_mixed", "olmoe", "granite_moe", "gpt_oss"};
+  const struct engine_config config = {.quant_mode = QUANT_INT4_WEIGHT};
+  for (size_t i = 0; i < sizeof mixtures / sizeof *mixtures; i++) {
+    struct draft draft;
+    struct error error = {0};
+    char path[512];
+    snprintf(path, sizeof path, FIXTURES "/model/%s", mixtures[i]);
+    draft_init(&draft);
+    if (!draft_open(&draft, path, &error) || !draft_settle(&draft, &config, &backend_cpu, &error))
+      fail_msg("%s: %s", mixtures[i], error.text);
+    if (!calibration_follows(draft_plan(&draft), &error)) fail_msg("%s: %s", mixtures[i], error.text);
+    struct op *op = (struct op *)(uintptr_t)plan_ops(draft_plan(&draft)) + draft_plan(&draft)->n_op - 1;
+    while (op->kind != OP_LINEAR || op->args.linear.expert_mode != EXPERTS_SPREAD) op--;
+    op->args.linear.norm = op->args.linear.norm == NORM_NONE ? NORM_RMS : NORM_NONE;
+    assert_false(calibration_follows(draft_plan(&draft), &error));
+    snprintf(path, sizeof path,
+             "Layer %d has a mixture of experts of a form that calibration does not know; choose quant_algo RTN.",
+             op->layer);
+    assert_string_equal(error.text, path);
+    draft_release(&draft);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_walk), cmocka_unit_test(test_folds)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_walk), cmocka_unit_test(test_folds),
+                                     cmocka_unit_test(test_clamps), cmocka_unit_test(test_mixtures)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -268,6 +268,8 @@ static void test_accepted(void **state) {
       {"gpt_neox", "{\"rotary_pct\": null, \"rotary_emb_base\": null, \"rope_parameters\": {\"rope_theta\": 10000, "
                    "\"partial_rotary_factor\": 0.5}}"},
       {"qwen2", "{\"use_sliding_window\": true, \"sliding_window\": 9, \"max_window_layers\": 1}"},
+      {"mixtral", "{\"clip_qkv\": -1}"}, /* that OLMoE alone has */
+      {"qwen3_moe", "{\"clip_qkv\": -1}"},
   };
   for (size_t i = 0; i < sizeof accepted / sizeof *accepted; i++) {
     struct model_variant variant;
