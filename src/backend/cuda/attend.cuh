@@ -79,12 +79,13 @@ static __device__ __forceinline__ span patch_span(const cuda_attend &a, const cu
   return span{seen.x, seen.y + 1};
 }
 
-/* Of the tokens first … last together. */
+/* Of the tokens first … last together. In a window to both sides, and where the last one sees the row's end, no other
+ * sees further. */
 static __device__ __forceinline__ span tokens_span(const cuda_attend &a, const cuda_batch &batch, const cuda_row &r,
                                                    int first, int last) {
   span s = token_span(a, batch, r, first);
   s.end = token_span(a, batch, r, last).end;
-  if (batch.see)
+  if (batch.see && a.window >= 0 && s.end < r.length + r.count)
     for (int t = first; t < last; t++) s.end = max(s.end, token_span(a, batch, r, t).end);
   return s;
 }

@@ -8,7 +8,7 @@
  * memory, where each warp takes a row or two through a step of the softmax; then each warp adds the weights' sums of 32
  * of the value's dimensions. What bounds a tile beside its bytes is that its steps wait for one another. Pieces of 256
  * keys have sums of their own, joined in order as in attend_decode.cu, so bytes depend on the token alone. Rows of the
- * batch with many packed queries are not split: blocks take their units in turn. */
+ * batch with many packed queries are not split: blocks take their units to and fro. */
 #include "backend/cuda/attend_fresh.cuh"
 #include "backend/cuda/attend_parts.cuh"
 #include "backend/cuda/launch.cuh"
@@ -451,7 +451,10 @@ __global__ void __launch_bounds__(THREADS, 1) attend(cuda_attend a, cuda_batch b
         a, batch, w, m.now, [&](const segment &s, const cuda_cut &cut) { segment_run<T>(a, batch, m, s, &cut); },
         [&](const held &h) { rows_join<ROWS>(a, h); });
   } else {
-    for (int i = blockIdx.x; i < a.n_chunk * a.n_kv_head; i += gridDim.x) {
+    /* the list begins with the longest */
+    for (int n = 0, count = a.n_chunk * a.n_kv_head; n * gridDim.x < count; n++) {
+      int i = n * gridDim.x + (n % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+      if (i >= count) continue;
       if (threadIdx.x == 0) unit_find<ROWS>(a, batch, a.chunk[i / a.n_kv_head], i % a.n_kv_head, &m.now->s);
       all_meet();
       if (m.now->s.r.count > 0) segment_run<T>(a, batch, m, m.now->s, nullptr);

@@ -1,6 +1,7 @@
 /* A block's share of decode attention, and units that several blocks have parts of: each leaves its pieces' sums in
- * rows of parts, and when all are there each joins some of the dimensions. A row of parts has a row's sums of a piece,
- * their maximum, 3 numbers unused, and the totals of 4 lanes. */
+ * rows of parts, and when all are there each joins some of the dimensions or, of latent attention, some of the rows. A
+ * row of parts has a row's sums of a piece, their maximum, 3 numbers unused, and the totals of 4 lanes (of latent
+ * attention the whole total, and 3 more unused). */
 #ifndef SPATE_BACKEND_CUDA_ATTEND_PARTS_CUH
 #define SPATE_BACKEND_CUDA_ATTEND_PARTS_CUH
 

@@ -4,11 +4,14 @@
  */
 #include "backend/cuda/attend_split.h"
 
+#include "plan/backend.h"
+
 enum {
   UNIT_COST = 64,   /* keys that could be read while a unit begins and ends */
   SMALL_UNITS = 16, /* of which a share holds so many: they are not cut */
   SHORT_PIECES = 3, /* of units that are not cut where there are MANY_UNITS: joining takes as long as reading */
   MANY_UNITS = 40,  /* for 100 shares */
+  NEAR_COSTS = 32,  /* costs that differ by such a part are taken as the same where units must be whole */
 };
 
 /* The units of a row of the batch. */
@@ -47,9 +50,9 @@ static void row_settle(const struct attend_heads *heads, const struct cuda_row *
   while (cut->row < n_row && !row_is_few(heads, row + cut->row)) cut->row++;
 }
 
-/* All units' costs and how many they are. */
+/* All units' costs, how many they are, and the cost of the dearest. */
 struct work {
-  int64_t cost, count;
+  int64_t cost, count, most;
 };
 
 static struct work work_of(const struct attend_heads *heads, const struct cuda_row *row, int n_row) {
@@ -57,18 +60,20 @@ static struct work work_of(const struct attend_heads *heads, const struct cuda_r
   for (int r = 0; r < n_row; r++) {
     struct units u = units_of(heads, row + r);
     w.cost += u.count * u.cost, w.count += u.count;
+    if (u.cost > w.most) w.most = u.cost;
   }
   return w;
 }
 
-static bool unit_whole(const struct units *u, const struct work *w, int n_share) {
+static bool unit_whole(const struct units *u, const struct work *w, int n_share, int64_t least) {
   bool small = u->cost * SMALL_UNITS < w->cost / n_share;
   bool brief = u->pieces <= SHORT_PIECES && w->count * 100 >= (int64_t)n_share * MANY_UNITS;
-  return small || brief || u->pieces == 1;
+  return small || brief || u->pieces == 1 || u->cost < least;
 }
 
+/* Units that cost less than `least` are whole. */
 static void places_make(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share,
-                        struct work work, bool whole, struct cuda_cut *cut) {
+                        struct work work, int64_t least, struct cuda_cut *cut) {
   int64_t before = 0; /* cost of the rows before r */
   int r = 0;
   for (int i = 0; i < n_share; i++) {
@@ -79,7 +84,7 @@ static void places_make(const struct attend_heads *heads, const struct cuda_row 
       u = units_of(heads, row + ++r);
     }
     cut[i] = (struct cuda_cut){.row = r};
-    cut_place(&u, target - before, whole || unit_whole(&u, &work, n_share), heads->n_kv_head, cut + i);
+    cut_place(&u, target - before, unit_whole(&u, &work, n_share, least), heads->n_kv_head, cut + i);
     row_settle(heads, row, n_row, cut + i);
   }
   cut[n_share] = (struct cuda_cut){.row = n_row};
@@ -115,13 +120,36 @@ static int64_t units_join(const struct attend_heads *heads, const struct cuda_ro
   return parts;
 }
 
+/* A unit that is whole takes no longer for its neighbours being cut: the cheapest ones give way, no more of them than
+ * must, by halves of the costs between. */
 bool attend_split(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share, int n_part,
                   struct cuda_cut *cut) {
   struct work work = work_of(heads, row, n_row);
   if (work.cost == 0) return false;
-  places_make(heads, row, n_row, n_share, work, false, cut);
-  if (units_join(heads, row, n_share, cut) > n_part) places_make(heads, row, n_row, n_share, work, true, cut);
+  places_make(heads, row, n_row, n_share, work, 0, cut);
+  if (units_join(heads, row, n_share, cut) <= n_part) return true;
+  int64_t low = 0, high = work.most + 1; /* too many parts, and not */
+  while (high - low > 1 + high / NEAR_COSTS) {
+    int64_t middle = low + (high - low) / 2;
+    places_make(heads, row, n_row, n_share, work, middle, cut);
+    *(units_join(heads, row, n_share, cut) > n_part ? &low : &high) = middle;
+  }
+  places_make(heads, row, n_row, n_share, work, high, cut);
+  units_join(heads, row, n_share, cut);
   return true;
+}
+
+/* Units that are cut, one less than shares at most, have a row for each packed row and piece. */
+int32_t attend_parts_most(const struct attend_heads *heads, const struct limits *limits) {
+  int64_t packed = attend_packed(heads), few = attend_few(heads) / heads->queries, keys = limits->length;
+  if (heads->window > 0 && heads->window + few < keys) keys = heads->window + few;
+  int64_t pieces = keys / ATTEND_PIECE + 2;
+  int64_t units = ((int64_t)limits->tokens * heads->queries / packed + limits->seats) * heads->n_kv_head;
+  if (units > ATTEND_SHARES - 1) units = ATTEND_SHARES - 1;
+  int64_t most = heads->latent ? (int64_t)LATENT_PIECES * heads->queries * heads->n_kv_head : ATTEND_PARTS;
+  if (most < ATTEND_PARTS) most = ATTEND_PARTS;
+  if (most > LATENT_PARTS) most = LATENT_PARTS;
+  return (int32_t)(units * packed * pieces < most ? units * packed * pieces : most);
 }
 
 int attend_chunks(const struct attend_heads *heads, const struct cuda_row *row, int n_row, struct cuda_chunk *chunk) {

@@ -4,6 +4,8 @@
 
 #include "backend/cuda/cuda_kernels.h"
 
+struct limits;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -25,17 +27,23 @@ static inline int32_t attend_chunk(const struct attend_heads *heads) {
   return heads->latent ? LATENT_ROWS : ATTEND_CHUNK;
 }
 
-/* Blocks of decode attention that run at once, each with a share. */
+/* Blocks of latent attention that run on a multiprocessor at once: two tiles of keys fill its shared memory. */
+enum { LATENT_BLOCKS = 1 };
+
+/* Blocks of decode attention on Hopper that run at once, each with a share, where no path is asked (attend_blocks). */
 static inline int attend_shares(int dim, int multiprocessors) {
   int shares = dim <= 128 ? 2 * multiprocessors : multiprocessors;
   return shares < ATTEND_SHARES ? shares : ATTEND_SHARES;
 }
 
 /* Equal shares of the rows with few packed rows: cut[n_share + 1], of which the first is the start and the last the
- * end. Units are cut between pieces as long as the cut ones have no more than n_part rows of parts. False where no row
- * is of this kind. */
+ * end. Units are cut between pieces; where the cut ones have more than n_part rows of parts, the cheapest are whole
+ * instead. False where no row is of this kind. */
 bool attend_split(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share, int n_part,
                   struct cuda_cut *cut);
+
+/* Rows of parts that any step may need, or as many as are worth their memory. */
+int32_t attend_parts_most(const struct attend_heads *heads, const struct limits *limits);
 
 /* Chunks of the other rows: the last of a row, which see most, first. Returns how many. */
 int attend_chunks(const struct attend_heads *heads, const struct cuda_row *row, int n_row, struct cuda_chunk *chunk);

@@ -7,7 +7,8 @@
 
 #include <cuda_bf16.h>
 
-/* Units are PACKED packed rows of rows of the batch that have FEW at most: of latent attention other numbers. */
+/* Units are PACKED packed rows: here, where nothing else is said, of decode attention. Latent attention has other
+ * numbers (attend_split.h), and its units of rows that are not split are segments, too. */
 
 /* A run of pieces of a unit. */
 struct segment {

@@ -43,15 +43,16 @@ bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, con
   return heads->queries > 0;
 }
 
-struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct limits *limits) {
+struct cuda_attend_needs cuda_attend_most(const struct cuda_path *path, const struct plan *plan,
+                                          const struct limits *limits) {
   struct cuda_attend_needs most = {0};
   struct attend_heads heads;
   for (int g = 0; g < plan->n_group; g++) {
     size_t dim = (size_t)plan_groups(plan)[g].dim_v;
-    if (!cuda_attend_fast(NULL, plan, limits, g, &heads)) continue;
+    if (!cuda_attend_fast(path, plan, limits, g, &heads)) continue;
     most.angle = (size_t)limits->tokens * plan->n_float * 2;
     most.arrived = (size_t)ATTEND_SHARES * 2;
-    most.parts = size_max(most.parts, ATTEND_PARTS * (dim + 8));
+    most.parts = size_max(most.parts, (size_t)attend_parts_most(&heads, limits) * (dim + 8));
     if (!heads.latent)
       most.query = size_max(most.query, (size_t)limits->tokens * (size_t)heads.queries * (size_t)heads.n_kv_head * dim);
   }

@@ -28,7 +28,8 @@ void cuda_attention_fill(struct program *p, const struct cuda_row *row, int32_t 
   const struct cuda_batch *batch = &p->on_device;
   for (int g = 0; g < p->plan->n_group; g++, cut += ATTEND_SHARES + 1, chunk += batch->n_chunk) {
     if (!a->fast[g]) continue;
-    a->n_share[g] = attend_split(&a->heads[g], row, n_row, shares_of(p, g), ATTEND_PARTS, cut) ? shares_of(p, g) : 0;
+    bool split = attend_split(&a->heads[g], row, n_row, shares_of(p, g), a->n_part[g], cut);
+    a->n_share[g] = split ? shares_of(p, g) : 0;
     a->n_chunk[g] = attend_chunks(&a->heads[g], row, n_row, chunk);
     for (int32_t i = chunks_of(&a->heads[g]) * (batch->n_row - n_row); i > 0; i--)
       chunk[a->n_chunk[g]++] = (struct cuda_chunk){batch->n_row - 1, 0};

@@ -1,5 +1,5 @@
 /* Which buffers a program has on the device beside weights and KV cache, and how large each is: what is counted before
- * is what is allocated. Host code without a device. */
+ * is what is allocated, or more where its path has no kernel that wants it. Host code without a device. */
 #include "backend/cuda/cuda_program.h"
 
 /* The state of a walk over all buffers. */
@@ -46,7 +46,7 @@ static bool linears_visit(struct program *p, const struct visit *v) {
 
 static bool attention_visit(struct program *p, const struct visit *v) {
   struct cuda_attention *a = &p->attention;
-  struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
+  struct cuda_attend_needs needs = cuda_attend_most(p->device ? p->device->path : NULL, p->plan, &p->limits);
   return numbers(v, &a->angle, needs.angle, sizeof *a->angle) && numbers(v, &a->parts, needs.parts, sizeof *a->parts) &&
          numbers(v, &a->query, needs.query, sizeof *a->query) &&
          numbers(v, &a->arrived, needs.arrived, sizeof *a->arrived);

@@ -13,12 +13,14 @@ static bool op_of_head(const struct plan *plan, const struct op *op) {
 /* All blocks of decode attention run at once. */
 static bool shares_count(struct program *p, struct error *error) {
   struct cuda_attention *a = &p->attention;
-  a->n_angle = cuda_attend_most(p->plan, &p->limits).angle > 0 ? (int32_t)p->plan->n_float : 0;
+  const struct cuda_path *path = p->device->path;
+  a->n_angle = cuda_attend_most(path, p->plan, &p->limits).angle > 0 ? (int32_t)p->plan->n_float : 0;
   for (int g = 0; g < p->plan->n_group; g++) {
-    a->fast[g] = cuda_attend_fast(p->device->path, p->plan, &p->limits, g, &a->heads[g]);
+    a->fast[g] = cuda_attend_fast(path, p->plan, &p->limits, g, &a->heads[g]);
     if (!a->fast[g]) continue;
-    int shares =
-        a->heads[g].latent ? 1 : p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k, p->limits.kv_dtype);
+    a->n_part[g] = attend_parts_most(&a->heads[g], &p->limits);
+    int32_t dim = plan_groups(p->plan)[g].dim_k;
+    int shares = a->heads[g].latent ? LATENT_BLOCKS : path->attend_blocks(dim, p->limits.kv_dtype);
     shares *= p->device->multiprocessors;
     a->most_share[g] = shares < ATTEND_SHARES ? shares : ATTEND_SHARES;
     if (shares == 0 && !cuda_check(cudaGetLastError(), "preparing attention", error)) return false;

@@ -18,7 +18,7 @@ struct cuda_images {
   uint8_t *axis;             /* what turns each of the plan's floats, where some rotation has several axes */
   struct cuda_places places; /* of the step's tokens */
   uint8_t *cache;            /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
-  uint16_t *query;           /* in the same blocks; pads are 0 */
+  uint16_t *query;           /* in the same blocks, pads are 0; where attention packs: [token][n_head × dim] */
   float *patches;            /* [token][numbers], where an embedding does more than take them */
   const uint32_t *place;     /* [n_token] of the step, in tokens of the cache */
   int32_t packed;            /* rows of a token (cuda_image_packed) */

@@ -166,7 +166,7 @@ enum {
   ATTEND_FEW = 64,        /* rows of the batch with so many packed rows at most are split over all multiprocessors */
   ATTEND_CHUNK = 128,     /* packed rows of a unit of prefill attention */
   ATTEND_SHARES = 320,    /* of a launch of decode attention, at most */
-  ATTEND_PARTS = 1 << 16, /* rows of parts */
+  ATTEND_PARTS = 1 << 16, /* rows of parts, at most */
   ATTEND_BLOCK_LEAST = 8, /* tokens of a KV block that panels can be made of, */
   CODE_TOKENS = 16,       /* and codes */
 };
@@ -174,6 +174,10 @@ enum {
 /* Of latent attention (attend_latent.cu): dimensions of a key and of the value at its end; units are LATENT_ROWS packed
  * rows, where a token has as few half of them, of rows of the batch with LATENT_FEW at most. */
 enum { LATENT_KEY = 576, LATENT_VALUE = 512, LATENT_ROWS = 32, LATENT_FEW = 2048 };
+
+/* Pieces of sequences that have parts together where a head has a row in each: of 524,288 keys, eight of 65,536. And
+ * rows of parts at most, which have 2080 bytes: 520 MiB of 128 heads, where such keys take 576 MiB a layer. */
+enum { LATENT_PIECES = 2048, LATENT_PARTS = 1 << 18 };
 
 /* Where a share of decode attention begins: in a unit (row, chunk of packed rows, KV head; in this order), before its
  * piece. The unit is cut where piece is not 0: then its pieces' sums go to rows of `parts`, and who comes last of those
@@ -196,15 +200,16 @@ struct cuda_attend {
   const float *norm_q, *norm_k, *sink, *frequency;
   uint8_t *cache; /* of the group: [block][layer][kv head][K, V][token][dim] */
   int32_t n_head, n_kv_head, dim_k, dim_v, in_cols;
-  int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
+  int32_t group, n_group, layer, n_layer, block_size;
+  int32_t window; /* of so many tokens, the query's own the last; negative: the middle one of a window to both sides */
+  int32_t rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
-  /* window: of so many tokens, the query's own the last; negative: or the middle one of a window to both sides */
   uint8_t kv;    /* what the cache holds: CACHE_… */
   uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
   const float *angle;                         /* [n_token][n_angle] cosine and sine, from this op's first on */
   uint16_t *query;                            /* [n_token][n_head × dim] scaled, of the cache's 16 bits */
-  float *parts;                               /* [n_part][dim + 8]: sums, their maximum, four partial totals */
+  float *parts;                               /* [n_part][dim_v + 8] (attend_parts.cuh) */
   uint32_t *arrived;                          /* [n_share][2], 0 between launches */
   const struct cuda_cut *cut;                 /* [n_share + 1] */
   const struct cuda_chunk *chunk;             /* [n_chunk], long ones first */

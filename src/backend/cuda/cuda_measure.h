@@ -64,11 +64,12 @@ bool cuda_attend_dim(int32_t dim);
 /* Do a KV group's layers run on the matrix units? Then what they have in common. path NULL: on any path's? */
 bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits, int group,
                       struct attend_heads *heads);
-/* Numbers of the buffers of attention; 0 where no group is fast. */
+/* Numbers of the buffers of attention; 0 where no group is fast. path NULL: on any path, which no path exceeds. */
 struct cuda_attend_needs {
   size_t angle, parts, query, arrived;
 };
-struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct limits *limits);
+struct cuda_attend_needs cuda_attend_most(const struct cuda_path *path, const struct plan *plan,
+                                          const struct limits *limits);
 /* Chunks of prefill attention that any group may have. */
 int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows);
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group);

@@ -37,7 +37,7 @@ static bool device_alloc(struct program *p, struct error *error) {
     if (!hosted) used += cuda_weight_room(plan_weights(p->plan) + i);
   }
   p->between.units = cuda_linear_most(p->plan, &p->limits).between;
-  struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
+  struct cuda_attend_needs needs = cuda_attend_most(p->device->path, p->plan, &p->limits);
   struct cuda_image_needs images = cuda_image_most(p->plan, &p->limits);
   return between_clear(p, error) &&
          (needs.arrived == 0 || zeros(p, p->attention.arrived, needs.arrived * sizeof *p->attention.arrived, error)) &&

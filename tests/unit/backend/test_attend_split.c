@@ -1,6 +1,7 @@
 /* How attention's work is shared out, against the enumeration of all pieces: each is in one share, in order; shares are
  * as equal as pieces allow; cut units have rows of parts of their own and know their holders. */
 #include "backend/cuda/attend_split.h"
+#include "plan/backend.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,9 +51,15 @@ static void cuts_find(const struct place *list, int n, const struct cuda_cut *cu
   assert_int_equal(cut[SHARES].row, n_row);
 }
 
-/* Of a unit's pieces [begin, end) of the list: who holds some, and whose rows of parts are taken in `used`. */
+/* Rows of parts, and how often each is some piece's. */
+struct parts {
+  int n;
+  uint8_t *used;
+};
+
+/* Of a unit's pieces [begin, end) of the list: who holds some, and whose rows of parts are taken. */
 static void unit_check(const struct attend_heads *h, const struct cuda_row *row, const struct place *unit, int begin,
-                       int end, const struct cuda_cut *cut, const int *where, uint8_t *used) {
+                       int end, const struct cuda_cut *cut, const int *where, const struct parts *parts) {
   int holders = 0, owner = -1, packed = attend_packed(h);
   int rows = least(packed, row[unit->row].count * h->queries - unit->chunk * packed);
   for (int s = 0; s < SHARES; s++)
@@ -65,7 +72,9 @@ static void unit_check(const struct attend_heads *h, const struct cuda_row *row,
     assert_true(part < 0 || cut[s].part == part);
     part = cut[s].part;
   }
-  for (int i = 0; part >= 0 && i < (end - begin) * rows; i++) assert_int_equal(used[part + i]++, 0);
+  if (part < 0) return;
+  assert_in_range(part + (end - begin) * rows, 0, parts->n);
+  for (int i = 0; i < (end - begin) * rows; i++) assert_int_equal(parts->used[part + i]++, 0);
 }
 
 /* Returns the largest share's pieces less the mean. */
@@ -73,7 +82,7 @@ static double split_check(const struct attend_heads *h, const struct cuda_row *r
   static struct cuda_cut cut[SHARES + 1];
   int most = 0, where[SHARES + 1];
   struct place *list = calloc(1 << 20, sizeof *list);
-  uint8_t *used = calloc((size_t)n_part + 1, 1);
+  struct parts parts = {n_part, calloc((size_t)n_part + 1, 1)};
   int n = pieces_list(h, row, n_row, list);
   memset(cut, 0xA5, sizeof cut);
   assert_int_equal(attend_split(h, row, n_row, SHARES, n_part, cut), n > 0);
@@ -81,12 +90,12 @@ static double split_check(const struct attend_heads *h, const struct cuda_row *r
     cuts_find(list, n, cut, n_row, where);
     for (int begin = 0, end; begin < n; begin = end) {
       end = begin + list[begin].pieces;
-      unit_check(h, row, list + begin, begin, end, cut, where, used);
+      unit_check(h, row, list + begin, begin, end, cut, where, &parts);
     }
     for (int s = 0; s < SHARES; s++) most = where[s + 1] - where[s] > most ? where[s + 1] - where[s] : most;
   }
   free(list);
-  free(used);
+  free(parts.used);
   return most - (double)n / SHARES;
 }
 
@@ -170,10 +179,46 @@ static void test_latents(void **state) {
   assert_true(attend_split(&many, row + 2, 1, SHARES, ATTEND_PARTS, cut));
 }
 
+/* What a program of latent attention has room for: long sequences of 128 heads are cut, and a prompt's last tokens,
+ * whose units are many, take nothing from those beside them. Where there is too little room the longest are cut. */
+static void test_latent_parts(void **state) {
+  (void)state;
+  const struct limits limits = {.seats = 64, .tokens = 2048, .length = 163841};
+  const struct attend_heads heads = {.queries = 128, .n_kv_head = 1, .latent = true},
+                            few = {.queries = 16, .n_kv_head = 1, .latent = true};
+  int most = attend_parts_most(&heads, &limits);
+  struct cuda_row row[9];
+  assert_int_equal(most, LATENT_PARTS);
+  row[0] = (struct cuda_row){0, 1, 163840, 0, 0, 0};
+  assert_true(split_check(&heads, row, 1, most) < 1.01);
+  assert_true(split_check(&few, row, 1, attend_parts_most(&few, &limits)) < 1.01);
+  for (int i = 0; i < 8; i++) row[i] = (struct cuda_row){i, 1, 32767, 0, 0, 0};
+  assert_true(split_check(&heads, row, 8, most) < 2);
+  row[8] = (struct cuda_row){8, 16, 8300, 0, 0, 0};
+  assert_true(split_check(&heads, row, 9, most) < 2);
+  row[8].length = 16000;
+  assert_true(split_check(&heads, row, 9, 8 * 128 * 128) < 64); /* its units have 63 pieces, the others' 128 */
+}
+
+/* No more parts than a program's longest sequences need, of any kind. */
+static void test_parts_most(void **state) {
+  (void)state;
+  const struct limits brief = {.seats = 2, .tokens = 64, .length = 512},
+                      usual = {.seats = 64, .tokens = 2048, .length = 32768};
+  const struct attend_heads heads = {.queries = 4, .n_kv_head = 8},
+                            near = {.queries = 4, .n_kv_head = 8, .window = 512},
+                            latent = {.queries = 16, .n_kv_head = 1, .latent = true};
+  assert_int_equal(attend_parts_most(&heads, &usual), ATTEND_PARTS);
+  assert_int_equal(attend_parts_most(&latent, &usual), ATTEND_PARTS);
+  assert_true(attend_parts_most(&near, &usual) < ATTEND_PARTS / 2);
+  assert_true(attend_parts_most(&latent, &brief) < ATTEND_PARTS / 8);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_one_long_row), cmocka_unit_test(test_short_rows), cmocka_unit_test(test_brief_units),
       cmocka_unit_test(test_any_rows),     cmocka_unit_test(test_chunks),     cmocka_unit_test(test_latents),
+      cmocka_unit_test(test_latent_parts), cmocka_unit_test(test_parts_most),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
