@@ -22,9 +22,11 @@ static inline int32_t attend_packed(const struct attend_heads *heads) {
   if (!heads->latent) return ATTEND_PACKED;
   return heads->queries <= LATENT_ROWS / 2 ? LATENT_ROWS / 2 : LATENT_ROWS;
 }
-static inline int32_t attend_few(const struct attend_heads *heads) { return heads->latent ? LATENT_FEW : ATTEND_FEW; }
+static inline int32_t attend_few(const struct attend_heads *heads) {
+  return heads->latent ? (int32_t)LATENT_FEW : ATTEND_FEW;
+}
 static inline int32_t attend_chunk(const struct attend_heads *heads) {
-  return heads->latent ? LATENT_ROWS : ATTEND_CHUNK;
+  return heads->latent ? (int32_t)LATENT_ROWS : ATTEND_CHUNK;
 }
 
 /* Blocks of latent attention that run on a multiprocessor at once: two tiles of keys fill its shared memory. */
