@@ -237,9 +237,8 @@ static int layers_kept(const struct place *place) {
 }
 
 /* At every call, or at each of `step`. */
-static void method_kill(const struct place *place, int method, int step) {
+static void method_kill(const struct place *place, int method, const struct content *expected, int step) {
   struct build_options options = options_make(place, methods[method]);
-  const struct content *expected = content_expected(place, method);
   char log[LOG_BYTES], sentence[SENTENCE];
   int resumed[LAYERS + 1] = {0}, kills = 0;
   for (int at = 1; !build_apart(&options, at, 0, log); at += step, kills++) {
@@ -265,14 +264,19 @@ static void method_kill(const struct place *place, int method, int step) {
 }
 
 static void test_killed(void **state) {
-  for (int i = 0; i < METHODS; i++) method_kill(*state, i, methods[i] == QUANT_GPTQ ? 1 : 3);
+  for (int i = 0; i < METHODS; i++)
+    method_kill(*state, i, content_expected(*state, i), methods[i] == QUANT_GPTQ ? 1 : 3);
 }
 
 /* With layers of experts, which are in the engine when their layer ends. */
 static void test_killed_mixture(void **state) {
   const char *plain = model;
   model = FIXTURES "/model/olmoe";
-  for (int i = 0; i < METHODS; i++) method_kill(*state, methods[i], 2);
+  for (int i = 0; i < METHODS; i++) {
+    const struct build_options options = options_make(*state, methods[i]);
+    const struct content expected = content_alone(&options);
+    method_kill(*state, i, &expected, 2);
+  }
   model = plain;
 }
 
