@@ -690,7 +690,7 @@ static const struct attend_case latents[] = {
 };
 
 /* For a GPU's own kernel: more heads than half a unit has rows, as many, and two KV heads; prompts that are not split.
- * The CPU, which has no such units, takes them in 16-bit floats a few ways. */
+ */
 static const struct attend_case latents_wide[] = {
     {.name = "latent, 17 heads of 576",
      .n_head = 17,
