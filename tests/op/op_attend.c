@@ -16,9 +16,10 @@ enum {
   TOKENS = 347, /* both prompts */
   SHORT = 64,   /* of a sequence that spoils the cache */
   LAYERS = 2,
+  LONG_KEY = 576,                  /* of latent attention in a GPU's own kernel */
   BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
   WIDTH_MAX = 1024,
-  WIDE_MAX = 17 * 512, /* of a GPU's latent attention */
+  NUMBERS_MAX = TOKENS * 18 * 512, /* of a step of the widest latent attention */
 };
 
 /* Tokens of each sequence in each step, negative: all but so many; the last entry repeats until the prompts end. */
@@ -40,6 +41,7 @@ static const int block_sizes[] = {8, 16, 64, 256};
 struct attend_case {
   const char *name;
   int n_head, n_kv_head, dim_k, dim_v;
+  int prompt;               /* of the first sequence; 0: the usual one */
   int rope_style, rope_dim; /* 0: the whole head */
   int window;
   float rope_scale, softcap, clip;
@@ -323,6 +325,7 @@ static const float eps = 1e-6f, input_size = 2.5f, norm_most = 2, slope_most = 0
 /* Tiles of 64 or 128 keys and a bit, of caches that a GPU has its own kernels for also more than a piece of 256, which
  * several blocks share; less than one tile. */
 static int prompt_of(const struct attend_case *c, int sequence) {
+  if (sequence == 0 && c->prompt) return c->prompt;
   return sequence > 0 ? 37 : c->kv == KV_F32 ? 155 : 310;
 }
 
@@ -477,7 +480,7 @@ static int result_row(const struct attend_case *c, int sequence, int token) {
 static void sequences_step(struct sequences *s, const struct attend_case *c, const struct op_packed *packed,
                            struct program *program, const struct limits *limits, const int count[SEQUENCES],
                            float *result) {
-  static float logits[TOKENS * WIDE_MAX];
+  static float logits[NUMBERS_MAX];
   int32_t see[TOKENS], place[TOKENS], position[TOKENS][3];
   size_t vocab = (size_t)packed->model->plan->vocab;
   struct op_step step;
@@ -509,7 +512,7 @@ static void embedded_load(const struct op_packed *packed, struct program *progra
  * are others' afterwards. They are short ones, of which each has some of the blocks: long ones would attend to all. */
 static void cache_spoil(const struct op_packed *packed, struct program *program, const struct limits *limits,
                         const struct sequences *s) {
-  static float spoilt[TOKENS * WIDE_MAX];
+  static float spoilt[NUMBERS_MAX];
   size_t size = (packed->weight[0].size + 63) / 64 * 64;
   void *nothing = aligned_alloc(64, size);
   memset(nothing, 0xff, size);
@@ -548,7 +551,7 @@ static void schedule_run(const struct schedule *schedule, const struct attend_ca
 
 static void subject_run(const struct attend_case *c, const struct op_packed *packed, const struct subject *subject,
                         const float *expected, const double *tolerance, struct family *family) {
-  static float all[TOKENS * WIDE_MAX], got[TOKENS * WIDE_MAX];
+  static float all[NUMBERS_MAX], got[NUMBERS_MAX];
   size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)packed->model->plan->vocab;
   bool first = true;
   for (size_t b = 0; b < sizeof block_sizes / sizeof *block_sizes; b++)
@@ -571,15 +574,15 @@ static void subject_run(const struct attend_case *c, const struct op_packed *pac
 /* One run of the case, through all of its kernels. */
 static void few_run(const struct attend_case *c, const struct op_packed *packed, const struct subject *subject,
                     const float *expected, const double *tolerance, struct family *family) {
-  static float got[TOKENS * WIDE_MAX];
+  static float got[NUMBERS_MAX];
   size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)packed->model->plan->vocab;
   schedule_run(c->see ? &schedules[0] : &few_schedule, c, packed, subject->device[0], 16, true, got);
   family_compare(family, subject->name, expected, tolerance, got, n);
 }
 
 static void case_run(struct table *table, const struct attend_case *c) {
-  static float expected[TOKENS * WIDE_MAX];
-  static double tolerance[TOKENS * WIDE_MAX];
+  static float expected[NUMBERS_MAX];
+  static double tolerance[NUMBERS_MAX];
   struct family family = {0};
   struct op_model model;
   struct op_packed packed;
@@ -591,7 +594,8 @@ static void case_run(struct table *table, const struct attend_case *c) {
     return;
   }
   tolerance[0] = case_tolerance(table, c, &model);
-  for (size_t i = 1; i < (size_t)TOKENS * (size_t)model.plan->vocab; i++) tolerance[i] = tolerance[0];
+  size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)model.plan->vocab;
+  for (size_t i = 1; i < n; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
   schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, false, expected);
   packed_release(&packed);
@@ -685,18 +689,37 @@ static const struct attend_case latents[] = {
      .latent = true},
 };
 
-/* Of a GPU's own kernel: more heads than half a unit has rows, and prompts that are not split. */
-static const struct attend_case latent_wide = {.name = "latent, 17 heads of 576",
-                                               .n_head = 17,
-                                               .n_kv_head = 1,
-                                               .dim_k = 576,
-                                               .dim_v = 512,
-                                               .rope_style = ROPE_HALF,
-                                               .rope_dim = 48,
-                                               .window = 290,
-                                               .softcap = 8,
-                                               .sinks = true,
-                                               .latent = true};
+/* For a GPU's own kernel: more heads than half a unit has rows, as many, and two KV heads; prompts that are not split.
+ */
+static const struct attend_case latents_wide[] = {
+    {.name = "latent, 17 heads of 576",
+     .n_head = 17,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 48,
+     .window = 290,
+     .softcap = 8,
+     .sinks = true,
+     .latent = true},
+    {.name = "latent, 16 heads of 576",
+     .n_head = 16,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true},
+    {.name = "latent, 2 x 9 heads of 576",
+     .n_head = 18,
+     .n_kv_head = 2,
+     .dim_k = 576,
+     .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true},
+};
 
 static void latent_case(struct table *table, const struct attend_case *shape, uint8_t kv) {
   static const char *const types[] = {
@@ -706,6 +729,76 @@ static void latent_case(struct table *table, const struct attend_case *shape, ui
   snprintf(name, sizeof name, "%s%s", types[kv], c.name);
   c.name = name, c.kv = kv;
   case_run(table, &c);
+}
+
+/* --- long sequences ----------------------------------------------------------------------------------------------
+ * A sequence whose table names the same few blocks over and over is long in no time: its keys are those of 64 tokens,
+ * and at last others. */
+
+enum { LONG_TOKENS = 3, LONG_LENGTH = 1097, LONG_BLOCKS = LONG_LENGTH / 16 + 1, LONG_LIMIT = 1120, STORED = 64 };
+
+static const struct attend_case latent_long = {.name = "latent, 17 heads of 576, 1,100 keys",
+                                               .n_head = 17,
+                                               .n_kv_head = 1,
+                                               .dim_k = LONG_KEY,
+                                               .dim_v = 512,
+                                               .prompt = LONG_LENGTH + LONG_TOKENS,
+                                               .rope_style = ROPE_PAIRS,
+                                               .rope_dim = 64,
+                                               .latent = true};
+
+/* Three tokens of the long sequence and, unless it is alone, one of a short one, which comes after. */
+static void long_run(const struct attend_case *c, const struct op_packed *packed, struct device *device, bool alone,
+                     float *result) {
+  static float stored[NUMBERS_MAX];
+  struct limits limits = step_limits(SEQUENCES, STORED, LONG_LIMIT, 16, c->kv, 2 * LONG_LIMIT / 16);
+  struct program *program = packed_compile(packed, device, &limits);
+  uint32_t table[LONG_BLOCKS], apart[] = {7, 5, 6};
+  int vocab = packed->model->plan->vocab;
+  struct op_step step;
+  for (uint32_t i = 0; i < LONG_BLOCKS; i++) table[i] = i + 1 < LONG_BLOCKS ? i % (STORED / 16) : 4;
+  step_begin(&step);
+  step_add(&step, vocab, 0, 0, STORED, table, STORED / 16);
+  program_step(packed, program, &limits, step.batch, NULL, stored);
+  step_begin(&step);
+  step_add(&step, vocab, 0, 0, 16, table + LONG_BLOCKS - 1, 1);
+  step_add(&step, vocab, 1, 0, 36, apart, 3);
+  program_step(packed, program, &limits, step.batch, NULL, stored);
+  step_begin(&step);
+  step_add(&step, vocab, 0, LONG_LENGTH, LONG_TOKENS, table, LONG_BLOCKS);
+  if (!alone) step_add(&step, vocab, 1, 36, 1, apart, 3);
+  program_step(packed, program, &limits, step.batch, NULL, result);
+  packed->backend->release(program);
+}
+
+static void long_case(struct table *table, uint8_t kv) {
+  static float expected[4 * 17 * 512], got[4 * 17 * 512];
+  static double tolerance[4 * 17 * 512];
+  struct family family = {0};
+  struct attend_case c = latent_long;
+  struct op_model model;
+  struct op_packed packed;
+  c.kv = kv;
+  snprintf(family.name, sizeof family.name, "attend %s, %s", kv_dtype_name(kv), c.name);
+  case_make(&c, &model);
+  size_t n = (LONG_TOKENS + 1) * (size_t)model.plan->vocab;
+  tolerance[0] = case_tolerance(table, &c, &model);
+  for (size_t i = 1; i < n; i++) tolerance[i] = tolerance[0];
+  packed_init(&packed, table->oracle, &model);
+  long_run(&c, &packed, table->oracle_device, false, expected);
+  packed_release(&packed);
+  packed_init(&packed, table->tested, &model);
+  for (int i = 0; i < table->n_subject; i++) {
+    static float alone[LONG_TOKENS * 17 * 512];
+    const struct subject *subject = &table->subject[i];
+    long_run(&c, &packed, subject->device[0], false, got);
+    family_compare(&family, subject->name, expected, tolerance, got, n);
+    long_run(&c, &packed, subject->device[1], true, alone);
+    family_same(&family, "a long sequence alone", got, alone, LONG_TOKENS * (size_t)model.plan->vocab);
+  }
+  packed_release(&packed);
+  model_release(&model);
+  family_end(table, &family);
 }
 
 /* The table's text is a type of caches, or in the case's name. */
@@ -723,7 +816,9 @@ void attend_cases(struct table *table) {
     bool units = table->tested->target == TARGET_CUDA && (kv == KV_F16 || kv == KV_BF16);
     for (size_t i = 0; i < n; i++)
       if (wanted(table, latents + i, kv)) latent_case(table, latents + i, kv);
-    if (units && wanted(table, &latent_wide, kv)) latent_case(table, &latent_wide, kv);
+    for (size_t i = 0; units && i < sizeof latents_wide / sizeof *latents_wide; i++)
+      if (wanted(table, latents_wide + i, kv)) latent_case(table, latents_wide + i, kv);
+    if ((units || kv == KV_F16) && wanted(table, &latent_long, kv)) long_case(table, kv);
     if (kv != KV_F32 && strstr(kv_dtype_name(kv), table->text)) copy_case(table, kv);
   }
 }

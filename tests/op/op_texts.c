@@ -7,17 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROWS = 5, TOKENS = 319, VOCAB = 40, TYPES = 3, SKIP = 2, LABELS = 7 };
+enum { ROWS = 5, TOKENS = 547, VOCAB = 40, TYPES = 3, SKIP = 2, LABELS = 7 };
 
-static const int row_counts[ROWS] = {1, 5, 64, 67, 182};
+static const int row_counts[ROWS] = {1, 5, 64, 67, 182}, long_counts[ROWS] = {1, 5, 64, 67, 410};
 
 /* How wide such a network is: floats in odd shapes, or 16 bits in shapes that a GPU's matrix units take. */
 static const struct text_width {
   struct scheme scheme;
   int cols, ff, heads, kv_heads;
   uint8_t kv;
-} floats = {{.kind = SCHEME_F32}, 48, 100, 3, 3, KV_F32}, halves = {{.kind = SCHEME_BF16}, 128, 320, 2, 2, KV_F16},
-  shared = {{.kind = SCHEME_BF16}, 192, 320, 3, 1, KV_F16};
+  bool turned; /* queries and keys are normed and rotated; a row is long */
+} floats = {{.kind = SCHEME_F32}, 48, 100, 3, 3, KV_F32, false},
+  halves = {{.kind = SCHEME_BF16}, 128, 320, 2, 2, KV_F16, false},
+  shared = {{.kind = SCHEME_BF16}, 192, 320, 3, 1, KV_F16, false},
+  turned[] = {{{.kind = SCHEME_BF16}, 256, 320, 2, 1, KV_BF16, true},
+              {{.kind = SCHEME_BF16}, 512, 320, 2, 1, KV_BF16, true}};
 
 static const struct text_shape {
   uint8_t pool, norm, act;
@@ -69,6 +73,19 @@ static int linear_make(struct op_model *m, struct scheme scheme, int in, int col
   return op.out;
 }
 
+static void heads_turn(struct op_model *m, struct op *attend) {
+  struct attend_args *args = &attend->args.attend;
+  float frequency[128];
+  int half = args->dim_k / 2;
+  for (int i = 0; i < half; i++) frequency[i] = powf(1000, -(float)i / (float)half);
+  args->rope_style = ROPE_HALF;
+  args->rope_dim = args->dim_k;
+  args->rope_freq = plan_add_floats(&m->builder, frequency, (uint32_t)half);
+  args->eps = 1e-5f;
+  args->scale = 1 / sqrtf((float)args->dim_k);
+  for (int i = 0; i < 2; i++) attend->weight[i] = model_vector(m, args->dim_k, 0.5f, 1.5f);
+}
+
 static void text_make(struct op_model *m, const struct text_shape *s, const struct text_width *w) {
   int cols = w->cols;
   model_init(m, VOCAB, 17);
@@ -88,6 +105,7 @@ static void text_make(struct op_model *m, const struct text_shape *s, const stru
                                             .scale = 0.25f,
                                             .near = s->near,
                                             .causal = s->causal};
+  if (w->turned) heads_turn(m, &attend);
   plan_add_op(&m->builder, &attend);
   linear_make(m, w->scheme, attend.out, cols, cols, x, ACT_NONE, ROWS_TOKENS);
   int up = linear_make(m, w->scheme, x, cols, w->ff, -1, s->act, ROWS_TOKENS);
@@ -140,11 +158,11 @@ static void texts_step(const struct op_model *m, uint8_t kv, const struct backen
 
 /* Each text by itself has the bytes that it has beside the others. */
 static void texts_alone(const struct table *table, const struct op_model *m, uint8_t kv, const struct subject *subject,
-                        bool placed, const float *got, struct family *family) {
+                        const int *counts, bool placed, const float *got, struct family *family) {
   float alone[LABELS];
   for (int r = 0; r < ROWS; r++) {
     struct text_batch b;
-    texts_make(&b, row_counts + r, 1, placed);
+    texts_make(&b, counts + r, 1, placed);
     texts_step(m, kv, table->tested, subject->device[0], b.batch, alone);
     family_same(family, "a text alone", got + r * LABELS, alone, LABELS);
   }
@@ -156,16 +174,17 @@ static void text_case(struct table *table, const struct text_shape *s, const str
   double tolerance[ROWS * LABELS];
   struct op_model m;
   struct text_batch b;
+  const int *counts = w->turned ? long_counts : row_counts;
   text_make(&m, s, w);
   if (family_skips(family, table, &m)) {
     model_release(&m);
     return;
   }
-  texts_make(&b, row_counts, ROWS, s->placed);
+  texts_make(&b, counts, ROWS, s->placed);
   /* Results are a tanh's; six sums of some 50 to 300 numbers of size 1, and four norms, lie before it. Matrix units
    * take what is multiplied in 16 bits: roundings are independent, so that twelve of a sum's usual size are many; keys
    * and values in 16 bits may be the next such number each. */
-  double rounding = 12 * input_roundoff(table, &w->scheme) + (w->kv == KV_F16 ? 0x1p-9 : 0);
+  double rounding = 12 * input_roundoff(table, &w->scheme) + (w->kv == KV_F16 ? 0x1p-9 : w->kv == KV_BF16 ? 0x1p-6 : 0);
   for (int i = 0; i < ROWS * LABELS; i++) tolerance[i] = 60 * ROUNDOFF + rounding;
   texts_step(&m, w->kv, table->oracle, table->oracle_device, b.batch, expected);
   for (int i = 0; i < table->n_subject; i++) {
@@ -178,18 +197,22 @@ static void text_case(struct table *table, const struct text_shape *s, const str
     texts_step(&m, w->kv, table->tested, subject->device[0], b.batch, other);
     family_same(family, what, got, other, ROWS * LABELS);
     if (w->kv == KV_F32 || table->tested->target != TARGET_CUDA) /* where the number of tokens chooses no kernel */
-      texts_alone(table, &m, w->kv, subject, s->placed, got, family);
+      texts_alone(table, &m, w->kv, subject, counts, s->placed, got, family);
   }
   model_release(&m);
 }
 
 void text_cases(struct table *table) {
   struct family family = {.name = "texts"}, wide = {.name = "texts in 16 bits"},
-                few = {.name = "texts in 16 bits, 3 to 1"};
+                few = {.name = "texts in 16 bits, 3 to 1"}, wider = {.name = "texts in bf16, wide heads, turned"};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) text_case(table, &shapes[i], &floats, &family);
   family_end(table, &family);
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) text_case(table, &shapes[i], &halves, &wide);
   family_end(table, &wide);
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) text_case(table, &shapes[i], &shared, &few);
   family_end(table, &few);
+  text_case(table, &shapes[3], &turned[0], &wider); /* a window to both sides, one back, none */
+  text_case(table, &shapes[7], &turned[0], &wider);
+  text_case(table, &shapes[0], &turned[1], &wider);
+  family_end(table, &wider);
 }

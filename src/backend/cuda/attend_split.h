@@ -44,6 +44,10 @@ static inline int attend_shares(int dim, int multiprocessors) {
 bool attend_split(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share, int n_part,
                   struct cuda_cut *cut);
 
+/* Pieces of sequences that have parts together where a head has a row in each: of 524,288 keys, eight of 65,536. And
+ * rows of parts at most, which have 2080 bytes: 520 MiB of 128 heads, where such keys take 576 MiB a layer. */
+enum { LATENT_PIECES = 2048, LATENT_PARTS = 1 << 18 };
+
 /* Rows of parts that any step may need, or as many as are worth their memory. */
 int32_t attend_parts_most(const struct attend_heads *heads, const struct limits *limits);
 

@@ -175,10 +175,6 @@ enum {
  * rows, where a token has as few half of them, of rows of the batch with LATENT_FEW at most. */
 enum { LATENT_KEY = 576, LATENT_VALUE = 512, LATENT_ROWS = 32, LATENT_FEW = 2048 };
 
-/* Pieces of sequences that have parts together where a head has a row in each: of 524,288 keys, eight of 65,536. And
- * rows of parts at most, which have 2080 bytes: 520 MiB of 128 heads, where such keys take 576 MiB a layer. */
-enum { LATENT_PIECES = 2048, LATENT_PARTS = 1 << 18 };
-
 /* Where a share of decode attention begins: in a unit (row, chunk of packed rows, KV head; in this order), before its
  * piece. The unit is cut where piece is not 0: then its pieces' sums go to rows of `parts`, and who comes last of those
  * that hold some of it joins them. */

@@ -74,8 +74,7 @@ struct cuda_graph {
 struct cuda_attention {
   bool fast[PLAN_GROUPS];
   struct attend_heads heads[PLAN_GROUPS];
-  int32_t most_share[PLAN_GROUPS]; /* blocks of decode attention that run at once */
-  int32_t n_part[PLAN_GROUPS];     /* rows of parts */
+  int32_t most_share[PLAN_GROUPS], n_part[PLAN_GROUPS]; /* blocks of decode attention that run at once; parts' rows */
   int32_t n_share[PLAN_GROUPS], n_chunk[PLAN_GROUPS];
   int32_t n_angle;      /* of a token; 0 where no group is fast */
   float *angle, *parts; /* on the device */
