@@ -153,7 +153,7 @@ static void test_nibbles(void **state) {
     int rows = shapes[s].rows, cols = shapes[s].cols;
     struct scheme scheme = {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16};
     for (int i = 0; i < 4; i++) {
-      scheme.group = (uint16_t)groups[i / 2], scheme.has_min = i % 2;
+      scheme.group = (uint16_t)groups[i / 2], scheme.has_min = (uint8_t)(i % 2);
       nibbles_check(scheme, rows, cols);
     }
     scheme = (struct scheme){
