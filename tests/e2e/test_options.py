@@ -285,7 +285,7 @@ class Options(spate_server.EngineCase):
                 (whole[:-1], "is truncated: it has "),
                 (b"", "is not an engine file"),
                 (b"x" + whole[1:], "is not an engine file"),
-                (whole[:8] + b"\x09" + whole[9:], "has engine format 9 "),
+                (whole[:8] + b"\x63" + whole[9:], "has engine format 99 "),
                 (whole[:300] + b"\x00" + whole[301:], None),  # padding that nothing reads
                 (whole[:50] + b"x" + whole[51:], "is damaged: its header does not match its checksum"),
                 (flipped(whole, "tokenizer"), "is damaged: its section tokenizer does not match its checksum")):

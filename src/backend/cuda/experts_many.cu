@@ -121,13 +121,16 @@ template <int COLS> struct expert_worker : worker<2, COLS, 1, 1> {
     });
   }
 
-  /* The second warpgroup, of a tile that has no pairs for it. That the first has some, and waits for tokens, keeps all
-   * who go round the ring within one turn of each other: a barrier tells no phase from the one after the next. */
+  /* The second warpgroup, of a tile that has no pairs for it. A barrier tells no phase from the one after the next, so
+   * who goes round the ring has to be within one turn of all others. The first warpgroup has pairs, and waits for
+   * tokens; of this one nothing is multiplied, which would keep its warps in step: a thread goes for all, and they
+   * meet. */
   __device__ __forceinline__ void tile_pass(turn *at) const {
     for (int k = 0; k < this->k_end; k++, *at = turn_next<S>(*at)) {
-      barrier_wait(&this->r.weights[at->slot], at->phase);
+      if (threadIdx.x % 128 == 0) barrier_wait(&this->r.weights[at->slot], at->phase);
       this->slot_release(at->slot);
     }
+    asm volatile("bar.sync 1, 128;" ::: "memory");
   }
 
   __device__ __forceinline__ void bias_add(float (&sum)[COLS / 2], int expert, int row) const {
