@@ -537,7 +537,7 @@ class Long(unittest.TestCase):
     def setUpClass(cls):
         folder, model = switched_off("qwen3", {"config.json": {"max_position_embeddings": cls.LENGTH}})
         cls.addClassCleanup(shutil.rmtree, folder)
-        cls.engine = Engine(model, "--quant-mode", "FP32", "--max-seq-len", str(cls.LENGTH))
+        cls.engine = Engine(model, "--quant-mode", "FP32", "--max-seq-len", str(cls.LENGTH), "--target", "cpu")
         cls.addClassCleanup(cls.engine.remove)
         cls.server = Server(cls.engine, "--stall-timeout", "2", "--threads", "1", backend="cpu")
         cls.addClassCleanup(cls.server.__exit__)
