@@ -13,7 +13,7 @@ static bool text_expect(const struct gguf *gguf, const char *key, const char *ex
 }
 
 bool gguf_rows_in_pairs(const char *architecture) {
-  static const char *const names[] = {"llama", "granite", "smollm3"};
+  static const char *const names[] = {"llama", "mistral3", "granite", "smollm3"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcmp(architecture, names[i]) == 0) return true;
   return false;

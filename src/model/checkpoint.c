@@ -176,9 +176,10 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
 static bool files_open(struct checkpoint *c, const char *model, const char *projector, struct error *error) {
   c->gguf = gguf_open(model, error);
   return c->gguf && metadata_read(c, error) &&
-         (!projector || (gguf_pair_open(&c->pair, c->gguf, projector, error) && preprocessor_read(c, error) &&
-                         (mmproj_pictures(c->pair.projector, &c->pair.arena, &c->pair.pictures, error) ||
-                          error_prefix(error, "%s: ", projector)))) &&
+         (!projector ||
+          (gguf_pair_open(&c->pair, c->gguf, projector, error) && preprocessor_read(c, error) &&
+           (c->preprocessor.data || mmproj_pictures(c->pair.projector, &c->pair.arena, &c->pair.pictures, error) ||
+            error_prefix(error, "%s: ", projector)))) &&
          tensor_factors_open(&c->packed, projector ? &c->pair.table : &c->gguf->tensors, error);
 }
 
@@ -202,7 +203,7 @@ static bool path_open(struct checkpoint *c, const char *path, struct error *erro
   struct gguf_paths paths;
   char config[PATH_MAX];
   if (path_join(c, "config.json", config) && stat(config, &status) == 0) return directory_open(c, error);
-  if (!gguf_paths_find(path, &paths, error) || (paths.n_projector && !preprocessor_read(c, error))) return false;
+  if (!gguf_paths_find(path, &paths, error)) return false;
   return paths.n_projector ? files_open(c, paths.model, paths.projector, error) : directory_open(c, error);
 }
 

@@ -1,5 +1,6 @@
 /* The Llama family: pre-norm, rotary attention with grouped heads, a gated SiLU feed-forward. Its members differ in a
  * few settings: Mistral and some Qwen 2 see a sliding window, Qwen 2 has biases on q, k and v, Qwen 3 norms q and k. */
+#include "format/gguf_adapter.h"
 #include "model/encoder_labels.h"
 #include "model/family.h"
 #include "model/llama_text.h"
@@ -72,8 +73,7 @@ static void gguf_variants(struct decoder *d, const struct checkpoint *c) {
   d->mlp_bias = checkpoint_find(c, "blk.0.ffn_gate.bias") != NULL;
   d->tied = checkpoint_find(c, "output.weight") == NULL;
   /* Files of this architecture have the rows of q and k reordered, so that partners are neighbours. */
-  const char *architecture = checkpoint_architecture(c);
-  if (strcmp(architecture, "llama") == 0 || strcmp(architecture, "mistral3") == 0) d->rope_style = ROPE_PAIRS;
+  if (gguf_rows_in_pairs(checkpoint_architecture(c))) d->rope_style = ROPE_PAIRS;
 }
 
 static bool hf_variants(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
@@ -133,7 +133,7 @@ static const struct decoder_names apart_names = {.gguf = {[ROLE_EXPERT_GATE] = "
                                                           [ROLE_EXPERT_UP] = "ffn_up." EXPERT_MARK,
                                                           [ROLE_EXPERT_DOWN] = "ffn_down." EXPERT_MARK}};
 
-/* GGUF has Ministral 3 as Mistral Small 3, whose scores grow with the position. */
+/* GGUF has Ministral 3 as Mistral Small 3: its scores grow with the position, or have another factor. */
 static bool gguf_growth_check(const struct checkpoint *c, struct error *error) {
   static const char *const keys[] = {"attention.temperature_scale", "rope.scaling.yarn_log_multiplier"};
   if (strcmp(checkpoint_architecture(c), "mistral3") != 0) return true;
@@ -142,8 +142,7 @@ static bool gguf_growth_check(const struct checkpoint *c, struct error *error) {
     if (!config_float(c, (struct config_key){NULL, keys[i]}, CONFIG_OPTIONAL, -1e3, 1e3, &value, error)) return false;
     if (value != 0)
       return error_set(error, ERROR_UNSUPPORTED,
-                       "mistral3.%s is %g, expected 0: attention whose scores grow with the position (Ministral 3) is "
-                       "not computed.",
+                       "mistral3.%s is %g, expected 0: what Ministral 3 does to attention's scores is not computed.",
                        keys[i], value);
   }
   return true;

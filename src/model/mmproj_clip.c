@@ -44,11 +44,9 @@ static bool layer_read(const struct mmproj *m, struct vision_tower *t, struct er
   if (!list) return true;
   if (list->is_array && list->count != 1)
     return error_set(error, ERROR_UNSUPPORTED, "%s has %zu layers, expected one.", key, list->count);
-  if (!gguf_value_int(list, 0, &layer) || layer < 1 || layer > t->n_layer)
-    return error_set(error, ERROR_INVALID, "%s is %lld, expected 1 to %d, the layers of the file.", key,
-                     (long long)layer, t->n_layer);
-  t->used = (int)layer;
-  return true;
+  return (gguf_value_int(list, 0, &layer) && layer == t->n_layer) ||
+         error_set(error, ERROR_INVALID, "%s is %lld, expected %d, the last of the file's.", key, (long long)layer,
+                   t->n_layer);
 }
 
 /* Early files call the first matrix of a feed-forward its last. */
@@ -87,8 +85,12 @@ static bool tiles_read(const struct mmproj *m, bool *tiles, struct error *error)
 /* --- the plan ----------------------------------------------------------------------------------------------------- */
 
 static bool tower_read(const struct mmproj *m, struct vision_tower *t, struct error *error) {
-  return sizes_read(m, t, error) && act_read(m, t, error) && layer_read(m, t, error) && mark_find(m, &t->mark, error) &&
-         vision_tower_check(t, error);
+  if (!sizes_read(m, t, error) || !act_read(m, t, error) || !layer_read(m, t, error) ||
+      !mark_find(m, &t->mark, error) || !vision_tower_check(t, error))
+    return false;
+  return t->image % t->patch == 0 ||
+         error_set(error, ERROR_UNSUPPORTED, "clip.vision.image_size is %d, expected a multiple of the patches' %d.",
+                   t->image, t->patch);
 }
 
 bool mmproj_clip(const struct mmproj *m, struct plan_builder *builder, struct error *error) {

@@ -173,6 +173,11 @@ static bool stage_read(struct sentence_config *config, const struct checkpoint *
                    index, class, folder);
 }
 
+static bool stage_is(const json_t *list, size_t index, const char *class) {
+  const char *type = json_string_value(json_object_get(json_array_get(list, index), "type"));
+  return type && strcmp(class_of(type), class) == 0;
+}
+
 static bool stages_read(struct sentence_config *config, const struct checkpoint *c, const json_t *list,
                         struct error *error) {
   if (!json_is_array(list) || json_array_size(list) == 0)
@@ -181,7 +186,11 @@ static bool stages_read(struct sentence_config *config, const struct checkpoint 
   config->normalize = false;
   for (size_t i = 0; i < json_array_size(list); i++)
     if (!stage_read(config, c, json_array_get(list, i), i, error)) return false;
-  return config->yes < 0 || json_array_size(list) == 2 ||
+  bool alone = json_array_size(list) == 2 && stage_is(list, 0, "Transformer") && stage_is(list, 1, "LogitScore");
+  if (config->yes >= 0 && config->yes == config->no)
+    return error_set(error, ERROR_INVALID, "modules.json: a LogitScore's true_token_id and false_token_id are both %d.",
+                     config->yes);
+  return config->yes < 0 || alone ||
          error_set(error, ERROR_UNSUPPORTED,
                    "modules.json has %zu stages, among them a LogitScore, which goes with a Transformer alone.",
                    json_array_size(list));

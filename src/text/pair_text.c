@@ -94,7 +94,7 @@ static bool ending_find(struct pair_text pair, struct token_list *ending, struct
   while (ok && same < ending->count && same < other.count &&
          ending->ids[ending->count - 1 - same] == other.ids[other.count - 1 - same])
     same++;
-  if (ok) memmove(ending->ids, ending->ids + ending->count - same, same * sizeof *ending->ids);
+  if (same > 0) memmove(ending->ids, ending->ids + ending->count - same, same * sizeof *ending->ids);
   ending->count = ok ? same : 0;
   token_list_release(&other);
   return ok;

@@ -221,9 +221,9 @@ static void test_llava(void **state) {
     const char *sentence;
   } changes[] = {
       {"mmproj-model.gguf", "clip.vision.feature_layer", LIST, "\4", 1,
-       "The encoder's file: clip.vision.feature_layer is 4, expected 1 to 3, the layers of the file."},
+       "The encoder's file: clip.vision.feature_layer is 4, expected 3, the last of the file's."},
       {"mmproj-model.gguf", "clip.vision.feature_layer", LIST, "\0", 1,
-       "The encoder's file: clip.vision.feature_layer is 0, expected 1 to 3, the layers of the file."},
+       "The encoder's file: clip.vision.feature_layer is 0, expected 3, the last of the file's."},
       {"mmproj-model.gguf", "clip.vision.mm_patch_merge_type", TEXT, "spatial_unPad", 13,
        "The encoder's file: clip.vision.mm_patch_merge_type is \"spatial_unPad\", expected \"flat\" or "
        "\"spatial_unpad\"."},
@@ -290,8 +290,8 @@ static void test_growth(void **state) {
   pair_changed("mistral3", "model.gguf", key, SCALAR, "\0\0\0\x3f", 4); /* 0.5 */
   assert_false(folder_plan(&error));
   assert_string_equal(error.text,
-                      "mistral3.attention.temperature_scale is 0.5, expected 0: attention whose scores grow "
-                      "with the position (Ministral 3) is not computed.");
+                      "mistral3.attention.temperature_scale is 0.5, expected 0: what Ministral 3 does to attention's "
+                      "scores is not computed.");
 }
 
 static void test_folders(void **state) {
