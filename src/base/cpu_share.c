@@ -43,7 +43,7 @@ static double quota_legacy(const char *directory) {
   return quota_cpus(quota, strtoll(text, NULL, 10));
 }
 
-static double tighter(double a, double b) { return a && (!b || a < b) ? a : b; }
+static double tighter(double a, double b) { return a != 0 && (b == 0 || a < b) ? a : b; }
 
 /* The tightest of a cgroup and its parents, up to the root of the hierarchy (all that a container sees of it). */
 static double quota_walk(const char *hierarchy, const char *group, double (*quota)(const char *directory)) {
