@@ -63,11 +63,12 @@ def main():
         parser.add_argument("--" + name, required=True)
     for name in ("threads", "rounds", "edge"):
         parser.add_argument("--" + name, type=int, required=True)
+    parser.add_argument("--engine", help="serve this one, which was built from the pair")
     parser.add_argument("--show", action="store_true", help="what the peer says")
     args = parser.parse_args()
     os.environ["SPATE_THREADS"] = str(args.threads)
     ours, theirs, ratios = [], [], []
-    with Spate(args.spate, args.pair) as server:
+    with Spate(args.spate, args.engine or args.pair) as server:
         spate(server.port, picture(args.edge))
         for _ in range(args.rounds):
             data = picture(args.edge)
