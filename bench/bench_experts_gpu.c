@@ -7,15 +7,13 @@
  * at the rate of the matrix units; with --host, where all experts are in the host's memory, their bytes at the rate at
  * which the copy engine brings them over the bus. All rates are measured first. */
 #include "backend/backends.h"
-#include "base/clock.h"
+#include "bench_step.h"
 #include "plan/plan_builder.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { VOCAB = 1024, RUNS_MOST = 400, PLAN_BYTES = 1 << 22, TOKENS = 8192, SEATS = 256, WARM = 4 };
+enum { VOCAB = 1024, PLAN_BYTES = 1 << 22 };
 
 /* Of experts. */
 static const struct named {
@@ -46,17 +44,8 @@ struct bench {
   struct buffer block;
   const struct plan *plan;
   struct limits limits;
-  struct program *program;
-  struct row row[SEATS];
-  int32_t token[TOKENS], out[SEATS];
-  struct sampling sampling[SEATS];
-  struct batch batch;
+  struct bench_steps steps;
 };
-
-static _Noreturn void die(const struct error *error) {
-  printf("%s\n", error->text);
-  exit(1);
-}
 
 /* --- the network -------------------------------------------------------------------------------------------------- */
 
@@ -100,7 +89,7 @@ static void plan_make(struct bench *b) {
   struct error error;
   buffer_init(&b->block, PLAN_BYTES);
   plan_builder_init(&builder, PLAN_DECODER);
-  builder.head.vocab = VOCAB, builder.head.hidden = b->shape.hidden, builder.head.max_position = TOKENS;
+  builder.head.vocab = VOCAB, builder.head.hidden = b->shape.hidden, builder.head.max_position = BENCH_TOKENS;
   struct op embed = op_make(OP_EMBED, -1), select = op_make(OP_SELECT, -1), head = op_make(OP_LINEAR, -1),
             sample = op_make(OP_SAMPLE, -1);
   int x = embed.out = select.in[0] = plan_add_value(&builder, b->shape.hidden, ROWS_TOKENS);
@@ -131,50 +120,14 @@ static void weights_make(struct bench *b) {
   for (int i = 0; ones && i < b->plan->n_weight; i++) {
     bool vector = plan_weights(b->plan)[i].use == WEIGHT_VECTOR;
     struct slice packed = {(const uint8_t *)ones, (size_t)b->shape.hidden * sizeof *ones};
-    if (!(vector ? b->backend->load(b->program, i, packed, &error) : b->backend->load_random(b->program, i, &error)))
+    if (!(vector ? b->backend->load(b->steps.program, i, packed, &error)
+                 : b->backend->load_random(b->steps.program, i, &error)))
       die(&error);
   }
   free(ones);
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
-
-/* Rows of a token each, or one of n. */
-static void batch_make(struct bench *b, int n, bool decode) {
-  b->batch = (struct batch){
-      .n_row = decode ? n : 1, .n_token = n, .row = b->row, .token = b->token, .out = b->out, .sampling = b->sampling};
-  for (int i = 0; i < n; i++) b->token[i] = (i * 389 + 7) % VOCAB;
-  for (int i = 0; i < b->batch.n_row; i++) {
-    b->row[i] = (struct row){.seat = i, .first = i, .count = decode ? 1 : n};
-    b->out[i] = decode ? i : n - 1;
-  }
-  b->batch.n_out = b->batch.n_row;
-}
-
-static void step_run(struct bench *b) {
-  struct error error;
-  struct result result;
-  if (!b->backend->submit(b->program, &b->batch, &error) || !b->backend->finish(b->program, NULL, &error) ||
-      !b->backend->collect(b->program, &result, &error))
-    die(&error);
-}
-
-static int seconds_order(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double step_seconds(struct bench *b, int runs) {
-  double seconds[RUNS_MOST];
-  for (int i = 0; i < WARM; i++) step_run(b);
-  for (int i = 0; i < runs; i++) {
-    uint64_t start = clock_ns();
-    step_run(b);
-    seconds[i] = (double)(clock_ns() - start) * 1e-9;
-  }
-  qsort(seconds, (size_t)runs, sizeof *seconds, seconds_order);
-  return seconds[runs / 2];
-}
 
 /* Of all experts of a layer, as they are packed. */
 static double experts_bytes(const struct bench *b) {
@@ -197,8 +150,8 @@ static double floor_of(const struct bench *b, const struct machine_rates *rates,
 }
 
 static void size_run(struct bench *b, const struct machine_rates *rates, int n, bool decode, int runs) {
-  batch_make(b, n, decode);
-  double layer = step_seconds(b, runs) / b->shape.layers, least = floor_of(b, rates, n);
+  steps_fill(&b->steps, n, decode, 0, VOCAB);
+  double layer = step_seconds(&b->steps, runs) / b->shape.layers, least = floor_of(b, rates, n);
   printf("| %s of %d | %.1f | %.1f | %.1f %% |\n", decode ? "decode" : "a prompt", n, layer * 1e6, least * 1e6,
          100 * least / layer);
   fflush(stdout);
@@ -211,8 +164,6 @@ static const struct named *scheme_of(const char *name) {
   return NULL;
 }
 
-static int number_of(int argc, char **argv, int i, int otherwise) { return argc > i ? atoi(argv[i]) : otherwise; }
-
 int main(int argc, char **argv) {
   static const int rows[] = {1, 2, 4, 8, 16, 32, 64, 256}, prompts[] = {512, 2048, 8192};
   static struct bench b;
@@ -224,29 +175,29 @@ int main(int argc, char **argv) {
                            number_of(argc, argv, 3, 2048), number_of(argc, argv, 4, 768),
                            number_of(argc, argv, 5, 16),   scheme_of(argc > 7 ? argv[7] : schemes[0].name)};
   int runs = number_of(argc, argv, 6, 30);
-  if (runs < 1 || runs > RUNS_MOST || b.shape.layers < 1 || !b.shape.scheme) {
+  if (runs < 1 || runs > BENCH_RUNS || b.shape.layers < 1 || !b.shape.scheme) {
     printf("usage: bench_experts_gpu [--host] [experts 128] [of a token 8] [hidden 2048] [inner 768] [layers 16] [runs "
            "30]");
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) printf("%s%s", i ? "|" : " [", schemes[i].name);
     printf("]\n");
     return 2;
   }
-  b.backend = backend_find("cuda");
+  b.backend = b.steps.backend = backend_find("cuda");
   b.device = b.backend->open(&(struct device_options){0}, &error);
   if (!b.device || !b.backend->rates(b.device, &rates, &error)) die(&error);
   plan_make(&b);
-  b.limits = (struct limits){.seats = SEATS,
-                             .tokens = TOKENS,
-                             .outputs = SEATS,
-                             .length = TOKENS,
-                             .opt_batch = SEATS,
+  b.limits = (struct limits){.seats = BENCH_SEATS,
+                             .tokens = BENCH_TOKENS,
+                             .outputs = BENCH_SEATS,
+                             .length = BENCH_TOKENS,
+                             .opt_batch = BENCH_SEATS,
                              .block_size = 16,
                              .kv_dtype = KV_F16,
                              .cpu_experts = b.host ? b.shape.layers : 0};
   for (int i = 0; i < b.plan->n_op; i++)
     if (!b.backend->supports(b.plan, i, &error)) die(&error);
-  b.program = b.backend->compile(b.device, b.plan, &b.limits, &error);
-  if (!b.program) die(&error);
+  b.steps.program = b.backend->compile(b.device, b.plan, &b.limits, &error);
+  if (!b.steps.program) die(&error);
   weights_make(&b);
   printf("%s\n%d experts, %d of a token, %d wide, %d inside, %d layers, %s%s\n", b.backend->describe(b.device),
          b.shape.experts, b.shape.k, b.shape.hidden, b.shape.inner, b.shape.layers, b.shape.scheme->name,
@@ -254,7 +205,7 @@ int main(int argc, char **argv) {
   printf("| a step | µs a layer | floor | of it |\n|---|---|---|---|\n");
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) size_run(&b, &rates, rows[i], true, runs);
   for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) size_run(&b, &rates, prompts[i], false, runs / 4 + 1);
-  b.backend->release(b.program);
+  b.backend->release(b.steps.program);
   b.backend->close(b.device);
   buffer_release(&b.block);
   return 0;

@@ -6,13 +6,10 @@
  * bytes of the cache, or of the weights and of tokens in and out, at the rate of reads; operations at the rate of the
  * matrix units; both measured first. */
 #include "backend/backends.h"
-#include "base/clock.h"
+#include "bench_step.h"
 #include "plan/plan_builder.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
   VOCAB = 64,
@@ -21,10 +18,8 @@ enum {
   ROPE = 64,
   RANK = 512,
   KEY = ROPE + RANK,
-  RUNS_MOST = 400,
   PLAN_BYTES = 1 << 20,
   CONTEXT = 8192,
-  PROMPT_MOST = 8192,
   SEATS = 64,
   BLOCK = 64,
   BLOCKS = CONTEXT / BLOCK + 1, /* of a row */
@@ -38,18 +33,9 @@ struct bench {
   bool linears; /* what the plan has: them, or attention */
   struct buffer block;
   const struct plan *plan;
-  struct program *program;
-  struct row row[SEATS];
   uint32_t table[SEATS][BLOCKS];
-  int32_t token[PROMPT_MOST], out[SEATS];
-  struct sampling sampling[SEATS];
-  struct batch batch;
+  struct bench_steps steps;
 };
-
-static _Noreturn void die(const struct error *error) {
-  printf("%s\n", error->text);
-  exit(1);
-}
 
 /* --- the plan ------------------------------------------------------------------------------------------------------
  */
@@ -108,7 +94,7 @@ static void plan_make(struct bench *b) {
   struct error error;
   buffer_init(&b->block, PLAN_BYTES);
   plan_builder_init(&builder, PLAN_DECODER);
-  builder.head.vocab = VOCAB, builder.head.hidden = HIDDEN, builder.head.max_position = CONTEXT + PROMPT_MOST;
+  builder.head.vocab = VOCAB, builder.head.hidden = HIDDEN, builder.head.max_position = CONTEXT + BENCH_TOKENS;
   struct op select = op_make(OP_SELECT, -1), head = op_make(OP_LINEAR, -1), sample = op_make(OP_SAMPLE, -1);
   select.in[0] = embedded_add(&builder, "x", HIDDEN);
   (b->linears ? linears_add : attention_add)(&builder, b);
@@ -140,64 +126,34 @@ static void program_make(struct bench *b) {
                                 .n_block = {b->linears ? 0 : SEATS * BLOCKS}};
   for (int i = 0; i < b->plan->n_op; i++)
     if (!b->backend->supports(b->plan, i, &error)) die(&error);
-  b->program = b->backend->compile(b->device, b->plan, &limits, &error);
-  if (!b->program) die(&error);
+  b->steps.program = b->backend->compile(b->device, b->plan, &limits, &error);
+  if (!b->steps.program) die(&error);
   for (int i = 0; i < b->plan->n_weight; i++)
-    if (!b->backend->load_random(b->program, i, &error)) die(&error);
-  if (!b->linears && !b->backend->fill_cache(b->program, &error)) die(&error);
+    if (!b->backend->load_random(b->steps.program, i, &error)) die(&error);
+  if (!b->linears && !b->backend->fill_cache(b->steps.program, &error)) die(&error);
 }
 
 /* --- steps ---------------------------------------------------------------------------------------------------------
  */
 
-/* Rows of a token each behind so many, or one of n. Blocks of a row lie apart. */
+/* Blocks of a row lie apart. */
 static void batch_make(struct bench *b, int n, int context, bool decode) {
-  b->batch = (struct batch){
-      .n_row = decode ? n : 1, .n_token = n, .row = b->row, .token = b->token, .out = b->out, .sampling = b->sampling};
-  for (int i = 0; i < n; i++) b->token[i] = (i * 389 + 7) % VOCAB;
-  for (int i = 0; i < b->batch.n_row; i++) {
+  steps_fill(&b->steps, n, decode, decode ? context - 1 : 0, VOCAB);
+  for (int i = 0; !b->linears && i < b->steps.batch.n_row; i++) {
     for (int k = 0; k < BLOCKS; k++) b->table[i][k] = (uint32_t)(k * SEATS + (i + k * 5) % SEATS);
-    b->row[i] = (struct row){.seat = i, .first = i, .count = decode ? 1 : n, .length = decode ? context - 1 : 0};
-    if (!b->linears) b->row[i].n_block[0] = BLOCKS, b->row[i].block[0] = b->table[i];
-    b->out[i] = decode ? i : n - 1;
+    b->steps.row[i].n_block[0] = BLOCKS, b->steps.row[i].block[0] = b->table[i];
   }
-  b->batch.n_out = b->batch.n_row;
-}
-
-static void step_run(struct bench *b) {
-  struct error error;
-  struct result result;
-  if (!b->backend->submit(b->program, &b->batch, &error) || !b->backend->finish(b->program, NULL, &error) ||
-      !b->backend->collect(b->program, &result, &error))
-    die(&error);
-}
-
-static int seconds_order(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double step_seconds(struct bench *b, int runs) {
-  double seconds[RUNS_MOST];
-  for (int i = 0; i < WARM; i++) step_run(b);
-  for (int i = 0; i < runs; i++) {
-    uint64_t start = clock_ns();
-    step_run(b);
-    seconds[i] = (double)(clock_ns() - start) * 1e-9;
-  }
-  qsort(seconds, (size_t)runs, sizeof *seconds, seconds_order);
-  return seconds[runs / 2];
 }
 
 /* keys: of all tokens that attend together; tokens: that are read. */
 static void size_run(struct bench *b, const struct machine_rates *rates, const char *what, double keys, double tokens,
                      int runs) {
-  double rows = 2.0 * b->batch.n_token * b->heads * (STILL + RANK) * sizeof(float); /* of linears, in and out */
+  double rows = 2.0 * b->steps.batch.n_token * b->heads * (STILL + RANK) * sizeof(float); /* of linears, in and out */
   double bytes = b->linears ? 2.0 * 2 * b->heads * STILL * RANK + rows : tokens * KEY * 2;
   double operations =
-      b->linears ? 2.0 * 2 * b->batch.n_token * b->heads * STILL * RANK : 2.0 * keys * b->heads * (KEY + RANK);
+      b->linears ? 2.0 * 2 * b->steps.batch.n_token * b->heads * STILL * RANK : 2.0 * keys * b->heads * (KEY + RANK);
   double read = bytes / (rates->read[rates->n_size - 1].gbs * 1e9), made = operations / (rates->linear_gflops * 1e9);
-  double layer = step_seconds(b, runs) / b->layers, least = read > made ? read : made;
+  double layer = step_seconds(&b->steps, runs) / b->layers, least = read > made ? read : made;
   printf("| %s | %.1f | %.2f | %.2f | %.1f %% |\n", what, layer * 1e6, read * 1e6, made * 1e6, 100 * least / layer);
   fflush(stdout);
 }
@@ -216,11 +172,9 @@ static void sizes_run(struct bench *b, const struct machine_rates *rates) {
   batch_make(b, b->prompt, 0, false);
   snprintf(what, sizeof what, b->linears ? "linears, a prompt of %d" : "a prompt of %d", b->prompt);
   size_run(b, rates, what, 0.5 * b->prompt * b->prompt, b->prompt, b->runs / 4 + 1);
-  b->backend->release(b->program);
+  b->backend->release(b->steps.program);
   buffer_release(&b->block);
 }
-
-static int number_of(int argc, char **argv, int i, int otherwise) { return argc > i ? atoi(argv[i]) : otherwise; }
 
 int main(int argc, char **argv) {
   static struct bench b;
@@ -228,11 +182,11 @@ int main(int argc, char **argv) {
   struct error error;
   b.heads = number_of(argc, argv, 1, 16), b.layers = number_of(argc, argv, 2, 8);
   b.runs = number_of(argc, argv, 3, 30), b.prompt = number_of(argc, argv, 4, 2048);
-  if (b.heads < 1 || b.layers < 1 || b.runs < 1 || b.runs > RUNS_MOST || b.prompt < SEATS || b.prompt > PROMPT_MOST) {
+  if (b.heads < 1 || b.layers < 1 || b.runs < 1 || b.runs > BENCH_RUNS || b.prompt < SEATS || b.prompt > BENCH_TOKENS) {
     printf("usage: bench_latent_gpu [heads 16] [layers 8] [runs 30] [tokens of the prompt 2048, 64 to 8192]\n");
     return 2;
   }
-  b.backend = backend_find("cuda");
+  b.backend = b.steps.backend = backend_find("cuda");
   b.device = b.backend->open(&(struct device_options){0}, &error);
   if (!b.device || !b.backend->rates(b.device, &rates, &error)) die(&error);
   printf("%s\n%d heads, a layer of %d:\n", b.backend->describe(b.device), b.heads, b.layers);

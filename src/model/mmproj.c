@@ -4,7 +4,6 @@
 
 #include "base/limits.h"
 #include "model/mmproj_kinds.h"
-#include "model/vision_tower.h"
 
 #include <stdio.h>
 
@@ -26,6 +25,19 @@ bool mmproj_eps(const struct mmproj *m, double *eps, struct error *error) {
   if (!gguf_get_float(m->file, "clip.vision.attention.layer_norm_epsilon", GGUF_OPTIONAL, eps, error)) return false;
   return (*eps >= 0 && *eps <= 1) ||
          error_set(error, ERROR_INVALID, "clip.vision.attention.layer_norm_epsilon is %g, expected 0 to 1.", *eps);
+}
+
+bool mmproj_sizes(const struct mmproj *m, struct vision_tower *t, struct error *error) {
+  const struct {
+    const char *key;
+    int max, *value;
+  } sizes[] = {
+      {"embedding_length", LIMIT_MODEL_WIDTH, &t->hidden}, {"feed_forward_length", LIMIT_MODEL_WIDTH, &t->feed_forward},
+      {"block_count", LIMIT_MODEL_LAYERS, &t->n_layer},    {"attention.head_count", 1 << 12, &t->n_head},
+      {"image_size", PLAN_GRID * PLAN_PATCH, &t->image},   {"patch_size", PLAN_PATCH, &t->patch}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    if (!mmproj_size(m, sizes[i].key, GGUF_REQUIRED, sizes[i].max, sizes[i].value, error)) return false;
+  return mmproj_eps(m, &t->eps, error);
 }
 
 bool mmproj_mark(const struct mmproj *m, const char *text, int *mark, struct error *error) {
@@ -58,18 +70,9 @@ static bool act_check(const struct mmproj *m, struct error *error) {
 }
 
 static bool siglip_read(const struct mmproj *m, struct vision_tower *t, const char *mark, struct error *error) {
-  const struct {
-    const char *key;
-    int max, *value;
-  } sizes[] = {
-      {"embedding_length", LIMIT_MODEL_WIDTH, &t->hidden}, {"feed_forward_length", LIMIT_MODEL_WIDTH, &t->feed_forward},
-      {"block_count", LIMIT_MODEL_LAYERS, &t->n_layer},    {"attention.head_count", 1 << 12, &t->n_head},
-      {"image_size", PLAN_GRID * PLAN_PATCH, &t->image},   {"patch_size", PLAN_PATCH, &t->patch}};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    if (!mmproj_size(m, sizes[i].key, GGUF_REQUIRED, sizes[i].max, sizes[i].value, error)) return false;
-  return mmproj_size(m, "projector.scale_factor", GGUF_OPTIONAL, PLAN_MERGE, &t->merge, error) &&
-         mmproj_eps(m, &t->eps, error) && act_check(m, error) && mmproj_mark(m, mark, &t->mark, error) &&
-         vision_tower_check(t, error);
+  return mmproj_sizes(m, t, error) &&
+         mmproj_size(m, "projector.scale_factor", GGUF_OPTIONAL, PLAN_MERGE, &t->merge, error) && act_check(m, error) &&
+         mmproj_mark(m, mark, &t->mark, error) && vision_tower_check(t, error);
 }
 
 static bool gemma3_build(const struct mmproj *m, struct plan_builder *builder, struct error *error) {

@@ -2,27 +2,13 @@
  * out those behind it, and two linears. Of LLaVA 1.6 there is the row behind each line too. */
 #include "base/limits.h"
 #include "model/mmproj_kinds.h"
-#include "model/vision_tower.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 
 static const char *const line_ends[] = {"model.image_newline", "v.image_newline", NULL};
 
-/* --- sizes -------------------------------------------------------------------------------------------------------- */
-
-static bool sizes_read(const struct mmproj *m, struct vision_tower *t, struct error *error) {
-  const struct {
-    const char *key;
-    int max, *value;
-  } sizes[] = {
-      {"embedding_length", LIMIT_MODEL_WIDTH, &t->hidden}, {"feed_forward_length", LIMIT_MODEL_WIDTH, &t->feed_forward},
-      {"block_count", LIMIT_MODEL_LAYERS, &t->n_layer},    {"attention.head_count", 1 << 12, &t->n_head},
-      {"image_size", PLAN_GRID * PLAN_PATCH, &t->image},   {"patch_size", PLAN_PATCH, &t->patch}};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-    if (!mmproj_size(m, sizes[i].key, GGUF_REQUIRED, sizes[i].max, sizes[i].value, error)) return false;
-  return mmproj_eps(m, &t->eps, error);
-}
+/* --- settings ----------------------------------------------------------------------------------------------------- */
 
 /* Neither: CLIP's own. */
 static bool act_read(const struct mmproj *m, struct vision_tower *t, struct error *error) {
@@ -85,7 +71,7 @@ static bool tiles_read(const struct mmproj *m, bool *tiles, struct error *error)
 /* --- the plan ----------------------------------------------------------------------------------------------------- */
 
 static bool tower_read(const struct mmproj *m, struct vision_tower *t, struct error *error) {
-  if (!sizes_read(m, t, error) || !act_read(m, t, error) || !layer_read(m, t, error) ||
+  if (!mmproj_sizes(m, t, error) || !act_read(m, t, error) || !layer_read(m, t, error) ||
       !mark_find(m, &t->mark, error) || !vision_tower_check(t, error))
     return false;
   return t->image % t->patch == 0 ||

@@ -4,6 +4,7 @@
 #define SPATE_MODEL_MMPROJ_KINDS_H
 
 #include "model/mmproj.h"
+#include "model/vision_tower.h"
 
 struct mmproj {
   const struct gguf *file;
@@ -15,6 +16,8 @@ struct mmproj {
 bool mmproj_size(const struct mmproj *m, const char *key, enum gguf_need need, int max, int *value,
                  struct error *error);
 bool mmproj_eps(const struct mmproj *m, double *eps, struct error *error);
+/* Both, of an encoder whose pictures have one size. */
+bool mmproj_sizes(const struct mmproj *m, struct vision_tower *tower, struct error *error);
 /* The id of the decoder's token with this text. */
 bool mmproj_mark(const struct mmproj *m, const char *text, int *mark, struct error *error);
 
