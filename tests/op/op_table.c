@@ -8,6 +8,7 @@
  *   op_table [few] adapter TEXT K/N  the same of schemes and of variants
  *   op_table [few] attend TEXT  the same of types of caches
  *   few: each kernel once, or few times, for sanitizers
+ *   SPATE_LONG=1         all pairs of schemes and shapes of mixtures; on a GPU they are run anyway
  *   SPATE_ISA=NAME       only that kernel set
  *   SPATE_BACKEND=NAME   that backend instead of the CPU's */
 #include "op/op_table.h"
@@ -207,10 +208,12 @@ static void table_run(struct table *table, const char *only) {
 
 int main(int argc, char **argv) {
   bool few = argc > 1 && strcmp(argv[1], "few") == 0;
-  const char *only = argc > 1 + few ? argv[1 + few] : "", *tested = getenv("SPATE_BACKEND");
+  const char *only = argc > 1 + few ? argv[1 + few] : "", *tested = getenv("SPATE_BACKEND"),
+             *whole = getenv("SPATE_LONG");
   struct table table = {.oracle = backend_find("reference"),
                         .tested = backend_find(tested ? tested : "cpu"),
                         .few = few,
+                        .whole = whole && strcmp(whole, "1") == 0,
                         .text = argc > 2 + few ? argv[2 + few] : "",
                         .shares = 1};
   if (!table.tested) op_die("SPATE_BACKEND", &(struct error){.text = "there is no such backend"});

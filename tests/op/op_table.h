@@ -21,6 +21,7 @@ struct table {
   const char *text;        /* in the name of the schemes that linears have, and of the caches that attention has */
   bool rounds_bf16;        /* its subjects are the kernel sets that do; or else those that do not */
   bool few;                /* each kernel once, as for a tool that makes them a thousand times slower */
+  bool whole;              /* pairs of schemes and shapes, too, that a CPU runs through the same kernels */
   int share, shares, turn; /* of the steps of linears, each `shares`-th, from `share` on; the next one's number */
 };
 

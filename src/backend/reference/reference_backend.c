@@ -56,7 +56,7 @@ static size_t result_cols(const struct plan *plan) {
 
 /* Doubles that linears and heads need, the most of any op, and floats of a weight's row. */
 struct needs {
-  size_t input, product, line, row, shrunk, change, own, pool;
+  size_t input, product, chosen, line, row, shrunk, change, own, pool;
 };
 
 static void attend_need(const struct attend_args *a, const struct limits *limits, struct needs *n) {
@@ -93,6 +93,7 @@ static struct needs needs_of(const struct plan *plan, const struct limits *limit
     size_t results = results_of(plan, op, w);
     n.input = size_max(n.input, rows * results * (size_t)w->cols);
     n.product = size_max(n.product, rows * results * (size_t)w->rows);
+    n.chosen = size_max(n.chosen, rows * results);
     n.line = size_max(n.line, (size_t)w->cols);
     n.row = size_max(n.row, (size_t)w->cols);
   }
@@ -112,7 +113,8 @@ static bool reference_measure(const struct plan *plan, const struct limits *limi
   size_t output_bytes =
       result_cols(plan) * sizeof(float) + sizeof(int32_t) + sizeof(float) + TOP_LOGPROBS * sizeof(struct token_logprob);
   footprint->workspace = numbers * sizeof(double) + (needs.own + needs.pool) * sizeof(float) +
-                         (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
+                         needs.chosen * sizeof(int32_t) + (size_t)limits->outputs * output_bytes +
+                         sampler_scratch_bytes(plan->vocab);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = kv_block_bytes(plan, g, limits);
   return true;
 }
@@ -134,6 +136,7 @@ static void reference_release(struct program *program) {
   free(program->input);
   free(program->product);
   free(program->line);
+  free(program->chosen);
   free(program->unpacked);
   free(program->scores);
   free(program->logits);
@@ -160,6 +163,7 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
   p->input = take(needs.input, sizeof(double), &ok);
   p->product = take(needs.product, sizeof(double), &ok);
   p->line = take(needs.line, sizeof(double), &ok);
+  p->chosen = take(needs.chosen, sizeof *p->chosen, &ok);
   p->own = take(needs.own, sizeof(float), &ok);
   p->pool = take(needs.pool, sizeof(float), &ok);
   p->slot = take((size_t)limits->adapters, sizeof *p->slot, &ok);

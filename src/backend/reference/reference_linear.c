@@ -73,27 +73,32 @@ static void input_prepare(struct program *program, const struct op *op, const st
   }
 }
 
-/* Does any result of the step have this matrix? */
-static bool expert_chosen(const struct program *program, const struct op *op, int expert, struct extent n) {
+/* Which results of the step have this matrix, into program->chosen; returns how many. */
+static int chosen_find(const struct program *program, const struct op *op, int expert, struct extent n) {
+  int found = 0;
   for (int i = 0; i < n.rows * n.results; i++)
-    if (expert_of(program, op, i / n.results, i % n.results) == expert) return true;
-  return false;
+    if (expert_of(program, op, i / n.results, i % n.results) == expert) program->chosen[found++] = i;
+  return found;
+}
+
+static double dot(const double *a, const double *b, size_t n) {
+  double sum = 0;
+  for (size_t k = 0; k < n; k++) sum += a[k] * b[k];
+  return sum;
 }
 
 /* product[r][j][row] = input[r] (or [r][j]) · row of the j-th matrix of r */
 static void product_compute(struct program *program, const struct op *op, const struct weight *weight,
                             struct extent n) {
   size_t cols = (size_t)weight->cols, rows = (size_t)weight->rows;
+  int found = 0;
   for (int row = 0; row < weight_rows(weight); row++) {
-    int expert = row / weight->rows;
-    if (!expert_chosen(program, op, expert, n)) continue;
-    reference_weight_row(program, op->weight[0], row, program->line);
-    for (int i = 0; i < n.rows * n.results; i++) {
-      if (expert_of(program, op, i / n.results, i % n.results) != expert) continue;
+    if (row % weight->rows == 0) found = chosen_find(program, op, row / weight->rows, n);
+    if (found > 0) reference_weight_row(program, op->weight[0], row, program->line);
+    for (int f = 0; f < found; f++) {
+      int i = program->chosen[f];
       const double *x = program->input + (size_t)(n.inputs > 1 ? i : i / n.results) * cols;
-      double sum = 0;
-      for (size_t k = 0; k < cols; k++) sum += x[k] * program->line[k];
-      program->product[(size_t)i * rows + (size_t)(row % weight->rows)] = sum;
+      program->product[(size_t)i * rows + (size_t)(row % weight->rows)] = dot(x, program->line, cols);
     }
   }
 }

@@ -27,6 +27,7 @@ struct program {
   float *pool;             /* [limits.pool][plan.hidden] */
   double *input, *product; /* a linear's rows before the product (normed, quantized) and after it */
   double *line;            /* a weight's row, or a head */
+  int32_t *chosen;         /* of a linear's results those that have a matrix: [rows of the op × results of a row] */
   float *unpacked;         /* a weight's row out of another backend's layout */
   double *scores;          /* of one query: [limits.length] */
   float *logits;           /* [outputs][vocab] */
