@@ -776,6 +776,7 @@ static void long_case(struct table *table, uint8_t kv) {
   static double tolerance[4 * 17 * 512];
   struct family family = {0};
   struct attend_case c = latent_long;
+  if (table->few) c.n_head = 3, c.name = "latent, 3 heads of 576, 1,100 keys";
   struct op_model model;
   struct op_packed packed;
   c.kv = kv;

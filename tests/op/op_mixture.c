@@ -29,11 +29,11 @@ static const struct mixture {
   bool levels; /* a router's rows, or logits, are levels well apart, so that a choice of some is the same everywhere;
                 * given ones have no numbers among them */
 } mixtures[] = {
-    {16, 4, 128, 64, false, false, .score = ROUTE_SOFTMAX}, {8, 2, 192, 48, true, false, .score = ROUTE_SOFTMAX},
-    {40, 6, 72, 128, true, false, .score = ROUTE_SIGMOID},  {160, 8, 320, 192, false, false, .score = ROUTE_CHOSEN},
-    {12, 12, 320, 576, true, true, .score = ROUTE_SOFTMAX}, {5, 5, 200, 192, false, true, .score = ROUTE_CHOSEN},
-    {3, 0, 40, 80, true, false, .score = ROUTE_SOFTMAX},    {3, 0, 512, 40, false, false, .score = ROUTE_SOFTMAX},
-    {4, 0, 128, 80, false, false, .score = ROUTE_SOFTMAX},  {32, 4, 320, 192, false, false, .score = ROUTE_SOFTMAX},
+    {16, 4, 128, 64, false, false, .score = ROUTE_SOFTMAX},  {8, 2, 192, 48, true, false, .score = ROUTE_SOFTMAX},
+    {40, 6, 72, 128, true, false, .score = ROUTE_SIGMOID},   {160, 8, 320, 192, false, false, .score = ROUTE_CHOSEN},
+    {12, 12, 320, 576, true, true, .score = ROUTE_SOFTMAX},  {5, 5, 200, 192, false, true, .score = ROUTE_CHOSEN},
+    {3, 0, 40, 80, true, false, .score = ROUTE_SOFTMAX},     {3, 0, 512, 40, false, false, .score = ROUTE_SOFTMAX},
+    {32, 4, 320, 192, false, false, .score = ROUTE_SOFTMAX}, {4, 0, 128, 80, false, false, .score = ROUTE_SOFTMAX},
     {4, 2, 64, 2112, true, false, .score = ROUTE_SOFTMAX}};
 
 /* Of BF16 alone, in steps of few tokens: more experts than multiprocessors; no numbers; several pieces a warp and
@@ -273,8 +273,9 @@ static void mixture_run(struct table *table, const struct mixture *s, const stru
 }
 
 /* Pairs of schemes and shapes: on a GPU each has its own kernels and its own fusing. A CPU runs a mixture as linears,
- * which op_experts.c has in all schemes; there each scheme has two or three shapes, each shape four or five schemes and
- * BF16, which has all. Parts on a CPU: op_experts.c. Kernel sets that round bf16 have no other linears of their own. */
+ * which op_experts.c has in all schemes; there each scheme has two or three shapes, one of them of several groups of
+ * 128, each shape four or five schemes and BF16, which has all. Parts on a CPU: op_experts.c. Kernel sets that round
+ * bf16 have no other linears of their own. */
 static bool pair_chosen(const struct table *table, size_t scheme, size_t shape) {
   if (table->tested->target == TARGET_CUDA) return true;
   if (mixtures[shape].k == 0) return false;
