@@ -7,6 +7,7 @@
 #include "text/jinja_rendering.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 struct chat_template {
   struct arena arena;
@@ -186,6 +187,8 @@ bool chat_template_render(const struct chat_template *template, const struct cha
   struct frame context = {0}, frame = {.parent = &context};
   struct rendering r = {.arena = &arena, .error = error, .frame = &context, .out = &out, .now = &input->now, .line = 1};
   arena_init(&arena, LIMIT_TEMPLATE_MEMORY);
+  if (getrandom(&r.key, sizeof r.key, 0) != (ssize_t)sizeof r.key)
+    return error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
   bool done = set_variables(&r, input);
   r.frame = &frame;
   done = done && exec_body(&r, template->body) && take_text(&r, &out, text);

@@ -37,7 +37,8 @@ static struct datum loop_attribute(const struct loop_state *loop, const struct s
 }
 
 static bool bind_method(struct rendering *r, struct datum self, struct slice name, struct datum *out, bool *found) {
-  const struct jinja_method *method = method_find(self.kind, name);
+  bool bare = self.kind == DATUM_LIST && self.list->form > FORM_RANGE; /* it has none */
+  const struct jinja_method *method = bare ? NULL : method_find(self.kind, name);
   *found = method != NULL;
   if (!method) return true;
   struct bound_method *bound = rendering_alloc(r, sizeof *bound);
@@ -59,7 +60,7 @@ bool eval_attribute(struct rendering *r, struct datum object, const struct slice
   if (!bind_method(r, object, *name, out, &found)) return false;
   if (found) return true;
   if (object.kind == DATUM_MAP || object.kind == DATUM_NAMESPACE) {
-    if (!rendering_charge(r, object.map->count / 16)) return false;
+    if (!rendering_charge_bytes(r, name->size)) return false;
     entry = map_find_name(object.map, *name);
   }
   if (object.kind == DATUM_LOOP)
@@ -89,7 +90,7 @@ static bool index_within(int64_t *index, size_t count) {
 }
 
 static bool text_item(struct rendering *r, const struct marked *text, int64_t index, struct datum *out) {
-  if (!rendering_charge_bytes(r, text->size)) return false;
+  if (!rendering_charge_bytes(r, 2 * text->size)) return false;
   if (!index_within(&index, marked_length(*text))) return missing_key(r, datum_none(), out);
   size_t start = marked_offset(*text, 0, (size_t)index);
   return datum_marked(r, marked_part(*text, start, marked_offset(*text, start, 1)), out);
@@ -98,13 +99,13 @@ static bool text_item(struct rendering *r, const struct marked *text, int64_t in
 bool eval_item(struct rendering *r, struct datum object, struct datum key, struct datum *out) {
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
   if (key.kind == DATUM_INT && object.kind == DATUM_TEXT) return text_item(r, object.text, key.integer, out);
-  if (key.kind == DATUM_INT && object.kind == DATUM_LIST && object.list->form != FORM_GENERATOR) {
+  if (key.kind == DATUM_INT && object.kind == DATUM_LIST && object.list->form <= FORM_RANGE) {
     int64_t index = key.integer;
     *out = index_within(&index, object.list->count) ? object.list->items[index] : datum_undefined(NULL);
     return true;
   }
-  if (object.kind == DATUM_MAP) {
-    if (!rendering_charge(r, object.map->count / 16)) return false;
+  if (object.kind == DATUM_MAP && datum_is_key(key)) {
+    if (!rendering_charge(r, datum_weight(key))) return false;
     const struct datum *entry = map_find(object.map, key);
     if (entry) {
       *out = *entry;
@@ -154,7 +155,7 @@ static bool slice_text_value(struct rendering *r, const struct marked *text, con
                              struct datum *out) {
   struct slice_range range;
   size_t length = marked_length(*text);
-  if (!rendering_charge_bytes(r, text->size) || !slice_range(r, bounds, length, &range)) return false;
+  if (!rendering_charge_bytes(r, 2 * text->size) || !slice_range(r, bounds, length, &range)) return false;
   if (range.step == 1) {
     size_t start = marked_offset(*text, 0, (size_t)range.start);
     return datum_marked(r, marked_part(*text, start, marked_offset(*text, start, range.count)), out);
@@ -174,7 +175,7 @@ bool eval_slice(struct rendering *r, struct datum object, const struct datum bou
   struct slice_range range;
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
   if (object.kind == DATUM_TEXT) return slice_text_value(r, object.text, bounds, out);
-  if (object.kind != DATUM_LIST || object.list->form == FORM_GENERATOR) return missing_key(r, datum_none(), out);
+  if (object.kind != DATUM_LIST || object.list->form > FORM_RANGE) return missing_key(r, datum_none(), out);
   if (!slice_range(r, bounds, object.list->count, &range) || !list_new(r, range.count, out)) return false;
   out->list->form = object.list->form;
   for (size_t i = 0; i < range.count; i++)
@@ -194,7 +195,9 @@ static bool text_characters(struct rendering *r, const struct marked *text, stru
 }
 
 bool datum_items(struct rendering *r, struct datum d, struct datum_list **items) {
+  static const struct datum_list nothing = {.form = FORM_TUPLE};
   struct datum list;
+  *items = (struct datum_list *)&nothing; /* what a caller finds who goes on after a failure */
   if (d.kind == DATUM_LIST) {
     *items = d.list;
     return true;

@@ -34,6 +34,7 @@ static bool first_value(struct rendering *r, struct formatting *f, struct slice 
     *out = f->given->items[index];
     return true;
   }
+  if (!rendering_charge(r, f->given->n_named / 8)) return false;
   for (size_t i = 0; i < f->given->n_named; i++) {
     if (!slice_equal(f->given->names[i], name)) continue;
     *out = f->given->named[i];

@@ -1,4 +1,4 @@
-/* Calls: arguments, macros, filters, tests. */
+/* Calls: arguments, macros, filters, tests. What is called by name is in jinja_builtin.c. */
 #include "text/jinja_rendering.h"
 
 /* What a call is given, while it is collected. */
@@ -76,6 +76,7 @@ bool eval_arguments(struct rendering *r, const struct node *node, struct argumen
 static bool macro_rest(struct rendering *r, const struct macro *macro, const struct arguments *a, struct frame *frame) {
   const struct node_list *parameters = &macro->node->others;
   struct datum varargs, kwargs, name;
+  if (!rendering_charge(r, a->n_named * parameters->count / 8)) return false;
   if (!list_new(r, 0, &varargs) || !map_new(r, 0, &kwargs)) return false;
   varargs.list->form = FORM_TUPLE;
   for (size_t i = parameters->count; i < a->count; i++)
@@ -91,6 +92,7 @@ static bool macro_rest(struct rendering *r, const struct macro *macro, const str
 static bool macro_parameters(struct rendering *r, const struct macro *macro, const struct arguments *a,
                              struct frame *frame) {
   const struct node_list *parameters = &macro->node->others;
+  if (!rendering_charge(r, a->n_named * parameters->count / 8)) return false;
   for (size_t i = 0; i < parameters->count; i++) {
     const struct node *parameter = parameters->at[i];
     struct datum value = datum_undefined(&parameter->name);
@@ -127,8 +129,8 @@ static bool call_loop(struct rendering *r, const struct loop_state *loop, const 
 
 bool call_datum(struct rendering *r, struct datum callee, const struct arguments *a, struct datum *out) {
   switch (callee.kind) {
-  case DATUM_FUNCTION: return callee.function->call(r, a, out);
-  case DATUM_METHOD: return callee.method->method->call(r, callee.method->self, a, out);
+  case DATUM_FUNCTION: return function_call(r, callee.function, a, out);
+  case DATUM_METHOD: return method_call(r, callee.method, a, out);
   case DATUM_MACRO: return call_macro(r, callee.macro, a, out);
   case DATUM_LOOP: return call_loop(r, callee.loop, a, out);
   case DATUM_UNDEFINED:
@@ -148,12 +150,6 @@ bool eval_call(struct rendering *r, const struct node *node, const struct datum 
 }
 
 /* --- filters and tests ------------------------------------------------------------------------------------------ */
-
-bool filter_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a,
-                  struct datum *out) {
-  const struct jinja_filter *filter = filter_find(name);
-  return filter ? filter->apply(r, d, a, out) : rendering_fail(r, "the filter %.*s is unknown", SLICE_ARGS(name));
-}
 
 bool eval_filter(struct rendering *r, const struct node *node, struct datum *out) {
   struct datum d = r->captured;

@@ -1,4 +1,4 @@
-/* Values of chat templates: truth, equality, order; lists and maps. */
+/* Values of chat templates: truth, equality, order; lists. */
 #include "text/jinja_rendering.h"
 
 #include "base/limits.h"
@@ -8,9 +8,10 @@
 const char *datum_kind_name(struct datum d) {
   static const char *const names[DATUM_KINDS] = {
       "undefined", "None",      "bool", "int",      "float",  "str",   "list",
-      "dict",      "namespace", "loop", "function", "method", "macro",
+      "dict",      "namespace", "loop", "function", "method", "macro", "nothing",
   };
-  if (d.kind == DATUM_LIST && d.list->form != FORM_LIST) return d.list->form == FORM_TUPLE ? "tuple" : "generator";
+  static const char *const forms[] = {"list", "tuple", "range", "dict view", "generator"};
+  if (d.kind == DATUM_LIST) return forms[d.list->form];
   return names[d.kind];
 }
 
@@ -80,6 +81,7 @@ static int order_bytes(struct slice a, struct slice b) {
   return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
+/* The first items that differ decide. */
 static bool order_lists(struct rendering *r, const struct datum_list *a, const struct datum_list *b, int *order) {
   for (size_t i = 0; i < a->count && i < b->count; i++) {
     if (datum_equal(a->items[i], b->items[i])) continue;
@@ -91,6 +93,7 @@ static bool order_lists(struct rendering *r, const struct datum_list *a, const s
 
 bool datum_order(struct rendering *r, struct datum a, struct datum b, int *order) {
   double x, y;
+  if (!rendering_charge(r, 2 * datum_weight(a))) return false; /* as often as lists are nested */
   if (a.kind == DATUM_INT && b.kind == DATUM_INT) {
     *order = (a.integer > b.integer) - (a.integer < b.integer);
     return true;
@@ -103,11 +106,12 @@ bool datum_order(struct rendering *r, struct datum a, struct datum b, int *order
     *order = order_bytes(marked_slice(a.text), marked_slice(b.text));
     return true;
   }
-  if (a.kind == DATUM_LIST && b.kind == DATUM_LIST) return order_lists(r, a.list, b.list, order);
+  if (a.kind == DATUM_LIST && b.kind == DATUM_LIST && a.list->form == b.list->form && a.list->form <= FORM_TUPLE)
+    return order_lists(r, a.list, b.list, order);
   return rendering_fail(r, "a %s and a %s cannot be ordered", datum_kind_name(a), datum_kind_name(b));
 }
 
-/* --- lists and maps --------------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------------------------ */
 
 static struct extent extent_of(struct datum d) {
   switch (d.kind) {
@@ -121,7 +125,7 @@ static struct extent extent_of(struct datum d) {
 size_t datum_weight(struct datum d) { return extent_of(d).weight; }
 
 /* Values nest and share: a list of a list twice, and so on, is short to write and endless to walk. */
-static bool extend(struct rendering *r, struct extent *extent, struct datum inner) {
+bool collection_extend(struct rendering *r, struct extent *extent, struct datum inner) {
   struct extent added = extent_of(inner);
   extent->weight += added.weight;
   if (added.depth + 1 > extent->depth) extent->depth = added.depth + 1;
@@ -130,8 +134,7 @@ static bool extend(struct rendering *r, struct extent *extent, struct datum inne
   return extent->weight <= LIMIT_TEMPLATE_STEPS || rendering_charge(r, LIMIT_TEMPLATE_STEPS);
 }
 
-/* Room for one more of `size` bytes each. */
-static bool grow(struct rendering *r, void **items, size_t count, size_t *capacity, size_t size) {
+bool collection_grow(struct rendering *r, void **items, size_t count, size_t *capacity, size_t size) {
   if (count < *capacity) return true;
   if (count >= LIMIT_TEMPLATE_ITEMS) return rendering_fail(r, "a list has more than %d items", LIMIT_TEMPLATE_ITEMS);
   size_t larger = *capacity ? 2 * *capacity : 4;
@@ -155,54 +158,14 @@ bool list_new(struct rendering *r, size_t capacity, struct datum *out) {
 
 bool list_append(struct rendering *r, struct datum_list *list, struct datum item) {
   void *items = list->items;
-  if (!rendering_charge(r, 1) || !grow(r, &items, list->count, &list->capacity, sizeof item)) return false;
+  if (!rendering_charge(r, 1) || !collection_grow(r, &items, list->count, &list->capacity, sizeof item)) return false;
   list->items = items;
   list->items[list->count++] = item;
-  return extend(r, &list->extent, item);
+  return collection_extend(r, &list->extent, item);
 }
 
 bool list_pair(struct rendering *r, struct datum first, struct datum second, struct datum *out) {
   if (!list_new(r, 2, out)) return false;
   out->list->form = FORM_TUPLE;
   return list_append(r, out->list, first) && list_append(r, out->list, second);
-}
-
-bool map_new(struct rendering *r, size_t capacity, struct datum *out) {
-  if (capacity > LIMIT_TEMPLATE_ITEMS) return rendering_fail(r, "a map has more than %d entries", LIMIT_TEMPLATE_ITEMS);
-  struct datum_map *map = rendering_alloc(r, sizeof *map);
-  if (!map) return false;
-  *map = (struct datum_map){.extent = {.depth = 1, .weight = 1}, .capacity = capacity};
-  if (capacity && !(map->entries = rendering_alloc(r, capacity * sizeof *map->entries))) return false;
-  *out = (struct datum){.kind = DATUM_MAP, .map = map};
-  return true;
-}
-
-bool map_append(struct rendering *r, struct datum_map *map, struct datum key, struct datum value) {
-  void *entries = map->entries;
-  if (!rendering_charge(r, 1) || !grow(r, &entries, map->count, &map->capacity, sizeof *map->entries)) return false;
-  map->entries = entries;
-  map->entries[map->count++] = (struct map_entry){key, value};
-  map->extent.weight += map->count / 16; /* each is looked for among all when two maps are compared */
-  return extend(r, &map->extent, key) && extend(r, &map->extent, value);
-}
-
-bool map_set(struct rendering *r, struct datum_map *map, struct datum key, struct datum value) {
-  if (key.kind == DATUM_MAP || (key.kind == DATUM_LIST && key.list->form != FORM_TUPLE))
-    return rendering_fail(r, "a %s cannot be the key of a map", datum_kind_name(key));
-  if (!rendering_charge(r, 1 + map->count / 16)) return false;
-  struct datum *old = (struct datum *)map_find(map, key);
-  if (!old) return map_append(r, map, key, value);
-  *old = value;
-  return extend(r, &map->extent, value);
-}
-
-const struct datum *map_find(const struct datum_map *map, struct datum key) {
-  for (size_t i = 0; i < map->count; i++)
-    if (datum_equal(map->entries[i].key, key)) return &map->entries[i].value;
-  return NULL;
-}
-
-const struct datum *map_find_name(const struct datum_map *map, struct slice name) {
-  struct marked text = {.bytes = name.data, .size = name.size};
-  return map_find(map, (struct datum){.kind = DATUM_TEXT, .text = &text});
 }

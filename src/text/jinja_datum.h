@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/keyed_hash.h"
 #include "base/slice.h"
 
 #include <stdint.h>
@@ -34,6 +35,7 @@ enum datum_kind {
   DATUM_FUNCTION, /* a global function */
   DATUM_METHOD,   /* of a text, list or map, bound to it */
   DATUM_MACRO,
+  DATUM_UNSET, /* no value: what a result is before its callee sets it */
   DATUM_KINDS,
 };
 
@@ -54,7 +56,13 @@ struct datum {
   };
 };
 
-enum list_form { FORM_LIST, FORM_TUPLE, FORM_GENERATOR /* what lazy filters return: true, and without a length */ };
+enum list_form {
+  FORM_LIST,
+  FORM_TUPLE,
+  FORM_RANGE,     /* what range() returns */
+  FORM_VIEW,      /* what keys(), values() and items() return: has a length and no indices */
+  FORM_GENERATOR, /* what lazy filters return: true, and without a length */
+};
 
 /* How much there is to walk over. Bounded where lists and maps are made, so that walks need no bound of their own. */
 struct extent {
@@ -77,11 +85,15 @@ struct datum_map {
   struct extent extent;
   size_t count, capacity;
   struct map_entry *entries; /* in the order of insertion */
+  uint32_t *slots;           /* [n_slot] by the hash of the key: 1 + the entry's index, or 0; NULL: few entries */
+  size_t n_slot;
+  const struct hash_key *hash_key; /* the rendering's */
 };
 
 static inline struct datum datum_undefined(const struct slice *name) {
   return (struct datum){.kind = DATUM_UNDEFINED, .missing = name};
 }
+static inline struct datum datum_unset(void) { return (struct datum){.kind = DATUM_UNSET}; }
 static inline struct datum datum_none(void) { return (struct datum){.kind = DATUM_NONE}; }
 static inline struct datum datum_bool(bool truth) { return (struct datum){.kind = DATUM_BOOL, .truth = truth}; }
 static inline struct datum datum_int(int64_t integer) { return (struct datum){.kind = DATUM_INT, .integer = integer}; }
@@ -120,9 +132,15 @@ size_t marked_offset(struct marked text, size_t from, size_t count); /* bytes of
 bool list_new(struct rendering *r, size_t capacity, struct datum *out);
 bool list_append(struct rendering *r, struct datum_list *list, struct datum item);
 bool list_pair(struct rendering *r, struct datum first, struct datum second, struct datum *out); /* a tuple */
+/* What lists and maps share: room for one more item of `size` bytes, and how much there is then to walk. */
+bool collection_grow(struct rendering *r, void **items, size_t count, size_t *capacity, size_t size);
+bool collection_extend(struct rendering *r, struct extent *extent, struct datum inner);
+
 bool map_new(struct rendering *r, size_t capacity, struct datum *out);
 bool map_append(struct rendering *r, struct datum_map *map, struct datum key, struct datum value); /* a new key */
 bool map_set(struct rendering *r, struct datum_map *map, struct datum key, struct datum value);
+bool datum_is_key(struct datum d);                      /* it may be one: no list or map, nor has one in it */
+bool map_charge(struct rendering *r, struct datum key); /* what finding a key costs; one that is none fails */
 const struct datum *map_find(const struct datum_map *map, struct datum key);
 const struct datum *map_find_name(const struct datum_map *map, struct slice name);
 

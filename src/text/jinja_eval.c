@@ -123,6 +123,7 @@ static bool eval_node(struct rendering *r, const struct node *node, struct datum
 
 bool eval(struct rendering *r, const struct node *node, struct datum *out) {
   r->line = node->line;
+  *out = datum_unset();
   if (!rendering_charge(r, 1) || !rendering_enter(r) || !eval_node(r, node, out)) return false;
   rendering_leave(r);
   return true;

@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 
 #include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,7 @@ static void whole_digits(uint64_t size, unsigned base, bool upper, int64_t at_le
 
 bool field_whole(struct rendering *r, struct builder *b, const struct field *field, int64_t number) {
   struct digits d = {.group = 3};
+  if (!rendering_charge(r, 8)) return false;
   char type = field->type ? field->type : 'd';
   if (type == 'c') return write_character(r, b, field, number);
   if (field->precision > PRECISION_MAX) return rendering_fail(r, "a format takes at most %d digits", PRECISION_MAX);
@@ -115,14 +117,48 @@ bool field_whole(struct rendering *r, struct builder *b, const struct field *fie
 
 /* --- numbers with a point --------------------------------------------------------------------------------------- */
 
-/* As str() has it, but with at most `precision` digits: a point always, an exponent from that many digits on. */
-static void plain_real(double size, int64_t precision, char *text) {
-  int digits = precision == 0 ? 1 : (int)precision, limit = digits - 1;
-  if (precision < 0) { /* the fewest that read back the same */
-    for (digits = 1; digits < 17; digits++)
-      if (snprintf(text, DIGITS_MAX, "%.*e", digits - 1, size) && strtod(text, NULL) == size) break;
-    limit = 16;
+/* The numbers next to a power of two are nearer below it than above: 16 digits that are rounded up may read back as it
+ * where the nearest do not. */
+static bool reads_back_above(double number, char text[40]) {
+  int exponent;
+  if (fabs(frexp(number, &exponent)) != 0.5) return false;
+  size_t last = strcspn(text, "e") - 1;
+  for (; text[last] == '9'; last--) text[last] = '0';
+  if (text[last] < '0' || text[last] > '8') return false; /* a carry into the point */
+  text[last]++;
+  return strtod(text, NULL) == number;
+}
+
+/* The fewest digits that read back the same, with an exponent; returns how many. 15 always read back, but for numbers
+ * so small that they have fewer themselves: what is behind the last of them that is not 0 is left out. */
+static int fewest_digits(double number, char text[40]) {
+  for (int digits = fabs(number) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
+    snprintf(text, 40, "%.*e", digits - 1, number);
+    bool same = digits == 17 || strtod(text, NULL) == number || (digits == 16 && reads_back_above(number, text));
+    if (!same) continue;
+    size_t exponent = strcspn(text, "e"), end = exponent;
+    while (digits > 1 && text[end - 1] == '0') digits--, end--;
+    if (text[end - 1] == '.') end--;
+    memmove(text + end, text + exponent, strlen(text + exponent) + 1);
+    return digits;
   }
+  return 17; /* not reached */
+}
+
+void real_shortest(double number, int limit, char text[40]) {
+  int digits = fewest_digits(number, text), exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
+  if (exponent >= limit || exponent < -4) return; /* C and Python write exponents alike */
+  int decimals = digits - 1 - exponent;
+  snprintf(text, 40, "%.*f", decimals < 1 ? 1 : decimals, number);
+}
+
+/* With at most `precision` digits: a point always, an exponent from that many digits on. */
+static void plain_real(double size, int64_t precision, char *text) {
+  if (precision < 0) {
+    real_shortest(size, 16, text);
+    return;
+  }
+  int digits = precision == 0 ? 1 : (int)precision, limit = digits - 1;
   snprintf(text, DIGITS_MAX, "%.*e", digits - 1, size);
   int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
   bool scientific = exponent < -4 || exponent >= limit;
@@ -155,6 +191,7 @@ static void real_text(const struct field *field, double size, char *text) {
 bool field_real(struct rendering *r, struct builder *b, const struct field *field, double number) {
   struct digits d = {.group = 3};
   if (field->precision > PRECISION_MAX) return rendering_fail(r, "a format takes at most %d digits", PRECISION_MAX);
+  if (!rendering_charge_real(r) || !rendering_charge_real(r)) return false;
   bool negative = signbit(number) && !isnan(number);
   sign_head(field, negative, d.head);
   real_text(field, fabs(number), d.whole);

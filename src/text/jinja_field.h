@@ -23,6 +23,9 @@ struct field {
   int64_t precision;  /* -1: none */
 };
 
+/* A number with the fewest digits that read back the same; an exponent below 1e-4 and from 10^limit on. */
+void real_shortest(double number, int limit, char text[40]);
+
 /* A text cut to the precision and padded; ALIGN_NONE: to the right of it. */
 bool field_text(struct rendering *r, struct builder *b, const struct field *field, struct marked text);
 

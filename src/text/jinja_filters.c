@@ -1,5 +1,4 @@
-/* Filters of lists and of any value, and the table of all filters but those that give texts (jinja_text_filters.c). To
- * add one: a function and a row of the table at the end. */
+/* Filters of lists and of any value. To add one: a function and a row of the table at the end. */
 #include "text/jinja_filters.h"
 #include "text/jinja_text.h"
 
@@ -161,43 +160,24 @@ static bool filter_sum(struct rendering *r, struct datum d, const struct argumen
   }
   *out = start ? *start : datum_int(0);
   for (size_t i = 0; i < items->count; i++)
-    if (!eval_binary(r, OPERATOR_ADD, *out, items->items[i], out)) return false;
+    if (!rendering_charge(r, 1) || !eval_binary(r, OPERATOR_ADD, *out, items->items[i], out)) return false;
   return true;
 }
 
-static const struct jinja_filter filters[] = {
-    {"default", filter_default},
-    {"d", filter_default},
-    {"length", filter_length},
-    {"count", filter_length},
-    {"attr", filter_attr},
-    {"int", filter_int},
-    {"float", filter_float},
-    {"abs", filter_abs},
-    {"round", filter_round},
-    {"first", filter_first},
-    {"last", filter_last},
-    {"list", filter_list},
-    {"reverse", filter_reverse},
-    {"join", filter_join},
-    {"items", filter_items},
-    {"batch", filter_batch},
-    {"slice", filter_slice},
-    {"sum", filter_sum},
-    {"map", filter_map},
-    {"select", filter_select},
-    {"reject", filter_reject},
-    {"sort", filter_sort},
-    {"unique", filter_unique},
-    {"dictsort", filter_dictsort},
-    {"min", filter_min},
-    {"max", filter_max},
-    {"selectattr", filter_selectattr},
-    {"rejectattr", filter_rejectattr},
+const struct jinja_filter value_filters[] = {
+    {"default", "default_value? boolean?", filter_default},
+    {"d", "default_value? boolean?", filter_default},
+    {"length", "", filter_length},
+    {"count", "", filter_length},
+    {"attr", "name", filter_attr},
+    {"first", "", filter_first},
+    {"last", "", filter_last},
+    {"list", "", filter_list},
+    {"reverse", "", filter_reverse},
+    {"join", "d? attribute?", filter_join},
+    {"items", "", filter_items},
+    {"batch", "linecount fill_with?", filter_batch},
+    {"slice", "slices fill_with?", filter_slice},
+    {"sum", "attribute? start?", filter_sum},
+    {NULL, NULL, NULL},
 };
-
-const struct jinja_filter *filter_find(struct slice name) {
-  for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
-    if (slice_is(name, filters[i].name)) return &filters[i];
-  return text_filter_find(name);
-}

@@ -24,6 +24,7 @@ static bool call_strftime_now(struct rendering *r, const struct arguments *a, st
   if (!format || format->size >= sizeof layout) return rendering_fail(r, "strftime_now needs a format below 256 bytes");
   memcpy(layout, format->bytes, format->size);
   layout[format->size] = '\0';
+  if (!rendering_charge(r, 64 * (1 + format->size))) return false; /* it asks the system for the time zone */
   size_t size = strftime(text, 1024, layout, r->now);
   struct slice bytes = slice_make(text, size);
   if (!utf8_valid(bytes)) return rendering_fail(r, "strftime_now cannot use its format");
@@ -46,7 +47,7 @@ static bool set_pairs(struct rendering *r, struct datum from, struct datum_map *
   struct datum_list *pairs, *pair;
   if (!datum_items(r, from, &pairs)) return false;
   for (size_t i = 0; i < pairs->count; i++) {
-    if (!datum_items(r, pairs->items[i], &pair)) return false;
+    if (!rendering_charge(r, 1) || !datum_items(r, pairs->items[i], &pair)) return false;
     if (pair->count != 2) return rendering_fail(r, "a map is made of pairs");
     if (!map_set(r, map, pair->items[0], pair->items[1])) return false;
   }
@@ -75,10 +76,10 @@ static bool call_range(struct rendering *r, const struct arguments *a, struct da
   int64_t values[3] = {0, 0, 1};
   for (size_t i = 0; i < 3; i++)
     if (!argument_int(r, a, i, "its bounds", "range", &values[i])) return false;
-  if (a->count == 0 || a->count > 3) return rendering_fail(r, "range needs one to three numbers");
   int64_t start = a->count == 1 ? 0 : values[0], end = a->count == 1 ? values[0] : values[1], step = values[2];
   if (step == 0) return rendering_fail(r, "the step of a range is 0");
   if (!list_new(r, 0, out)) return false;
+  out->list->form = FORM_RANGE;
   for (int64_t at = start; step > 0 ? at < end : at > end;) {
     if (!list_append(r, out->list, datum_int(at))) return false;
     if (__builtin_add_overflow(at, step, &at)) break;
@@ -86,15 +87,8 @@ static bool call_range(struct rendering *r, const struct arguments *a, struct da
   return true;
 }
 
-const struct jinja_function *function_find(struct slice name) {
-  static const struct jinja_function functions[] = {
-      {"raise_exception", call_raise_exception},
-      {"strftime_now", call_strftime_now},
-      {"namespace", call_namespace},
-      {"dict", call_dict},
-      {"range", call_range},
-  };
-  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
-    if (slice_is(name, functions[i].name)) return &functions[i];
-  return NULL;
-}
+const struct jinja_function functions[] = {
+    {"raise_exception", "message", call_raise_exception}, {"strftime_now", "format", call_strftime_now},
+    {"namespace", "mapping?/ **", call_namespace},        {"dict", "mapping?/ **", call_dict},
+    {"range", "start stop? step?/", call_range},          {NULL, NULL, NULL},
+};

@@ -3,17 +3,18 @@
 #include "text/jinja_rendering.h"
 
 static bool map_get(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  const struct datum *key = argument(a, 0, NULL), *fallback = argument(a, 1, NULL);
-  if (!key) return rendering_fail(r, "get needs a key");
-  const struct datum *found = map_find(self.map, *key);
+  const struct datum *fallback = argument(a, 1, NULL);
+  if (!map_charge(r, a->items[0])) return false;
+  const struct datum *found = map_find(self.map, a->items[0]);
   *out = found ? *found : fallback ? *fallback : datum_none();
-  return rendering_charge(r, 1 + self.map->count / 16);
+  return true;
 }
 
 enum map_part { MAP_KEYS, MAP_VALUES, MAP_ITEMS };
 
 static bool map_parts(struct rendering *r, const struct datum_map *map, enum map_part part, struct datum *out) {
   if (!list_new(r, map->count, out)) return false;
+  out->list->form = FORM_VIEW;
   for (size_t i = 0; i < map->count; i++) {
     const struct map_entry *entry = &map->entries[i];
     struct datum item = part == MAP_KEYS ? entry->key : entry->value;
@@ -46,21 +47,22 @@ static bool copy_self(struct rendering *r, struct datum self, const struct argum
 }
 
 static bool list_count(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  const struct datum *item = argument(a, 0, NULL);
   int64_t count = 0;
-  if (!item) return rendering_fail(r, "count needs what to count");
-  for (size_t i = 0; i < self.list->count; i++) count += datum_equal(self.list->items[i], *item);
+  if (!rendering_charge(r, datum_weight(self))) return false;
+  for (size_t i = 0; i < self.list->count; i++) count += datum_equal(self.list->items[i], a->items[0]);
   *out = datum_int(count);
-  return rendering_charge(r, datum_weight(self));
+  return true;
 }
 
 static bool list_index(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  const struct datum *item = argument(a, 0, NULL);
-  size_t at = 0;
-  while (item && at < self.list->count && !datum_equal(self.list->items[at], *item)) at++;
-  if (!item || at == self.list->count) return rendering_fail(r, "index did not find its item");
+  size_t at = 0, end = self.list->count;
+  if (!rendering_charge(r, datum_weight(self)) || !argument_bound(r, a, 1, "start", "index", end, &at) ||
+      !argument_bound(r, a, 2, "stop", "index", self.list->count, &end))
+    return false;
+  if (end > self.list->count) end = self.list->count;
+  while (at < end && !datum_equal(self.list->items[at], a->items[0])) at++;
   *out = datum_int((int64_t)at);
-  return rendering_charge(r, datum_weight(self));
+  return at < end || rendering_fail(r, "index did not find its item");
 }
 
 static bool loop_cycle(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
@@ -81,16 +83,16 @@ static bool loop_changed(struct rendering *r, struct datum self, const struct ar
   return true;
 }
 
-static const struct jinja_method methods[] = {
-    {DATUM_MAP, "get", map_get},           {DATUM_MAP, "keys", map_keys},     {DATUM_MAP, "values", map_values},
-    {DATUM_MAP, "items", map_items},       {DATUM_MAP, "copy", copy_self},    {DATUM_LIST, "copy", copy_self},
-    {DATUM_LIST, "count", list_count},     {DATUM_LIST, "index", list_index}, {DATUM_LOOP, "cycle", loop_cycle},
-    {DATUM_LOOP, "changed", loop_changed},
+const struct jinja_method methods[] = {
+    {DATUM_MAP, "get", "key default?/", map_get},
+    {DATUM_MAP, "keys", "", map_keys},
+    {DATUM_MAP, "values", "", map_values},
+    {DATUM_MAP, "items", "", map_items},
+    {DATUM_MAP, "copy", "", copy_self},
+    {DATUM_LIST, "copy", "", copy_self},
+    {DATUM_LIST, "count", "value/", list_count},
+    {DATUM_LIST, "index", "value start? stop?/", list_index},
+    {DATUM_LOOP, "cycle", "*", loop_cycle},
+    {DATUM_LOOP, "changed", "*", loop_changed},
+    {0},
 };
-
-const struct jinja_method *method_find(enum datum_kind kind, struct slice name) {
-  if (kind == DATUM_TEXT) return text_method_find(name);
-  for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-    if (methods[i].kind == kind && slice_is(name, methods[i].name)) return &methods[i];
-  return NULL;
-}

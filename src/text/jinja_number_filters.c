@@ -30,13 +30,15 @@ static bool parse_number(const struct marked *text, int base, struct datum *out)
 /* A number from a number or a text; undefined fails, anything else is none. */
 static bool read_number(struct rendering *r, struct datum d, int base, struct datum *number, bool *found) {
   if (d.kind == DATUM_UNDEFINED) return rendering_fail(r, "an undefined value is no number");
+  if (d.kind == DATUM_TEXT && (!rendering_charge_characters(r, d.text->size) || !rendering_charge_real(r)))
+    return false;
   *found = d.kind == DATUM_TEXT ? parse_number(d.text, base, number)
                                 : d.kind == DATUM_INT || d.kind == DATUM_FLOAT || d.kind == DATUM_BOOL;
   if (d.kind != DATUM_TEXT) *number = d.kind == DATUM_BOOL ? datum_int(d.truth) : d;
   return true;
 }
 
-bool filter_int(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_int(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   const struct datum *fallback = argument(a, 0, "default");
   int64_t base = 10;
   bool found = false;
@@ -52,7 +54,7 @@ bool filter_int(struct rendering *r, struct datum d, const struct arguments *a, 
   return true;
 }
 
-bool filter_float(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_float(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   const struct datum *fallback = argument(a, 0, "default");
   bool found = false;
   struct datum number;
@@ -63,7 +65,7 @@ bool filter_float(struct rendering *r, struct datum d, const struct arguments *a
   return true;
 }
 
-bool filter_abs(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_abs(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   (void)a;
   double value;
   if (!datum_number(d, &value)) return rendering_fail(r, "abs needs a number, not a %s", datum_kind_name(d));
@@ -72,22 +74,60 @@ bool filter_abs(struct rendering *r, struct datum d, const struct arguments *a, 
   return eval_binary(r, value < 0 ? OPERATOR_SUBTRACT : OPERATOR_ADD, datum_int(0), d, out); /* True is 1 */
 }
 
-bool filter_round(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
-  const struct marked *method = NULL;
-  int64_t precision = 0;
-  double value;
+/* To so many decimals, or with fewer than 0 to tens and hundreds. */
+static double round_real(double value, int64_t precision) {
   char text[400];
+  if (!isfinite(value) || (precision >= 0 && fabs(value) >= 0x1p53)) return value;
+  if (precision < 0) {
+    double scale = pow(10, (double)-precision);
+    return isfinite(scale) ? nearbyint(value / scale) * scale : value * 0.0;
+  }
+  snprintf(text, sizeof text, "%.*f", (int)precision, value);
+  return strtod(text, NULL);
+}
+
+/* A whole number stays one; halves go to the even side. False: beyond 64 bits. */
+static bool round_whole(int64_t value, int64_t precision, int64_t *rounded) {
+  int64_t scale = 1;
+  *rounded = 0;
+  for (int64_t i = precision; i < 0; i++)
+    if (__builtin_mul_overflow(scale, 10, &scale)) return true;
+  int64_t rest = value % scale, size = rest < 0 ? -rest : rest, below = value - rest;
+  bool away = size > scale - size || (size == scale - size && (value / scale) % 2 != 0);
+  return !__builtin_add_overflow(below, !away ? 0 : value < 0 ? -scale : scale, rounded);
+}
+
+static bool filter_round(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  const struct marked *method = NULL;
+  int64_t precision = 0, whole = 0;
+  double value;
   if (!argument_int(r, a, 0, "precision", "round", &precision)) return false;
   if (!argument_text(r, a, 1, "method", "round", &method)) return false;
   if (!datum_number(d, &value)) return rendering_fail(r, "round needs a number, not a %s", datum_kind_name(d));
-  if (precision < 0 || precision > 30) return rendering_fail(r, "round needs a precision from 0 to 30");
+  if (precision < -30 || precision > 30) return rendering_fail(r, "round needs a precision from -30 to 30");
+  bool up = method && slice_is(marked_slice(method), "ceil"), down = method && slice_is(marked_slice(method), "floor");
+  if (method && !up && !down && !slice_is(marked_slice(method), "common"))
+    return rendering_fail(r, "round knows the methods common, ceil and floor");
+  if (!rendering_charge_real(r)) return false;
   double scale = pow(10, (double)precision);
-  *out = d.kind == DATUM_BOOL ? datum_int(d.truth) : d;
-  if (method && slice_is(marked_slice(method), "ceil"))
-    *out = datum_float(ceil(value * scale) / scale);
-  else if (method && slice_is(marked_slice(method), "floor"))
-    *out = datum_float(floor(value * scale) / scale);
-  else if (d.kind == DATUM_FLOAT && snprintf(text, sizeof text, "%.*f", (int)precision, value) < (int)sizeof text)
-    *out = datum_float(strtod(text, NULL));
+  if (up || down) {
+    *out = datum_float((up ? ceil : floor)(value * scale) / scale);
+    return isfinite(out->number) || rendering_fail(r, "round has no whole number for this value");
+  }
+  if (d.kind == DATUM_FLOAT) {
+    *out = datum_float(round_real(value, precision));
+    return true;
+  }
+  if (!round_whole(d.kind == DATUM_BOOL ? d.truth : d.integer, precision, &whole))
+    return rendering_fail(r, "a whole number is beyond 64 bits");
+  *out = datum_int(whole);
   return true;
 }
+
+const struct jinja_filter number_filters[] = {
+    {"int", "default? base?", filter_int},
+    {"float", "default?", filter_float},
+    {"abs", "", filter_abs},
+    {"round", "precision? method?", filter_round},
+    {NULL, NULL, NULL},
+};

@@ -61,6 +61,7 @@ static bool whole(struct rendering *r, enum operator_kind op, int64_t a, int64_t
 }
 
 static bool real(struct rendering *r, enum operator_kind op, double a, double b, struct datum *out) {
+  if (op == OPERATOR_MODULO && !rendering_charge_real(r)) return false; /* one bit of the quotient after the other */
   if (b == 0 && (op == OPERATOR_DIVIDE || op == OPERATOR_FLOOR_DIVIDE || op == OPERATOR_MODULO))
     return rendering_fail(r, "a number is divided by zero");
   switch (op) {
@@ -101,7 +102,7 @@ static bool append_all(struct rendering *r, const struct datum_list *from, struc
 }
 
 static bool join_lists(struct rendering *r, const struct datum_list *a, const struct datum_list *b, struct datum *out) {
-  if (a->form != b->form || a->form == FORM_GENERATOR) return rendering_fail(r, "+ joins only two lists or two tuples");
+  if (a->form != b->form || a->form > FORM_TUPLE) return rendering_fail(r, "+ joins only two lists or two tuples");
   if (!list_new(r, a->count + b->count, out)) return false;
   out->list->form = a->form;
   return append_all(r, a, out->list) && append_all(r, b, out->list);
@@ -122,7 +123,7 @@ static bool repeat(struct rendering *r, struct datum d, int64_t times, struct da
 }
 
 static bool repeats(struct datum d) {
-  return d.kind == DATUM_TEXT || (d.kind == DATUM_LIST && d.list->form != FORM_GENERATOR);
+  return d.kind == DATUM_TEXT || (d.kind == DATUM_LIST && d.list->form <= FORM_TUPLE);
 }
 
 static bool is_whole(struct datum d) { return d.kind == DATUM_INT || d.kind == DATUM_BOOL; }
@@ -144,7 +145,7 @@ bool eval_binary(struct rendering *r, enum operator_kind op, struct datum a, str
 
 static bool contains(struct rendering *r, struct datum container, struct datum d, bool *result) {
   *result = false;
-  if (!rendering_charge(r, datum_weight(container))) return false;
+  if (container.kind != DATUM_MAP && !rendering_charge(r, 4 * datum_weight(container))) return false;
   switch (container.kind) {
   case DATUM_UNDEFINED: return true;
   case DATUM_TEXT:
@@ -154,7 +155,10 @@ static bool contains(struct rendering *r, struct datum container, struct datum d
   case DATUM_LIST:
     for (size_t i = 0; i < container.list->count && !*result; i++) *result = datum_equal(container.list->items[i], d);
     return true;
-  case DATUM_MAP: *result = map_find(container.map, d) != NULL; return true;
+  case DATUM_MAP:
+    if (!map_charge(r, d)) return false;
+    *result = map_find(container.map, d) != NULL;
+    return true;
   default: return no_operands(r, OPERATOR_IN, d, container);
   }
 }
@@ -164,8 +168,9 @@ bool eval_compare(struct rendering *r, enum operator_kind op, struct datum a, st
   switch (op) {
   case OPERATOR_EQUAL:
   case OPERATOR_NOT_EQUAL:
+    if (!rendering_charge(r, 2 * datum_weight(a))) return false;
     *result = datum_equal(a, b) == (op == OPERATOR_EQUAL);
-    return rendering_charge(r, datum_weight(a));
+    return true;
   case OPERATOR_IN: return contains(r, b, a, result);
   case OPERATOR_NOT_IN:
     if (!contains(r, b, a, result)) return false;
@@ -174,7 +179,7 @@ bool eval_compare(struct rendering *r, enum operator_kind op, struct datum a, st
   default: break;
   }
   if (a.kind == DATUM_UNDEFINED || b.kind == DATUM_UNDEFINED) return no_operands(r, op, a, b);
-  if (!rendering_charge(r, datum_weight(a)) || !datum_order(r, a, b, &order)) return false;
+  if (!datum_order(r, a, b, &order)) return false;
   *result = op == OPERATOR_LESS         ? order < 0
             : op == OPERATOR_LESS_EQUAL ? order <= 0
             : op == OPERATOR_GREATER    ? order > 0

@@ -31,7 +31,7 @@ static bool named_value(struct rendering *r, struct marked format, size_t *at, s
   const struct datum *found = map_find_name(given->values.map, name);
   if (!found) return rendering_fail(r, "a text with %% asks for %.*s, which is not given", SLICE_ARGS(name));
   *out = *found;
-  return rendering_charge(r, 1 + given->values.map->count / 16);
+  return rendering_charge_bytes(r, name.size);
 }
 
 /* Digits, or a star for a value. */

@@ -1,11 +1,10 @@
 /* Values written out: str() and repr() as Python has them, JSON as transformers' tojson has it. */
-#include "text/jinja_rendering.h"
+#include "text/jinja_field.h"
 
 #include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <utf8proc.h>
 
 static bool print_plain(struct rendering *r, struct builder *b, const char *text) {
@@ -18,19 +17,13 @@ static bool print_int(struct rendering *r, struct builder *b, int64_t integer) {
   return print_plain(r, b, text);
 }
 
-/* The fewest digits that read back the same; an exponent below 1e-4 and from 1e16 on. */
 static bool print_float(struct rendering *r, struct builder *b, double number, bool json) {
   if (isnan(number)) return print_plain(r, b, json ? "NaN" : "nan");
   if (isinf(number))
     return print_plain(r, b, json ? number < 0 ? "-Infinity" : "Infinity" : number < 0 ? "-inf" : "inf");
-  char text[64];
-  int digits = 1;
-  do snprintf(text, sizeof text, "%.*e", digits - 1, number);
-  while (strtod(text, NULL) != number && ++digits <= 17);
-  int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
-  if (exponent >= 16 || exponent < -4) return print_plain(r, b, text); /* C and Python write exponents alike */
-  int decimals = digits - 1 - exponent;
-  snprintf(text, sizeof text, "%.*f", decimals < 1 ? 1 : decimals, number);
+  char text[40];
+  if (!rendering_charge_real(r)) return false;
+  real_shortest(number, 16, text);
   return print_plain(r, b, text);
 }
 
@@ -80,7 +73,7 @@ enum escape_style { ESCAPE_JSON, ESCAPE_JSON_ASCII, ESCAPE_REPR };
 static bool print_quoted(struct rendering *r, struct builder *b, struct marked text, char quote,
                          enum escape_style style) {
   size_t plain = 0, size;
-  if (!builder_byte(r, b, (uint8_t)quote, 0)) return false;
+  if (!rendering_charge_characters(r, text.size) || !builder_byte(r, b, (uint8_t)quote, 0)) return false;
   for (size_t at = 0; at < text.size; at += size) {
     uint32_t code = 0;
     char escape[16];
@@ -91,6 +84,7 @@ static bool print_quoted(struct rendering *r, struct builder *b, struct marked t
     else
       json_escape(code, style == ESCAPE_JSON_ASCII, escape);
     if (!escape[0]) continue;
+    if (!rendering_charge(r, 2)) return false;
     static const uint8_t marks[sizeof escape] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     bool user = text.user && text.user[at];
     struct marked escaped = {(const uint8_t *)escape, user ? marks : NULL, strlen(escape)};
@@ -192,7 +186,9 @@ static int compare_entries(const void *a, const void *b) {
 
 static bool sort_entries(struct rendering *r, const struct datum_map *map, struct map_entry **entries) {
   *entries = rendering_alloc(r, map->count * sizeof **entries);
-  if (!*entries || !rendering_charge(r, map->count)) return false;
+  size_t rounds = 1;
+  while (map->count >> rounds) rounds++;
+  if (!*entries || !rendering_charge(r, rounds * map->extent.weight)) return false;
   for (size_t i = 0; i < map->count; i++) {
     if (map->entries[i].key.kind != DATUM_TEXT) return rendering_fail(r, "tojson sorts only keys that are texts");
     (*entries)[i] = map->entries[i];

@@ -58,13 +58,13 @@ bool frame_set(struct rendering *r, struct frame *frame, struct slice name, stru
     frame->n_binding++;
   }
   binding->value = value;
-  return rendering_charge(r, frame->n_binding / 16);
+  return rendering_charge(r, frame->n_binding / 8);
 }
 
 bool frame_charge(struct rendering *r, const struct frame *frame) {
   size_t known = 0;
-  for (; frame; frame = frame->parent) known += frame->n_binding;
-  return rendering_charge(r, known / 16);
+  for (; frame; frame = frame->parent) known += 1 + frame->n_binding;
+  return rendering_charge(r, known / 8);
 }
 
 const struct datum *frame_find(const struct frame *frame, struct slice name) {
@@ -110,6 +110,17 @@ bool argument_text(struct rendering *r, const struct arguments *a, size_t positi
   if (given->kind != DATUM_TEXT)
     return rendering_fail(r, "%s needs a text for %s, not a %s", what, name, datum_kind_name(*given));
   *value = given->text;
+  return true;
+}
+
+bool argument_bound(struct rendering *r, const struct arguments *a, size_t position, const char *name, const char *what,
+                    size_t length, size_t *value) {
+  const struct datum *given = argument(a, position, NULL);
+  int64_t bound = 0;
+  if (!given || given->kind == DATUM_NONE) return true;
+  if (!argument_int(r, a, position, name, what, &bound)) return false;
+  if (bound < 0) bound = bound < -(int64_t)length ? 0 : bound + (int64_t)length;
+  *value = (uint64_t)bound < SIZE_MAX ? (size_t)bound : SIZE_MAX - 1;
   return true;
 }
 

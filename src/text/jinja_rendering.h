@@ -34,6 +34,7 @@ struct rendering {
   int line;              /* of the source, being evaluated */
   int depth;
   size_t steps;
+  struct hash_key key; /* of the hashes of maps' keys, so that nobody can make many that collide */
   const struct tm *now;
 };
 
@@ -60,9 +61,15 @@ void *rendering_alloc(struct rendering *r, size_t size);
 
 /* Charges steps; false with a sentence when the budget is spent. */
 bool rendering_charge(struct rendering *r, size_t steps);
+/* A step is some 50 ns of work: 64 bytes copied or searched, or 8 looked at one by one as characters. */
 static inline bool rendering_charge_bytes(struct rendering *r, size_t bytes) {
   return rendering_charge(r, 1 + bytes / 64);
 }
+static inline bool rendering_charge_characters(struct rendering *r, size_t bytes) {
+  return rendering_charge(r, 1 + bytes / 8);
+}
+/* Reading and writing a number with a point, whatever its size: some µs. */
+static inline bool rendering_charge_real(struct rendering *r) { return rendering_charge(r, 64); }
 
 /* Nesting: each enter that returned true is matched by a leave. */
 bool rendering_enter(struct rendering *r);
@@ -91,6 +98,9 @@ bool argument_int(struct rendering *r, const struct arguments *a, size_t positio
                   int64_t *value);
 bool argument_text(struct rendering *r, const struct arguments *a, size_t position, const char *name, const char *what,
                    const struct marked **value);
+/* Of `length` items or characters: one from the end is negative; none, or one that is not given, leaves *value. */
+bool argument_bound(struct rendering *r, const struct arguments *a, size_t position, const char *name, const char *what,
+                    size_t length, size_t *value);
 bool argument_truth(const struct arguments *a, size_t position, const char *name, bool fallback);
 
 /* Evaluating and executing (jinja_eval.c, jinja_exec.c, jinja_call.c). */
@@ -130,17 +140,19 @@ bool datum_string(struct rendering *r, struct datum d, const struct marked **out
 
 /* --- what templates call by name -------------------------------------------------------------------------------- */
 
+/* What each takes, in words: "old new count?". '?': may be left out; those before a "/" are given by position alone;
+ * "*" takes any number by position, "**" any name. Checked before the callee runs, which sees no others. */
 struct jinja_function {
-  const char *name;
+  const char *name, *takes;
   bool (*call)(struct rendering *r, const struct arguments *a, struct datum *out);
 };
 struct jinja_filter {
-  const char *name;
+  const char *name, *takes;
   bool (*apply)(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out);
 };
 struct jinja_method {
   enum datum_kind kind; /* of the object */
-  const char *name;
+  const char *name, *takes;
   bool (*call)(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
 };
 struct bound_method {
@@ -148,15 +160,30 @@ struct bound_method {
   struct datum self;
 };
 
-/* NULL when there is none of that name. */
-const struct jinja_function *function_find(struct slice name);                   /* jinja_functions.c */
-const struct jinja_filter *filter_find(struct slice name);                       /* jinja_filters.c: any filter */
-const struct jinja_filter *text_filter_find(struct slice name);                  /* jinja_text_filters.c */
-const struct jinja_method *method_find(enum datum_kind kind, struct slice name); /* jinja_methods.c: any method */
-const struct jinja_method *text_method_find(struct slice name);                  /* jinja_text_methods.c */
+struct jinja_test {
+  const char *name, *takes;
+  bool (*is)(struct datum d); /* a test of the kind alone; else NULL, and */
+  bool (*apply)(struct rendering *r, struct datum d, const struct arguments *a, bool *result);
+};
 
-/* By name; one that there is not fails with a sentence. jinja_tests.c, jinja_call.c. */
-bool test_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, bool *result);
+/* The tables, each ended by a row without a name. */
+extern const struct jinja_function functions[]; /* jinja_functions.c */
+extern const struct jinja_filter value_filters[], number_filters[], select_filters[],
+    text_filters[];                                         /* in their files */
+extern const struct jinja_method methods[], text_methods[]; /* jinja_methods.c, jinja_text_methods.c */
+extern const struct jinja_test tests[];                     /* jinja_tests.c */
+
+/* jinja_builtin.c: NULL when there is none of that name. */
+const struct jinja_function *function_find(struct slice name);
+const struct jinja_filter *filter_find(struct slice name);
+const struct jinja_method *method_find(enum datum_kind kind, struct slice name);
+const struct jinja_test *test_find(struct slice name);
+
+/* By name; one that there is not, and arguments that it does not take, fail with a sentence. */
+bool function_call(struct rendering *r, const struct jinja_function *function, const struct arguments *a,
+                   struct datum *out);
+bool method_call(struct rendering *r, const struct bound_method *bound, const struct arguments *a, struct datum *out);
 bool filter_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, struct datum *out);
+bool test_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, bool *result);
 
 #endif

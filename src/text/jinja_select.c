@@ -55,12 +55,12 @@ static struct arguments arguments_after(const struct arguments *a, size_t count)
   return rest;
 }
 
-bool filter_map(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_map(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   const struct datum *path = argument(a, SIZE_MAX, "attribute"), *filter = argument(a, 0, NULL);
   struct arguments rest = arguments_after(a, 1);
   struct datum_list *items;
   if (!items_or_none(r, d, &items)) return false;
-  if (path) return select_attributes(r, items, *path, argument(a, SIZE_MAX, "default"), out);
+  if (path && a->count == 0) return select_attributes(r, items, *path, argument(a, SIZE_MAX, "default"), out);
   if (!filter || filter->kind != DATUM_TEXT) return rendering_fail(r, "map needs a filter or attribute=...");
   if (!rendering_enter(r) || !list_new(r, items->count, out)) return false; /* the filter may be map again */
   out->list->form = FORM_GENERATOR;
@@ -101,11 +101,11 @@ static bool keep(struct rendering *r, struct datum d, const struct datum *path, 
   return true;
 }
 
-bool filter_select(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_select(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   return keep(r, d, NULL, a, true, out);
 }
 
-bool filter_reject(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_reject(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   return keep(r, d, NULL, a, false, out);
 }
 
@@ -116,11 +116,11 @@ static bool keep_by_attribute(struct rendering *r, struct datum d, const struct 
   return path ? keep(r, d, path, &rest, wanted, out) : rendering_fail(r, "an attribute to select by is missing");
 }
 
-bool filter_selectattr(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_selectattr(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   return keep_by_attribute(r, d, a, true, out);
 }
 
-bool filter_rejectattr(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_rejectattr(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   return keep_by_attribute(r, d, a, false, out);
 }
 
@@ -148,7 +148,7 @@ static bool sort_items(struct rendering *r, const struct datum_list *list, const
 static bool goes_before(struct rendering *r, const struct sort_item *a, const struct sort_item *b, bool reverse,
                         bool *before) {
   int order;
-  if (!rendering_charge(r, datum_weight(a->key)) || !datum_order(r, a->key, b->key, &order)) return false;
+  if (!datum_order(r, a->key, b->key, &order)) return false;
   *before = reverse ? order < 0 : order > 0;
   return true;
 }
@@ -189,7 +189,7 @@ static bool sorted_list(struct rendering *r, struct sort_item *items, size_t cou
   return true;
 }
 
-bool filter_sort(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_sort(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   struct datum_list *list;
   struct sort_item *items;
   bool reverse = argument_truth(a, 0, "reverse", false), sensitive = argument_truth(a, 1, "case_sensitive", false);
@@ -197,7 +197,7 @@ bool filter_sort(struct rendering *r, struct datum d, const struct arguments *a,
          sorted_list(r, items, list->count, reverse, out);
 }
 
-bool filter_dictsort(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_dictsort(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   const struct datum *by = argument(a, 1, "by");
   const struct datum place = datum_int(by && datum_is_text(*by, "value"));
   bool sensitive = argument_truth(a, 0, "case_sensitive", false), reverse = argument_truth(a, 2, "reverse", false);
@@ -211,7 +211,7 @@ bool filter_dictsort(struct rendering *r, struct datum d, const struct arguments
   return sort_items(r, pairs.list, &place, sensitive, &items) && sorted_list(r, items, pairs.list->count, reverse, out);
 }
 
-bool filter_unique(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_unique(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   struct datum_list *list;
   struct sort_item *items;
   bool sensitive = argument_truth(a, 0, "case_sensitive", false);
@@ -242,10 +242,24 @@ static bool extreme(struct rendering *r, struct datum d, const struct arguments 
   return true;
 }
 
-bool filter_min(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_min(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   return extreme(r, d, a, false, out);
 }
 
-bool filter_max(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+static bool filter_max(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   return extreme(r, d, a, true, out);
 }
+
+const struct jinja_filter select_filters[] = {
+    {"map", "* **", filter_map},
+    {"select", "* **", filter_select},
+    {"reject", "* **", filter_reject},
+    {"sort", "reverse? case_sensitive? attribute?", filter_sort},
+    {"unique", "case_sensitive? attribute?", filter_unique},
+    {"dictsort", "case_sensitive? by? reverse?", filter_dictsort},
+    {"min", "case_sensitive? attribute?", filter_min},
+    {"max", "case_sensitive? attribute?", filter_max},
+    {"selectattr", "* **", filter_selectattr},
+    {"rejectattr", "* **", filter_rejectattr},
+    {NULL, NULL, NULL},
+};

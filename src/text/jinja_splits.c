@@ -53,7 +53,7 @@ static bool split(struct rendering *r, struct datum self, const struct arguments
   const struct datum *given = argument(a, 0, "sep");
   int64_t count = -1;
   if (!argument_int(r, a, 1, "maxsplit", "split", &count) || !list_new(r, 0, out)) return false;
-  if (!rendering_charge_bytes(r, self.text->size)) return false;
+  if (!rendering_charge_characters(r, self.text->size)) return false;
   if (!given || given->kind == DATUM_NONE) {
     if (from_right && count >= 0) return rendering_fail(r, "rsplit with a count needs a separator");
     return split_spaces(r, *self.text, count, out);
@@ -76,7 +76,7 @@ bool text_rsplit(struct rendering *r, struct datum self, const struct arguments 
 bool text_splitlines(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct marked text = *self.text;
   bool keeps = argument_truth(a, 0, "keepends", false);
-  if (!list_new(r, 0, out)) return false;
+  if (!rendering_charge_characters(r, text.size) || !list_new(r, 0, out)) return false;
   for (size_t at = 0, start = 0; at < text.size; start = at) {
     while (at < text.size && text.bytes[at] != '\n' && text.bytes[at] != '\r') at++;
     size_t end = at;

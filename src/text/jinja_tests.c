@@ -1,4 +1,4 @@
-/* Tests: what stands after "is". To add one: a function and a row of a table below. */
+/* Tests: what stands after "is". To add one: a function and a row of the table at the end. */
 #include "text/jinja_text.h"
 
 #include <utf8proc.h>
@@ -16,107 +16,142 @@ static bool is_float(struct datum d) { return d.kind == DATUM_FLOAT; }
 static bool is_number(struct datum d) { return d.kind == DATUM_INT || d.kind == DATUM_FLOAT || d.kind == DATUM_BOOL; }
 static bool is_string(struct datum d) { return d.kind == DATUM_TEXT; }
 static bool is_mapping(struct datum d) { return d.kind == DATUM_MAP; }
-static bool is_escaped(struct datum d) { return d.kind == DATUM_KINDS; } /* nothing ever is */
+static bool is_escaped(struct datum d) { return d.kind == DATUM_UNSET; } /* nothing ever is */
 
 static bool is_iterable(struct datum d) {
   return d.kind == DATUM_LIST || d.kind == DATUM_MAP || d.kind == DATUM_TEXT || d.kind == DATUM_UNDEFINED;
 }
 
 static bool is_sequence(struct datum d) {
-  return is_iterable(d) && (d.kind != DATUM_LIST || d.list->form != FORM_GENERATOR);
+  return is_iterable(d) && (d.kind != DATUM_LIST || d.list->form <= FORM_RANGE);
 }
 
 static bool is_callable(struct datum d) {
   return d.kind == DATUM_UNDEFINED || d.kind == DATUM_FUNCTION || d.kind == DATUM_METHOD || d.kind == DATUM_MACRO;
 }
 
-static const struct kind_test {
-  const char *name;
-  bool (*is)(struct datum d);
-} kind_tests[] = {
-    {"defined", is_defined},   {"undefined", is_undefined}, {"none", is_none},       {"boolean", is_boolean},
-    {"true", is_true},         {"false", is_false},         {"integer", is_integer}, {"float", is_float},
-    {"number", is_number},     {"string", is_string},       {"mapping", is_mapping}, {"iterable", is_iterable},
-    {"sequence", is_sequence}, {"callable", is_callable},   {"escaped", is_escaped},
-};
-
 /* --- with an operand -------------------------------------------------------------------------------------------- */
 
-static bool compare(struct rendering *r, enum operator_kind op, struct datum d, const struct arguments *a,
-                    bool *result) {
-  const struct datum *other = argument(a, 0, NULL);
-  return other ? eval_compare(r, op, d, *other, result) : rendering_fail(r, "a test lacks what to compare with");
+static bool is_equal(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return eval_compare(r, OPERATOR_EQUAL, d, a->items[0], result);
 }
 
-static const struct {
-  const char *name;
-  enum operator_kind op;
-} comparisons[] = {
-    {"eq", OPERATOR_EQUAL},   {"equalto", OPERATOR_EQUAL},       {"ne", OPERATOR_NOT_EQUAL},
-    {"lt", OPERATOR_LESS},    {"lessthan", OPERATOR_LESS},       {"le", OPERATOR_LESS_EQUAL},
-    {"gt", OPERATOR_GREATER}, {"greaterthan", OPERATOR_GREATER}, {"ge", OPERATOR_GREATER_EQUAL},
-    {"in", OPERATOR_IN},
-};
+static bool is_unequal(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return eval_compare(r, OPERATOR_NOT_EQUAL, d, a->items[0], result);
+}
+
+static bool is_less(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return eval_compare(r, OPERATOR_LESS, d, a->items[0], result);
+}
+
+static bool is_at_most(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return eval_compare(r, OPERATOR_LESS_EQUAL, d, a->items[0], result);
+}
+
+static bool is_greater(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return eval_compare(r, OPERATOR_GREATER, d, a->items[0], result);
+}
+
+static bool is_at_least(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return eval_compare(r, OPERATOR_GREATER_EQUAL, d, a->items[0], result);
+}
+
+static bool is_in(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return eval_compare(r, OPERATOR_IN, d, *argument(a, 0, "seq"), result);
+}
 
 /* The same object: for values without identity, the same kind and value. */
 static bool is_same(struct datum a, struct datum b) {
   if (a.kind != b.kind) return false;
   if (a.kind == DATUM_LIST) return a.list == b.list;
-  if (a.kind == DATUM_MAP) return a.map == b.map;
+  if (a.kind == DATUM_MAP || a.kind == DATUM_NAMESPACE) return a.map == b.map;
   return datum_equal(a, b);
 }
 
-static bool divides(struct rendering *r, struct datum d, int64_t divisor, int64_t rest, bool *result) {
+static bool divides(struct rendering *r, struct datum d, struct datum divisor, int64_t rest, bool *result) {
   struct datum modulo;
-  if (!eval_binary(r, OPERATOR_MODULO, d, datum_int(divisor), &modulo)) return false;
+  if (!eval_binary(r, OPERATOR_MODULO, d, divisor, &modulo)) return false;
   *result = datum_equal(modulo, datum_int(rest));
   return true;
 }
 
-/* Of str(d): letters there are, all of them in the one case. */
-static bool all_letters(struct rendering *r, struct datum d, utf8proc_category_t wanted, bool *result) {
-  const struct marked *text;
-  if (!datum_string(r, d, &text)) return false;
-  *result = false;
-  for (size_t at = 0; at < text->size;) {
-    uint32_t code;
-    at += text_character(*text, at, &code);
-    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-    bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LT;
-    if (!letter) continue;
-    *result = category == wanted;
-    if (!*result) break;
-  }
-  return rendering_charge_bytes(r, text->size);
-}
-
-/* --- finding one ------------------------------------------------------------------------------------------------ */
-
-static bool test_with_operand(struct rendering *r, struct slice name, struct datum d, const struct arguments *a,
-                              bool *result) {
-  int64_t divisor = 0;
-  for (size_t i = 0; i < sizeof comparisons / sizeof *comparisons; i++)
-    if (slice_is(name, comparisons[i].name)) return compare(r, comparisons[i].op, d, a, result);
-  if (slice_is(name, "even") || slice_is(name, "odd")) return divides(r, d, 2, slice_is(name, "odd"), result);
-  if (slice_is(name, "divisibleby"))
-    return argument_int(r, a, 0, "num", "divisibleby", &divisor) && divides(r, d, divisor, 0, result);
-  if (slice_is(name, "lower")) return all_letters(r, d, UTF8PROC_CATEGORY_LL, result);
-  if (slice_is(name, "upper")) return all_letters(r, d, UTF8PROC_CATEGORY_LU, result);
-  if (!slice_is(name, "sameas")) return rendering_fail(r, "the test %.*s is unknown", SLICE_ARGS(name));
+static bool is_same_as(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
   const struct datum *other = argument(a, 0, "other");
-  *result = other && is_same(d, *other);
-  return true;
+  *result = is_same(d, *other);
+  return rendering_charge(r, datum_weight(d));
 }
 
-bool test_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, bool *result) {
-  static const char *const symbols[][2] = {{"==", "eq"}, {"!=", "ne"}, {"<", "lt"},
-                                           {"<=", "le"}, {">", "gt"},  {">=", "ge"}};
-  for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++)
-    if (slice_is(name, symbols[i][0])) name = slice_text(symbols[i][1]);
-  for (size_t i = 0; i < sizeof kind_tests / sizeof *kind_tests; i++) {
-    if (!slice_is(name, kind_tests[i].name)) continue;
-    *result = kind_tests[i].is(d);
-    return rendering_charge(r, 1);
-  }
-  return test_with_operand(r, name, d, a, result);
+static bool is_divisible(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  return divides(r, d, *argument(a, 0, "num"), 0, result);
 }
+
+static bool is_even(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  (void)a;
+  return divides(r, d, datum_int(2), 0, result);
+}
+
+static bool is_odd(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  (void)a;
+  return divides(r, d, datum_int(2), 1, result);
+}
+
+static bool is_lower(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  const struct marked *text;
+  (void)a;
+  return datum_string(r, d, &text) && text_has_case(r, *text, UTF8PROC_CATEGORY_LL, result);
+}
+
+static bool is_upper(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  const struct marked *text;
+  (void)a;
+  return datum_string(r, d, &text) && text_has_case(r, *text, UTF8PROC_CATEGORY_LU, result);
+}
+
+static bool is_filter(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  (void)a;
+  *result = d.kind == DATUM_TEXT && filter_find(marked_slice(d.text));
+  return rendering_charge(r, 1);
+}
+
+static bool is_test(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
+  (void)a;
+  *result = d.kind == DATUM_TEXT && test_find(marked_slice(d.text));
+  return rendering_charge(r, 1);
+}
+
+const struct jinja_test tests[] = {
+    {"defined", "", is_defined, NULL},
+    {"undefined", "", is_undefined, NULL},
+    {"none", "", is_none, NULL},
+    {"boolean", "", is_boolean, NULL},
+    {"true", "", is_true, NULL},
+    {"false", "", is_false, NULL},
+    {"integer", "", is_integer, NULL},
+    {"float", "", is_float, NULL},
+    {"number", "", is_number, NULL},
+    {"string", "", is_string, NULL},
+    {"mapping", "", is_mapping, NULL},
+    {"iterable", "", is_iterable, NULL},
+    {"sequence", "", is_sequence, NULL},
+    {"callable", "", is_callable, NULL},
+    {"escaped", "", is_escaped, NULL},
+    {"eq", "other/", NULL, is_equal},
+    {"equalto", "other/", NULL, is_equal},
+    {"ne", "other/", NULL, is_unequal},
+    {"lt", "other/", NULL, is_less},
+    {"lessthan", "other/", NULL, is_less},
+    {"le", "other/", NULL, is_at_most},
+    {"gt", "other/", NULL, is_greater},
+    {"greaterthan", "other/", NULL, is_greater},
+    {"ge", "other/", NULL, is_at_least},
+    {"in", "seq", NULL, is_in},
+    {"sameas", "other", NULL, is_same_as},
+    {"divisibleby", "num", NULL, is_divisible},
+    {"even", "", NULL, is_even},
+    {"odd", "", NULL, is_odd},
+    {"lower", "", NULL, is_lower},
+    {"upper", "", NULL, is_upper},
+    {"filter", "", NULL, is_filter},
+    {"test", "", NULL, is_test},
+    {0},
+};

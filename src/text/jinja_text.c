@@ -3,8 +3,6 @@
 
 #include "base/utf8.h"
 
-#include <utf8proc.h>
-
 size_t text_character(struct marked text, size_t at, uint32_t *code) {
   size_t size = utf8_read(slice_make(text.bytes + at, text.size - at), code);
   if (size) return size;
@@ -40,7 +38,6 @@ bool text_strip(struct rendering *r, struct marked text, const struct marked *se
                 struct datum *out) {
   size_t start = 0, end = text.size, size;
   uint32_t code;
-  if (!rendering_charge_bytes(r, text.size * (set ? 1 + set->size : 1))) return false;
   while (left && start < end && (size = text_character(text, start, &code), strips(text, start, size, code, set)))
     start += size;
   while (right && end > start) {
@@ -50,6 +47,9 @@ bool text_strip(struct rendering *r, struct marked text, const struct marked *se
     if (!strips(text, at, size, code, set)) break;
     end = at;
   }
+  size_t stripped = start + (text.size - end);
+  if (!rendering_charge_characters(r, stripped) || (set && !rendering_charge_bytes(r, stripped * (16 + set->size))))
+    return false;
   return datum_marked(r, marked_part(text, start, end), out);
 }
 
@@ -110,6 +110,18 @@ bool text_recase(struct rendering *r, struct marked text, enum letter_case lette
     if (!builder_character(r, &b, sharp ? 'S' : recase(code, letter_case, before, at == 0), user)) return false;
   }
   return builder_take(r, &b, out);
+}
+
+bool text_has_case(struct rendering *r, struct marked text, utf8proc_category_t letters, bool *result) {
+  *result = false;
+  for (size_t at = 0; at < text.size;) {
+    uint32_t code;
+    at += text_character(text, at, &code);
+    if (!is_letter(code)) continue;
+    *result = utf8proc_category((utf8proc_int32_t)code) == letters;
+    if (!*result) break;
+  }
+  return rendering_charge_characters(r, text.size);
 }
 
 bool text_join(struct rendering *r, const struct datum_list *items, struct marked separator, struct datum *out) {

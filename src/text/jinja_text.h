@@ -4,6 +4,8 @@
 
 #include "text/jinja_rendering.h"
 
+#include <utf8proc.h>
+
 /* The character at byte `at` (which must be within the text): its size in bytes. */
 size_t text_character(struct marked text, size_t at, uint32_t *code);
 bool text_is_space(uint32_t code); /* as Python's str.isspace */
@@ -28,6 +30,9 @@ enum letter_case {
   CASE_CAPITALIZE, /* the first character only */
 };
 bool text_recase(struct rendering *r, struct marked text, enum letter_case letter_case, struct datum *out);
+
+/* Whether there are letters that have a case, and all of them are of this category. */
+bool text_has_case(struct rendering *r, struct marked text, utf8proc_category_t letters, bool *result);
 
 /* str() of the items with the separator between them. */
 bool text_join(struct rendering *r, const struct datum_list *items, struct marked separator, struct datum *out);

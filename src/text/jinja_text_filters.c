@@ -176,17 +176,22 @@ static bool filter_truncate(struct rendering *r, struct datum d, const struct ar
   return builder_marked(r, &b, marked_part(*text, 0, cut)) && builder_marked(r, &b, *end) && builder_take(r, &b, out);
 }
 
-static const struct jinja_filter filters[] = {
-    {"upper", filter_upper},           {"lower", filter_lower},     {"title", filter_title},
-    {"capitalize", filter_capitalize}, {"trim", filter_trim},       {"string", filter_string},
-    {"safe", filter_string},           {"escape", filter_escape},   {"e", filter_escape},
-    {"forceescape", filter_escape},    {"replace", filter_replace}, {"indent", filter_indent},
-    {"tojson", filter_tojson},         {"format", filter_format},   {"center", filter_center},
-    {"truncate", filter_truncate},
+const struct jinja_filter text_filters[] = {
+    {"upper", "", filter_upper},
+    {"lower", "", filter_lower},
+    {"title", "", filter_title},
+    {"capitalize", "", filter_capitalize},
+    {"trim", "chars?", filter_trim},
+    {"string", "", filter_string},
+    {"safe", "", filter_string},
+    {"escape", "", filter_escape},
+    {"e", "", filter_escape},
+    {"forceescape", "", filter_escape},
+    {"replace", "old new count?", filter_replace},
+    {"indent", "width? first? blank?", filter_indent},
+    {"tojson", "ensure_ascii? indent? separators? sort_keys?", filter_tojson},
+    {"format", "* **", filter_format},
+    {"center", "width?", filter_center},
+    {"truncate", "length? killwords? end? leeway?", filter_truncate},
+    {NULL, NULL, NULL},
 };
-
-const struct jinja_filter *text_filter_find(struct slice name) {
-  for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
-    if (slice_is(name, filters[i].name)) return &filters[i];
-  return NULL;
-}

@@ -4,6 +4,17 @@
 
 #include "text/jinja_rendering.h"
 
+/* jinja_find.c: looked through */
+bool text_position(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_last_position(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_index(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_last_index(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_count(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_startswith(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_endswith(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_removeprefix(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool text_removesuffix(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+
 /* jinja_padding.c: up to a width */
 bool text_center(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
 bool text_ljust(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
