@@ -13,6 +13,14 @@
  * json_string_length. The result is the caller's to json_decref. */
 json_t *json_parse(struct slice text, struct error *error);
 
+/* The same for what a client sends: a number beyond 64 bits, or beyond what a double holds, is no mistake. exact: it is
+ * kept, as json_is_wide tells; else it is the nearest number that there is. */
+json_t *json_parse_client(struct slice text, bool exact, struct error *error);
+
+/* True with the number as it was written when value is one that only json_parse_client keeps. Its type is JSON_STRING:
+ * where strings are meant, ask here first. */
+bool json_is_wide(const json_t *value, struct slice *written);
+
 /* What may stand between its words. */
 static inline bool json_is_space(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 

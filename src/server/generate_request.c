@@ -231,7 +231,7 @@ bool generate_request_read_body(struct generate_request *request, enum request_k
                                 struct slice body, struct error *error) {
   request_init(request, kind, defaults);
   if (body.size == 0) return error_set(error, ERROR_INVALID, "The body is empty: send %s.", example(kind));
-  request->json = structure_check(body, error) ? json_parse(body, error) : NULL;
+  request->json = structure_check(body, error) ? json_parse_client(body, false, error) : NULL;
   if (!request->json || !read_object(request, error) || !text_check(request, body.size, error)) return false;
   if (kind != REQUEST_CHAT) return true;
   request->engine.chat = true;

@@ -101,7 +101,7 @@ static void detokenize(struct token_job *job, const json_t *root) {
 static void job_work(void *argument) {
   struct token_job *job = argument;
   struct error error;
-  json_t *root = json_parse(buffer_slice(&job->body), &error);
+  json_t *root = json_parse_client(buffer_slice(&job->body), false, &error);
   if (json_is_object(root))
     job->make(job, root);
   else

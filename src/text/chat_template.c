@@ -6,6 +6,7 @@
 #include "text/jinja_parser.h"
 #include "text/jinja_rendering.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -89,11 +90,20 @@ static bool user_map(struct rendering *r, const json_t *object, struct datum *ou
   return true;
 }
 
+/* A number beyond 64 bits, or beyond a double: that is an infinity, to Python too. */
+static bool user_wide(struct rendering *r, struct slice written, struct datum *out) {
+  bool whole = true;
+  for (size_t i = 0; i < written.size; i++) whole = whole && !strchr(".eE", written.data[i]);
+  *out = datum_float(written.data[0] == '-' ? -INFINITY : INFINITY);
+  return !whole || datum_digits(r, written, out);
+}
+
 static bool user_datum(struct rendering *r, const json_t *json, struct datum *out) {
+  struct slice wide;
   switch (json_typeof(json)) {
   case JSON_OBJECT: return user_map(r, json, out);
   case JSON_ARRAY: return user_list(r, json, out);
-  case JSON_STRING: return user_text(r, json_slice(json), out);
+  case JSON_STRING: return json_is_wide(json, &wide) ? user_wide(r, wide, out) : user_text(r, json_slice(json), out);
   case JSON_INTEGER: *out = datum_int(json_integer_value(json)); return true;
   case JSON_REAL: *out = datum_float(json_real_value(json)); return true;
   case JSON_TRUE:

@@ -13,6 +13,12 @@ static bool member_read(const json_t *root, const char *name, bool (*is)(const j
   return !*member || is(*member) || error_set(error, ERROR_INVALID, "%s must be %s.", name, kind);
 }
 
+/* A string, and not a number that stands in one. */
+static bool is_text(const json_t *json) {
+  struct slice number;
+  return json_is_string(json) && !json_is_wide(json, &number);
+}
+
 static bool is_array(const json_t *json) { return json_is_array(json); }
 static bool is_object(const json_t *json) { return json_is_object(json); }
 static bool is_boolean(const json_t *json) { return json_is_boolean(json); }
@@ -27,7 +33,7 @@ static bool members_read(const json_t *root, struct chat_input *input, struct er
       !member_read(root, "add_generation_prompt", is_boolean, "true or false", &prompts, error))
     return false;
   const json_t *choice = json_object_get(root, "tool_choice");
-  if (json_is_string(choice) && slice_is(json_slice(choice), "none")) input->tools = NULL;
+  if (is_text(choice) && slice_is(json_slice(choice), "none")) input->tools = NULL;
   input->add_generation_prompt = !prompts || json_is_true(prompts);
   return localtime_r(&now, &input->now) || error_set(error, ERROR_INTERNAL, "The system has no local time.");
 }
@@ -38,9 +44,9 @@ static bool members_read(const json_t *root, struct chat_input *input, struct er
 static bool call_open(json_t *call) {
   struct error error;
   json_t *function = json_object_get(call, "function"), *arguments = json_object_get(function, "arguments");
-  bool text = json_is_string(arguments);
+  bool text = is_text(arguments);
   json_t *object = !text                           ? NULL
-                   : json_string_length(arguments) ? json_parse(json_slice(arguments), &error)
+                   : json_string_length(arguments) ? json_parse_client(json_slice(arguments), true, &error)
                                                    : json_object();
   if (json_is_object(object)) return json_object_set_new(function, "arguments", object) == 0;
   json_decref(object);
@@ -93,7 +99,7 @@ static bool part_is_image(const json_t *type) {
 /* sees: the model, if not its template. */
 static bool part_append(const json_t *part, struct part_place at, bool sees, struct buffer *text, struct error *error) {
   const json_t *type = json_object_get(part, "type"), *content = json_object_get(part, "text");
-  if (!json_is_string(type))
+  if (!is_text(type))
     return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu] has no type.", at.message, at.part);
   if (part_is_image(type))
     return error_set(error, ERROR_UNSUPPORTED, "messages[%zu].content[%zu] is an image, and %s.", at.message, at.part,
@@ -103,7 +109,7 @@ static bool part_append(const json_t *part, struct part_place at, bool sees, str
     return error_set(error, ERROR_UNSUPPORTED,
                      "messages[%zu].content[%zu] is of type \"%.40s\"; there are only text and image_url.", at.message,
                      at.part, json_string_value(type));
-  if (!json_is_string(content))
+  if (!is_text(content))
     return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu].text must be a string.", at.message, at.part);
   if (at.part > 0) buffer_text(text, "\n");
   struct slice bytes = json_slice(content);
@@ -131,8 +137,8 @@ static bool content_join(json_t *message, size_t index, bool sees, struct error 
 /* "low" and "high" are taken and change nothing: the model's own processor says how much of a picture it sees. */
 static bool detail_check(const json_t *detail, struct part_place at, struct error *error) {
   if (!detail || json_is_null(detail)) return true;
-  if (json_is_string(detail) && (slice_is(json_slice(detail), "auto") || slice_is(json_slice(detail), "low") ||
-                                 slice_is(json_slice(detail), "high")))
+  if (is_text(detail) && (slice_is(json_slice(detail), "auto") || slice_is(json_slice(detail), "low") ||
+                          slice_is(json_slice(detail), "high")))
     return true;
   return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu]: detail must be \"auto\", \"low\" or \"high\".",
                    at.message, at.part);
@@ -144,7 +150,7 @@ static bool image_take(json_t *content, struct part_place at, const struct conve
   const json_t *part = json_array_get(content, at.part), *url = json_object_get(part, "image_url");
   const json_t *detail = json_object_get(json_is_object(url) ? url : part, "detail");
   if (json_is_object(url)) url = json_object_get(url, "url");
-  if (!json_is_string(url))
+  if (!is_text(url))
     return error_set(error, ERROR_INVALID,
                      "messages[%zu].content[%zu].image_url.url must be a string: data:image/png;base64,...", at.message,
                      at.part);
@@ -156,14 +162,14 @@ static bool image_take(json_t *content, struct part_place at, const struct conve
 static bool part_keep(json_t *content, struct part_place at, const struct conversation_images *images,
                       struct error *error) {
   const json_t *part = json_array_get(content, at.part), *type = json_object_get(part, "type");
-  if (!json_is_string(type))
+  if (!is_text(type))
     return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu] has no type.", at.message, at.part);
   if (part_is_image(type)) return image_take(content, at, images, error);
   if (!slice_is(json_slice(type), "text"))
     return error_set(error, ERROR_UNSUPPORTED,
                      "messages[%zu].content[%zu] is of type \"%.40s\"; there are only text and image_url.", at.message,
                      at.part, json_string_value(type));
-  return json_is_string(json_object_get(part, "text")) ||
+  return is_text(json_object_get(part, "text")) ||
          error_set(error, ERROR_INVALID, "messages[%zu].content[%zu].text must be a string.", at.message, at.part);
 }
 
@@ -171,7 +177,7 @@ static bool part_keep(json_t *content, struct part_place at, const struct conver
 static bool content_keep(const struct chat_template *template, json_t *message, size_t index,
                          const struct conversation_images *images, struct error *error) {
   json_t *content = json_object_get(message, "content");
-  if (json_is_string(content) && !chat_template_takes_strings(template)) {
+  if (is_text(content) && !chat_template_takes_strings(template)) {
     json_t *parts = json_pack("[{s:s,s:O}]", "type", "text", "text", content);
     return (parts && json_object_set_new(message, "content", parts) == 0) ||
            error_set(error, ERROR_MEMORY, "Out of memory for a message.");
@@ -209,7 +215,7 @@ static bool form_write(const struct chat_template *template, const json_t *root,
 bool conversation_write(const struct chat_template *template, struct slice json,
                         const struct conversation_images *images, const struct tokenizer *tokenizer,
                         struct chat_text *out, struct error *error) {
-  json_t *root = json_parse(json, error);
+  json_t *root = json_parse_client(json, true, error);
   bool settled = root && contents_settle(template, root, images, error);
   struct error first = {0}, other; /* the first one is told, where no form is right */
   bool done = settled && form_write(template, root, call_forms[0], tokenizer, out, &first);

@@ -7,8 +7,9 @@
 
 const char *datum_kind_name(struct datum d) {
   static const char *const names[DATUM_KINDS] = {
-      "undefined", "None",      "bool", "int",      "float",  "str",   "list",
-      "dict",      "namespace", "loop", "function", "method", "macro", "nothing",
+      "undefined", "None",  "bool",    "int",       "float", "int of more than 64 bits",
+      "str",       "list",  "dict",    "namespace", "loop",  "function",
+      "method",    "macro", "nothing",
   };
   static const char *const forms[] = {"list", "tuple", "range", "dict view", "generator"};
   if (d.kind == DATUM_LIST) return forms[d.list->form];
@@ -22,6 +23,7 @@ bool datum_truth(struct datum d) {
   case DATUM_BOOL: return d.truth;
   case DATUM_INT: return d.integer != 0;
   case DATUM_FLOAT: return d.number != 0;
+  case DATUM_BIG: return true;
   case DATUM_TEXT: return d.text->size > 0;
   case DATUM_LIST: return d.list->count > 0 || d.list->form == FORM_GENERATOR;
   case DATUM_MAP: return d.map->count > 0;
@@ -61,6 +63,7 @@ bool datum_equal(struct datum a, struct datum b) {
   double x, y;
   if (datum_number(a, &x) && datum_number(b, &y))
     return a.kind == DATUM_INT && b.kind == DATUM_INT ? a.integer == b.integer : x == y;
+  if (a.kind == DATUM_BIG || b.kind == DATUM_BIG) return big_equal(a, b);
   if (a.kind != b.kind) return false;
   switch (a.kind) {
   case DATUM_UNDEFINED:
@@ -102,6 +105,10 @@ bool datum_order(struct rendering *r, struct datum a, struct datum b, int *order
     *order = (x > y) - (x < y);
     return true;
   }
+  if (datum_is_number(a) && datum_is_number(b)) {
+    *order = big_order(a, b);
+    return true;
+  }
   if (a.kind == DATUM_TEXT && b.kind == DATUM_TEXT) {
     *order = order_bytes(marked_slice(a.text), marked_slice(b.text));
     return true;
@@ -117,6 +124,7 @@ static struct extent extent_of(struct datum d) {
   switch (d.kind) {
   case DATUM_LIST: return d.list->extent;
   case DATUM_MAP: return d.map->extent;
+  case DATUM_BIG: return (struct extent){.weight = 1 + d.text->size / 8};
   case DATUM_TEXT: return (struct extent){.weight = 1 + d.text->size / 64};
   default: return (struct extent){.weight = 1};
   }

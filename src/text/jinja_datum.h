@@ -27,6 +27,7 @@ enum datum_kind {
   DATUM_BOOL,
   DATUM_INT,
   DATUM_FLOAT,
+  DATUM_BIG, /* a whole number beyond 64 bits: printed and compared, nothing else */
   DATUM_TEXT,
   DATUM_LIST,
   DATUM_MAP,
@@ -46,7 +47,7 @@ struct datum {
     bool truth;
     int64_t integer;
     double number;
-    const struct marked *text;
+    const struct marked *text; /* TEXT; BIG: its digits, perhaps a minus before them, a NUL behind them */
     struct datum_list *list;
     struct datum_map *map; /* MAP, NAMESPACE */
     struct loop_state *loop;
@@ -115,11 +116,21 @@ bool datum_equal(struct datum a, struct datum b);
 /* What comparing or searching d costs, in steps. */
 size_t datum_weight(struct datum d);
 
+static inline bool datum_is_number(struct datum d) {
+  return d.kind == DATUM_BOOL || d.kind == DATUM_INT || d.kind == DATUM_FLOAT || d.kind == DATUM_BIG;
+}
+
 /* Orders two numbers, two texts or two lists: *order is below, at or above 0. Other pairs fail with a sentence. */
 bool datum_order(struct rendering *r, struct datum a, struct datum b, int *order);
 
-/* True with the number when d is one; a boolean counts as 0 or 1. */
+/* True with the number when d is one that can be reckoned with; a boolean counts as 0 or 1. */
 bool datum_number(struct datum d, double *number);
+
+/* Of digits (a minus may stand before them): an INT, or a BIG where they are too many. */
+bool datum_digits(struct rendering *r, struct slice digits, struct datum *out);
+double big_number(const struct marked *digits); /* the nearest there is */
+bool big_equal(struct datum a, struct datum b); /* one of them is a BIG, both are numbers */
+int big_order(struct datum a, struct datum b);
 
 /* Texts. The functions that make one charge the rendering for its bytes and fail over its limits. */
 bool datum_text(struct rendering *r, struct slice template_text, struct datum *out); /* bytes are borrowed */

@@ -44,6 +44,17 @@ static bool eval_bounds(struct rendering *r, const struct node *node, struct dat
   return eval_slice(r, object, bounds, out);
 }
 
+static bool eval_big_sign(struct rendering *r, struct datum d, bool negates, struct datum *out) {
+  struct builder b = {0};
+  struct datum digits;
+  bool below = d.text->bytes[0] == '-';
+  *out = d;
+  if (!negates) return true;
+  if (!below && !builder_text(r, &b, slice_text("-"))) return false;
+  return builder_marked(r, &b, marked_part(*d.text, below, d.text->size)) && builder_take(r, &b, &digits) &&
+         datum_digits(r, marked_slice(digits.text), out);
+}
+
 static bool eval_sign(struct rendering *r, const struct node *node, struct datum *out) {
   struct datum d;
   if (!eval(r, node->a, &d)) return false;
@@ -51,6 +62,7 @@ static bool eval_sign(struct rendering *r, const struct node *node, struct datum
     *out = datum_float(node->kind == NODE_NEGATE ? -d.number : d.number);
     return true;
   }
+  if (d.kind == DATUM_BIG) return eval_big_sign(r, d, node->kind == NODE_NEGATE, out);
   return eval_binary(r, node->kind == NODE_NEGATE ? OPERATOR_SUBTRACT : OPERATOR_ADD, datum_int(0), d, out);
 }
 

@@ -78,12 +78,13 @@ static bool lex_number(struct lexer *lexer) {
   struct literal_number number;
   bool after_dot = lexer->at > 0 && lexer->source.data[lexer->at - 1] == '.';
   struct slice rest = slice_make(lexer->source.data + lexer->at, lexer->source.size - lexer->at);
-  bool fits = literal_number(rest, after_dot, &number);
+  bool fits = literal_number(rest, after_dot, lexer->arena, &number);
   struct slice written = slice_make(rest.data, number.size);
   if (!fits)
     return error_set(lexer->error, ERROR_FORMAT, "Line %d of the chat template: the number %.*s has too many digits.",
                      lexer->line, SLICE_ARGS(written));
-  struct lexeme *lexeme = emit(lexer, number.is_real ? LEXEME_FLOAT : LEXEME_INTEGER, written);
+  enum lexeme_kind kind = number.is_real ? LEXEME_FLOAT : number.is_big ? LEXEME_BIG : LEXEME_INTEGER;
+  struct lexeme *lexeme = emit(lexer, kind, number.is_big ? number.digits : written);
   if (!lexeme) return false;
   lexeme->integer = number.integer;
   lexeme->number = number.real;

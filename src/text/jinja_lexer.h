@@ -17,6 +17,7 @@ enum lexeme_kind {
   LEXEME_NAME,
   LEXEME_STRING, /* text: unescaped */
   LEXEME_INTEGER,
+  LEXEME_BIG, /* text: its digits, more than a LEXEME_INTEGER has */
   LEXEME_FLOAT,
   LEXEME_OPERATOR,
 };

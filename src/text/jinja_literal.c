@@ -3,7 +3,10 @@
 
 #include "base/utf8.h"
 
+#include <errno.h>
 #include <stdlib.h>
+
+enum { DIGITS_MAX = 4300 /* as many as Python reads */ };
 
 bool source_unify_lines(struct slice *source, struct arena *arena) {
   if (source->size && memchr(source->data, '\r', source->size)) {
@@ -102,16 +105,30 @@ static size_t number_end(struct slice text, bool after_dot, bool *is_real) {
   return end;
 }
 
-bool literal_number(struct slice text, bool after_dot, struct literal_number *number) {
-  char copy[64];
+static int literal_base(struct slice text) {
+  static const char letters[] = "xob";
+  static const int bases[] = {16, 8, 2};
+  const char *letter = byte_at(text, 0) == '0' && byte_at(text, 1) ? strchr(letters, byte_at(text, 1) | 32) : NULL;
+  int base = letter && *letter ? bases[letter - letters] : 10;
+  size_t first = 2 + (byte_at(text, 2) == '_');
+  return digit_value(byte_at(text, first), base) >= 0 ? base : 10;
+}
+
+bool literal_number(struct slice text, bool after_dot, struct arena *arena, struct literal_number *number) {
   size_t used = 0;
-  bool hexadecimal = byte_at(text, 0) == '0' && (byte_at(text, 1) | 32) == 'x';
+  int base = after_dot ? 10 : literal_base(text);
+  size_t start = base == 10 ? 0 : 2;
   *number = (struct literal_number){0};
-  number->size = hexadecimal ? digits_end(text, 2, 16) : number_end(text, after_dot, &number->is_real);
-  for (size_t i = 0; i < number->size && used < sizeof copy - 1; i++)
+  number->size = base == 10 ? number_end(text, after_dot, &number->is_real)
+                            : digits_end(text, start + (byte_at(text, start) == '_'), base);
+  char *copy = number->size <= DIGITS_MAX ? arena_alloc(arena, number->size + 1) : NULL;
+  if (!copy) return false;
+  for (size_t i = start; i < number->size; i++)
     if (text.data[i] != '_') copy[used++] = (char)text.data[i];
-  copy[used] = '\0';
+  errno = 0;
+  number->integer = number->is_real ? 0 : strtoll(copy, NULL, base);
+  number->is_big = errno == ERANGE;
   number->real = strtod(copy, NULL);
-  number->integer = strtoll(copy, NULL, hexadecimal ? 16 : 10);
-  return number->is_real || used <= 18;
+  number->digits = slice_make(copy, used);
+  return !number->is_big || base == 10;
 }

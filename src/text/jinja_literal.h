@@ -13,14 +13,15 @@ bool source_unify_lines(struct slice *source, struct arena *arena);
 bool literal_text(struct slice written, struct arena *arena, struct slice *text);
 
 struct literal_number {
-  size_t size; /* bytes of the source */
-  bool is_real;
+  size_t size;          /* bytes of the source */
+  bool is_real, is_big; /* big: beyond 64 bits, its digits are `digits` */
   int64_t integer;
   double real;
+  struct slice digits;
 };
 
-/* The number that text starts with a digit of; after_dot: it is an index, and has no fraction. False: more digits than
- * an integer has. */
-bool literal_number(struct slice text, bool after_dot, struct literal_number *number);
+/* The number that text starts with a digit of; after_dot: it is an index, and has no fraction. False: it has more
+ * digits than a number may have, or no memory. */
+bool literal_number(struct slice text, bool after_dot, struct arena *arena, struct literal_number *number);
 
 #endif

@@ -21,7 +21,7 @@ bool map_new(struct rendering *r, size_t capacity, struct datum *out) {
 static uint64_t key_hash(struct datum key, const struct hash_key *hash_key) {
   double number;
   if (key.kind == DATUM_TEXT) return keyed_hash(hash_key, marked_slice(key.text)).low;
-  if (datum_number(key, &number)) {
+  if (datum_number(key, &number) || (key.kind == DATUM_BIG && (number = big_number(key.text), true))) {
     number += 0.0; /* -0.0 is 0.0 */
     return keyed_hash(hash_key, slice_make(&number, sizeof number)).low;
   }

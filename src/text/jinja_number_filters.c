@@ -1,30 +1,48 @@
 /* Filters that give numbers. */
 #include "text/jinja_filters.h"
 
-#include <limits.h>
+#include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The text without white space around it as a number: whole, or else real. False: neither. */
-static bool parse_number(const struct marked *text, int base, struct datum *out) {
-  char copy[64];
-  size_t start = 0, size = text->size;
-  while (size > 0 && text->bytes[size - 1] <= ' ') size--;
-  while (start < size && text->bytes[start] <= ' ') start++;
-  size -= start;
-  if (size == 0 || size >= sizeof copy) return false;
-  memcpy(copy, text->bytes + start, size);
-  copy[size] = '\0';
-  char *end;
+enum { NUMBER_MAX = 4400 };
+
+/* White space around it and underscores between digits left out; false: too long, or nothing is left. */
+static bool number_text(struct marked text, char copy[NUMBER_MAX], size_t *size) {
+  size_t start = 0, end = text.size;
+  while (end > 0 && text.bytes[end - 1] <= ' ') end--;
+  while (start < end && text.bytes[start] <= ' ') start++;
+  *size = 0;
+  if (end - start >= NUMBER_MAX) return false;
+  for (size_t i = start; i < end; i++) {
+    bool between = i > start && i + 1 < end && isalnum(text.bytes[i - 1]) && isalnum(text.bytes[i + 1]);
+    if (text.bytes[i] == '_' && !between) return false;
+    if (text.bytes[i] != '_') copy[(*size)++] = (char)text.bytes[i];
+  }
+  copy[*size] = '\0';
+  return *size > 0;
+}
+
+/* The text as a number: whole, or else real. False: neither. */
+static bool parse_number(struct rendering *r, const struct marked *text, int base, struct datum *out, bool *found) {
+  char copy[NUMBER_MAX], *end;
+  size_t size;
+  *found = number_text(*text, copy, &size);
+  if (!*found) return true;
+  errno = 0;
   long long integer = strtoll(copy, &end, base);
-  if (end == copy + size && integer != LLONG_MAX && integer != LLONG_MIN) {
+  if (end == copy + size && errno == 0) {
     *out = datum_int(integer);
     return true;
   }
-  if (strpbrk(copy, "xX(")) return false; /* forms of C that Python does not read */
+  if (end == copy + size && base != 10) return rendering_fail(r, "a whole number is beyond 64 bits");
+  if (end == copy + size) return datum_digits(r, slice_make(copy + (copy[0] == '+'), size - (copy[0] == '+')), out);
+  *found = !strpbrk(copy, "xX("); /* forms of C that Python does not read */
   *out = datum_float(strtod(copy, &end));
-  return end == copy + size;
+  *found = *found && end == copy + size;
+  return true;
 }
 
 /* A number from a number or a text; undefined fails, anything else is none. */
@@ -32,10 +50,22 @@ static bool read_number(struct rendering *r, struct datum d, int base, struct da
   if (d.kind == DATUM_UNDEFINED) return rendering_fail(r, "an undefined value is no number");
   if (d.kind == DATUM_TEXT && (!rendering_charge_characters(r, d.text->size) || !rendering_charge_real(r)))
     return false;
-  *found = d.kind == DATUM_TEXT ? parse_number(d.text, base, number)
-                                : d.kind == DATUM_INT || d.kind == DATUM_FLOAT || d.kind == DATUM_BOOL;
+  *found = datum_is_number(d);
+  if (d.kind == DATUM_TEXT && !parse_number(r, d.text, base, number, found)) return false;
   if (d.kind != DATUM_TEXT) *number = d.kind == DATUM_BOOL ? datum_int(d.truth) : d;
   return true;
+}
+
+/* Without its fraction; the fallback for what is no number, an infinity of a text among it. */
+static bool whole_part(struct rendering *r, struct datum d, double number, const struct datum *fallback,
+                       struct datum *out) {
+  char digits[400];
+  if (isinf(number) && d.kind == DATUM_FLOAT) return rendering_fail(r, "an infinity has no whole part");
+  *out = fallback ? *fallback : datum_int(0);
+  if (!isfinite(number)) return true;
+  int size = snprintf(digits, sizeof digits, "%.0f", trunc(number));
+  if (number > -1 && number < 1) size = snprintf(digits, sizeof digits, "0");
+  return datum_digits(r, slice_make(digits, (size_t)size), out);
 }
 
 static bool filter_int(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
@@ -46,10 +76,7 @@ static bool filter_int(struct rendering *r, struct datum d, const struct argumen
   if (!argument_int(r, a, 1, "base", "int", &base)) return false;
   if (base != 0 && (base < 2 || base > 36)) return rendering_fail(r, "int needs a base from 2 to 36");
   if (!read_number(r, d, (int)base, &number, &found)) return false;
-  if (found && number.kind == DATUM_FLOAT) {
-    found = fabs(number.number) < 9e18;
-    if (found) number = datum_int((int64_t)number.number);
-  }
+  if (found && number.kind == DATUM_FLOAT) return whole_part(r, d, number.number, fallback, out);
   *out = found ? number : fallback ? *fallback : datum_int(0);
   return true;
 }
@@ -60,7 +87,10 @@ static bool filter_float(struct rendering *r, struct datum d, const struct argum
   struct datum number;
   double value = 0;
   if (!read_number(r, d, 10, &number, &found)) return false;
-  if (found) datum_number(number, &value);
+  if (found && number.kind == DATUM_BIG)
+    value = big_number(number.text);
+  else if (found)
+    datum_number(number, &value);
   *out = found || !fallback ? datum_float(value) : *fallback;
   return true;
 }

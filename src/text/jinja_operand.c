@@ -95,6 +95,18 @@ static struct node *parse_strings(struct parser *p) {
   return node;
 }
 
+/* A whole number beyond 64 bits. */
+static struct node *parse_big(struct parser *p) {
+  struct marked *digits = arena_alloc(p->arena, sizeof *digits);
+  if (!digits) {
+    error_set(p->error, ERROR_MEMORY, "No memory to compile the chat template.");
+    return NULL;
+  }
+  *digits = (struct marked){.bytes = p->at->text.data, .size = p->at->text.size};
+  p->at++;
+  return node_constant(p, (struct datum){.kind = DATUM_BIG, .text = digits});
+}
+
 static struct node *parse_word(struct parser *p) {
   struct slice name = p->at->text;
   struct node *node;
@@ -116,6 +128,7 @@ static struct node *parse_primary(struct parser *p) {
   case LEXEME_NAME: return parse_word(p);
   case LEXEME_STRING: return parse_strings(p);
   case LEXEME_INTEGER: p->at++; return node_constant(p, datum_int(lexeme->integer));
+  case LEXEME_BIG: return parse_big(p);
   case LEXEME_FLOAT: p->at++; return node_constant(p, datum_float(lexeme->number));
   default: break;
   }
@@ -210,8 +223,8 @@ static bool starts_test_argument(const struct parser *p) {
     return !parser_sees_name(p, "else") && !parser_sees_name(p, "or") && !parser_sees_name(p, "and") &&
            !parser_sees_name(p, "is") && !parser_sees_name(p, "if") && !parser_sees_name(p, "in") &&
            !parser_sees_name(p, "not");
-  return p->at->kind == LEXEME_STRING || p->at->kind == LEXEME_INTEGER || p->at->kind == LEXEME_FLOAT ||
-         parser_sees_operator(p, "[") || parser_sees_operator(p, "{");
+  return p->at->kind == LEXEME_STRING || p->at->kind == LEXEME_INTEGER || p->at->kind == LEXEME_BIG ||
+         p->at->kind == LEXEME_FLOAT || parser_sees_operator(p, "[") || parser_sees_operator(p, "{");
 }
 
 /* After "is": "not" name, arguments in parentheses or one without. */

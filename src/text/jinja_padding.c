@@ -62,3 +62,20 @@ bool text_zfill(struct rendering *r, struct datum self, const struct arguments *
          builder_marked(r, &b, marked_part(text, 0, sign)) && builder_marked(r, &b, *digits.text) &&
          builder_take(r, &b, out);
 }
+
+/* Each tab up to the next column that tabsize divides; a line's end begins a new count. */
+bool text_expandtabs(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  const struct marked text = *self.text;
+  struct builder b = {0};
+  int64_t size = 8, column = 0;
+  if (!argument_int(r, a, 0, "tabsize", "expandtabs", &size)) return false;
+  for (size_t at = 0, end; at < text.size; at = end) {
+    end = marked_offset(text, at, 1);
+    bool tab = text.bytes[at] == '\t';
+    struct field room = {.fill = space, .width = tab && size > 0 ? size - column % size : 0, .precision = -1};
+    if (tab ? !field_text(r, &b, &room, (struct marked){0}) : !builder_marked(r, &b, marked_part(text, at, end)))
+      return false;
+    column = text.bytes[at] == '\n' || text.bytes[at] == '\r' ? 0 : column + (tab ? room.width : 1);
+  }
+  return builder_take(r, &b, out);
+}

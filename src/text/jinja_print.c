@@ -125,6 +125,7 @@ bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   case DATUM_BOOL: return print_plain(r, b, d.truth ? "True" : "False");
   case DATUM_INT: return print_int(r, b, d.integer);
   case DATUM_FLOAT: return print_float(r, b, d.number, false);
+  case DATUM_BIG: return builder_marked(r, b, *d.text);
   case DATUM_TEXT: return repr_text(r, b, *d.text);
   case DATUM_LIST: return repr_list(r, b, d.list);
   case DATUM_MAP: return repr_map(r, b, d.map);
@@ -219,6 +220,7 @@ static bool json_value(struct rendering *r, struct builder *b, struct datum d, c
   case DATUM_BOOL: return print_plain(r, b, d.truth ? "true" : "false");
   case DATUM_INT: return print_int(r, b, d.integer);
   case DATUM_FLOAT: return print_float(r, b, d.number, true);
+  case DATUM_BIG: return builder_marked(r, b, *d.text);
   case DATUM_TEXT: return print_quoted(r, b, *d.text, '"', style->ascii ? ESCAPE_JSON_ASCII : ESCAPE_JSON);
   case DATUM_LIST:
     if (d.list->form != FORM_GENERATOR) return json_list(r, b, d.list, style, level);

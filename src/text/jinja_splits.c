@@ -22,6 +22,37 @@ static bool split_spaces(struct rendering *r, struct marked text, int64_t count,
   }
 }
 
+static bool reversed(struct rendering *r, const struct datum_list *list, struct datum *out) {
+  for (size_t i = list->count; i > 0; i--)
+    if (!list_append(r, out->list, list->items[i - 1])) return false;
+  return true;
+}
+
+/* The start of the character that ends at `end`. */
+static size_t character_before(struct marked text, size_t end, uint32_t *code) {
+  do end--;
+  while (end > 0 && (text.bytes[end] & 0xC0) == 0x80);
+  text_character(text, end, code);
+  return end;
+}
+
+/* The last `count` stretches of white space cut. */
+static bool split_spaces_from_right(struct rendering *r, struct marked text, int64_t count, struct datum *out) {
+  struct datum backwards;
+  size_t end = text.size, at;
+  uint32_t code;
+  if (!list_new(r, 0, &backwards)) return false;
+  for (;; count--) {
+    while (end > 0 && (at = character_before(text, end, &code), text_is_space(code))) end = at;
+    if (end == 0) return reversed(r, backwards.list, out);
+    size_t start = end;
+    while (start > 0 && count > 0 && (at = character_before(text, start, &code), !text_is_space(code))) start = at;
+    if (!append_part(r, &backwards, text, count > 0 ? start : 0, end)) return false;
+    if (count <= 0) return reversed(r, backwards.list, out);
+    end = start;
+  }
+}
+
 static bool split_at(struct rendering *r, struct marked text, struct marked separator, int64_t count,
                      struct datum *out) {
   size_t at = 0, found;
@@ -42,10 +73,7 @@ static bool split_from_right(struct rendering *r, struct marked text, struct mar
     if (!append_part(r, &backwards, text, found + separator.size, end)) return false;
     count -= count > 0;
   }
-  if (!append_part(r, &backwards, text, 0, end)) return false;
-  for (size_t i = backwards.list->count; i > 0; i--)
-    if (!list_append(r, out->list, backwards.list->items[i - 1])) return false;
-  return true;
+  return append_part(r, &backwards, text, 0, end) && reversed(r, backwards.list, out);
 }
 
 static bool split(struct rendering *r, struct datum self, const struct arguments *a, bool from_right,
@@ -55,8 +83,7 @@ static bool split(struct rendering *r, struct datum self, const struct arguments
   if (!argument_int(r, a, 1, "maxsplit", "split", &count) || !list_new(r, 0, out)) return false;
   if (!rendering_charge_characters(r, self.text->size)) return false;
   if (!given || given->kind == DATUM_NONE) {
-    if (from_right && count >= 0) return rendering_fail(r, "rsplit with a count needs a separator");
-    return split_spaces(r, *self.text, count, out);
+    return (from_right && count >= 0 ? split_spaces_from_right : split_spaces)(r, *self.text, count, out);
   }
   if (given->kind != DATUM_TEXT || given->text->size == 0)
     return rendering_fail(r, "split needs a separator that is a text and not empty");
@@ -73,15 +100,26 @@ bool text_rsplit(struct rendering *r, struct datum self, const struct arguments 
   return split(r, self, a, true, out);
 }
 
+/* The bytes of the line's end at `at`, or 0. */
+static size_t line_end(struct marked text, size_t at) {
+  static const char *const ends[] = {"\r\n", "\n", "\r", "\v", "\f", "\x1C", "\x1D", "\x1E", "\xC2\x85", "\xE2\x80\xA8",
+                                     "\xE2\x80\xA9"};
+  uint8_t byte = text.bytes[at];
+  if (byte > '\r' && (byte < 0x1C || byte > 0x1E) && byte != 0xC2 && byte != 0xE2) return 0;
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (slice_starts(slice_make(text.bytes + at, text.size - at), ends[i])) return strlen(ends[i]);
+  return 0;
+}
+
 bool text_splitlines(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct marked text = *self.text;
   bool keeps = argument_truth(a, 0, "keepends", false);
   if (!rendering_charge_characters(r, text.size) || !list_new(r, 0, out)) return false;
   for (size_t at = 0, start = 0; at < text.size; start = at) {
-    while (at < text.size && text.bytes[at] != '\n' && text.bytes[at] != '\r') at++;
-    size_t end = at;
-    if (at < text.size) at += text.bytes[at] == '\r' && at + 1 < text.size && text.bytes[at + 1] == '\n' ? 2 : 1;
-    if (!append_part(r, out, text, start, keeps ? at : end)) return false;
+    size_t size = 0;
+    while (at < text.size && (size = line_end(text, at)) == 0) at++;
+    if (!append_part(r, out, text, start, keeps ? at + size : at)) return false;
+    at += size;
   }
   return true;
 }

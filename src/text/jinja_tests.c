@@ -1,8 +1,6 @@
 /* Tests: what stands after "is". To add one: a function and a row of the table at the end. */
 #include "text/jinja_text.h"
 
-#include <utf8proc.h>
-
 /* --- by kind ---------------------------------------------------------------------------------------------------- */
 
 static bool is_defined(struct datum d) { return d.kind != DATUM_UNDEFINED; }
@@ -11,9 +9,9 @@ static bool is_none(struct datum d) { return d.kind == DATUM_NONE; }
 static bool is_boolean(struct datum d) { return d.kind == DATUM_BOOL; }
 static bool is_true(struct datum d) { return d.kind == DATUM_BOOL && d.truth; }
 static bool is_false(struct datum d) { return d.kind == DATUM_BOOL && !d.truth; }
-static bool is_integer(struct datum d) { return d.kind == DATUM_INT; }
+static bool is_integer(struct datum d) { return d.kind == DATUM_INT || d.kind == DATUM_BIG; }
 static bool is_float(struct datum d) { return d.kind == DATUM_FLOAT; }
-static bool is_number(struct datum d) { return d.kind == DATUM_INT || d.kind == DATUM_FLOAT || d.kind == DATUM_BOOL; }
+static bool is_number(struct datum d) { return datum_is_number(d); }
 static bool is_string(struct datum d) { return d.kind == DATUM_TEXT; }
 static bool is_mapping(struct datum d) { return d.kind == DATUM_MAP; }
 static bool is_escaped(struct datum d) { return d.kind == DATUM_UNSET; } /* nothing ever is */
@@ -98,13 +96,13 @@ static bool is_odd(struct rendering *r, struct datum d, const struct arguments *
 static bool is_lower(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
   const struct marked *text;
   (void)a;
-  return datum_string(r, d, &text) && text_has_case(r, *text, UTF8PROC_CATEGORY_LL, result);
+  return datum_string(r, d, &text) && text_has_case(r, *text, false, result);
 }
 
 static bool is_upper(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
   const struct marked *text;
   (void)a;
-  return datum_string(r, d, &text) && text_has_case(r, *text, UTF8PROC_CATEGORY_LU, result);
+  return datum_string(r, d, &text) && text_has_case(r, *text, true, result);
 }
 
 static bool is_filter(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {

@@ -1,4 +1,4 @@
-/* Texts searched, stripped, replaced, recased and joined. */
+/* Texts searched, stripped, replaced and joined. */
 #include "text/jinja_text.h"
 
 #include "base/utf8.h"
@@ -77,51 +77,6 @@ bool text_replace(struct rendering *r, struct marked text, struct marked from, s
     count -= count > 0;
   }
   return builder_marked(r, &b, marked_part(text, at, text.size)) && builder_take(r, &b, out);
-}
-
-/* --- letters ---------------------------------------------------------------------------------------------------- */
-
-static bool is_letter(uint32_t code) {
-  utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LT;
-}
-
-static bool starts_word(enum letter_case letter_case, uint32_t before, bool first) {
-  if (first) return true;
-  if (letter_case == CASE_CAPITALIZE) return false;
-  if (letter_case == CASE_TITLE) return !is_letter(before);
-  return text_is_space(before) || (before < 0x80 && strchr("-({[<", (int)before));
-}
-
-static uint32_t recase(uint32_t code, enum letter_case letter_case, uint32_t before, bool first) {
-  utf8proc_int32_t letter = (utf8proc_int32_t)code;
-  bool upper = letter_case == CASE_UPPER || (letter_case != CASE_LOWER && starts_word(letter_case, before, first));
-  return (uint32_t)(upper ? utf8proc_toupper(letter) : utf8proc_tolower(letter));
-}
-
-bool text_recase(struct rendering *r, struct marked text, enum letter_case letter_case, struct datum *out) {
-  struct builder b = {0};
-  uint32_t before = 0, code;
-  for (size_t at = 0, size; at < text.size; at += size, before = code) {
-    size = text_character(text, at, &code);
-    uint8_t user = text.user ? text.user[at] : 0;
-    bool sharp = code == 0xDF && letter_case == CASE_UPPER; /* the one common letter whose capital is two */
-    if (sharp && !builder_byte(r, &b, 'S', user)) return false;
-    if (!builder_character(r, &b, sharp ? 'S' : recase(code, letter_case, before, at == 0), user)) return false;
-  }
-  return builder_take(r, &b, out);
-}
-
-bool text_has_case(struct rendering *r, struct marked text, utf8proc_category_t letters, bool *result) {
-  *result = false;
-  for (size_t at = 0; at < text.size;) {
-    uint32_t code;
-    at += text_character(text, at, &code);
-    if (!is_letter(code)) continue;
-    *result = utf8proc_category((utf8proc_int32_t)code) == letters;
-    if (!*result) break;
-  }
-  return rendering_charge_characters(r, text.size);
 }
 
 bool text_join(struct rendering *r, const struct datum_list *items, struct marked separator, struct datum *out) {

@@ -4,8 +4,6 @@
 
 #include "text/jinja_rendering.h"
 
-#include <utf8proc.h>
-
 /* The character at byte `at` (which must be within the text): its size in bytes. */
 size_t text_character(struct marked text, size_t at, uint32_t *code);
 bool text_is_space(uint32_t code); /* as Python's str.isspace */
@@ -28,11 +26,15 @@ enum letter_case {
   CASE_TITLE,      /* a capital after anything that is no letter: the method */
   CASE_WORDS,      /* after white space, a hyphen or an opening bracket: the filter */
   CASE_CAPITALIZE, /* the first character only */
+  CASE_SWAP,
 };
 bool text_recase(struct rendering *r, struct marked text, enum letter_case letter_case, struct datum *out);
 
-/* Whether there are letters that have a case, and all of them are of this category. */
-bool text_has_case(struct rendering *r, struct marked text, utf8proc_category_t letters, bool *result);
+/* Whether there are letters that have a case, and all of them are capital, or small. */
+bool text_has_case(struct rendering *r, struct marked text, bool upper, bool *result);
+
+/* Whether there are, and those that begin words are capital and the others small. */
+bool text_has_titles(struct rendering *r, struct marked text, bool *result);
 
 /* str() of the items with the separator between them. */
 bool text_join(struct rendering *r, const struct datum_list *items, struct marked separator, struct datum *out);

@@ -1,8 +1,7 @@
 /* Methods of texts, as Python names them. To add one: a function and a row of the table at the end. */
 #include "text/jinja_field.h"
 #include "text/jinja_text_methods.h"
-
-#include <utf8proc.h>
+#include "text/letters.h"
 
 /* --- ends ------------------------------------------------------------------------------------------------------- */
 
@@ -65,14 +64,6 @@ static bool text_join_items(struct rendering *r, struct datum self, const struct
   return text_join(r, items, *self.text, out);
 }
 
-static bool is_space(uint32_t code) { return text_is_space(code); }
-static bool is_digit(uint32_t code) { return utf8proc_category((utf8proc_int32_t)code) == UTF8PROC_CATEGORY_ND; }
-static bool is_letter(uint32_t code) {
-  utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
-}
-static bool is_letter_or_digit(uint32_t code) { return is_letter(code) || is_digit(code); }
-
 /* True when there are characters and all of them are so. */
 static bool all_characters(struct rendering *r, const struct marked *text, bool (*is)(uint32_t code),
                            struct datum *out) {
@@ -88,39 +79,62 @@ static bool all_characters(struct rendering *r, const struct marked *text, bool 
 
 static bool text_isspace(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
-  return all_characters(r, self.text, is_space, out);
+  return all_characters(r, self.text, text_is_space, out);
 }
 
 static bool text_isdigit(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
-  return all_characters(r, self.text, is_digit, out);
+  return all_characters(r, self.text, letter_is_digit, out);
+}
+
+static bool text_isdecimal(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return all_characters(r, self.text, letter_is_decimal, out);
+}
+
+static bool text_isnumeric(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return all_characters(r, self.text, letter_is_numeric, out);
 }
 
 static bool text_isalpha(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
-  return all_characters(r, self.text, is_letter, out);
+  return all_characters(r, self.text, letter_is_alpha, out);
 }
 
 static bool text_isalnum(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
-  return all_characters(r, self.text, is_letter_or_digit, out);
+  return all_characters(r, self.text, letter_is_alnum, out);
 }
 
-static bool has_case(struct rendering *r, struct datum self, utf8proc_category_t letters, struct datum *out) {
+static bool has_case(struct rendering *r, struct datum self, bool upper, struct datum *out) {
   bool result;
-  if (!text_has_case(r, *self.text, letters, &result)) return false;
+  if (!text_has_case(r, *self.text, upper, &result)) return false;
   *out = datum_bool(result);
   return true;
 }
 
 static bool text_islower(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
-  return has_case(r, self, UTF8PROC_CATEGORY_LL, out);
+  return has_case(r, self, false, out);
 }
 
 static bool text_isupper(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
-  return has_case(r, self, UTF8PROC_CATEGORY_LU, out);
+  return has_case(r, self, true, out);
+}
+
+static bool text_istitle(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  bool result;
+  (void)a;
+  if (!text_has_titles(r, *self.text, &result)) return false;
+  *out = datum_bool(result);
+  return true;
+}
+
+static bool text_swapcase(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return text_recase(r, *self.text, CASE_SWAP, out);
 }
 
 static bool text_format(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
@@ -151,12 +165,15 @@ const struct jinja_method text_methods[] = {
     {DATUM_TEXT, "count", "sub start? end?/", text_count},
     {DATUM_TEXT, "isspace", "", text_isspace},
     {DATUM_TEXT, "isdigit", "", text_isdigit},
-    {DATUM_TEXT, "isnumeric", "", text_isdigit},
-    {DATUM_TEXT, "isdecimal", "", text_isdigit},
+    {DATUM_TEXT, "isnumeric", "", text_isnumeric},
+    {DATUM_TEXT, "isdecimal", "", text_isdecimal},
     {DATUM_TEXT, "isalpha", "", text_isalpha},
     {DATUM_TEXT, "isalnum", "", text_isalnum},
     {DATUM_TEXT, "islower", "", text_islower},
     {DATUM_TEXT, "isupper", "", text_isupper},
+    {DATUM_TEXT, "istitle", "", text_istitle},
+    {DATUM_TEXT, "swapcase", "", text_swapcase},
+    {DATUM_TEXT, "expandtabs", "tabsize?", text_expandtabs},
     {DATUM_TEXT, "format", "* **", text_format},
     {DATUM_TEXT, "center", "width fillchar?/", text_center},
     {DATUM_TEXT, "ljust", "width fillchar?/", text_ljust},

@@ -21,6 +21,8 @@ bool text_ljust(struct rendering *r, struct datum self, const struct arguments *
 bool text_rjust(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
 bool text_zfill(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
 
+bool text_expandtabs(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+
 /* jinja_splits.c: into parts */
 bool text_split(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
 bool text_rsplit(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
