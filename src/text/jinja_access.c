@@ -37,7 +37,8 @@ static struct datum loop_attribute(const struct loop_state *loop, const struct s
 }
 
 static bool bind_method(struct rendering *r, struct datum self, struct slice name, struct datum *out, bool *found) {
-  bool bare = self.kind == DATUM_LIST && self.list->form > FORM_RANGE; /* it has none */
+  bool bare = self.kind == DATUM_LIST && (self.list->form > FORM_RANGE || /* it has none */
+                                          (self.list->form != FORM_LIST && slice_is(name, "copy")));
   const struct jinja_method *method = bare ? NULL : method_find(self.kind, name);
   *found = method != NULL;
   if (!method) return true;
@@ -53,17 +54,50 @@ static bool undefined_object(struct rendering *r, struct datum object) {
   return rendering_fail(r, "'%.*s' is undefined", SLICE_ARGS(*object.missing));
 }
 
+static bool macro_attribute(struct rendering *r, const struct macro *macro, const struct slice *name,
+                            struct datum *out) {
+  const struct node *node = macro->node;
+  static const struct {
+    const char *name;
+    unsigned use;
+  } uses[] = {{"catch_varargs", USES_VARARGS}, {"catch_kwargs", USES_KWARGS}, {"caller", USES_CALLER}};
+  for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+    if (!slice_is(*name, uses[i].name)) continue;
+    *out = datum_bool((node->uses & uses[i].use) != 0);
+    return true;
+  }
+  *out = datum_undefined(name);
+  if (slice_is(*name, "name")) {
+    *out = datum_none();
+    return node->kind != NODE_MACRO || datum_text(r, node->name, out);
+  }
+  if (!slice_is(*name, "arguments")) return true;
+  if (!list_new(r, node->others.count, out)) return false;
+  out->list->form = FORM_TUPLE;
+  for (size_t i = 0; i < node->others.count; i++) {
+    struct datum parameter;
+    if (!datum_text(r, node->others.at[i]->name, &parameter) || !list_append(r, out->list, parameter)) return false;
+  }
+  return true;
+}
+
 bool eval_attribute(struct rendering *r, struct datum object, const struct slice *name, struct datum *out) {
   bool found = false;
   const struct datum *entry = NULL;
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
+  if (object.kind == DATUM_MACRO) return macro_attribute(r, object.macro, name, out);
   if (!bind_method(r, object, *name, out, &found)) return false;
   if (found) return true;
   if (object.kind == DATUM_MAP || object.kind == DATUM_NAMESPACE) {
     if (!rendering_charge_bytes(r, name->size)) return false;
     entry = map_find_name(object.map, *name);
   }
-  if (object.kind == DATUM_LOOP)
+  bool group = object.kind == DATUM_LIST && object.list->is_group;
+  if (group && (slice_is(*name, "grouper") || slice_is(*name, "list")))
+    *out = object.list->items[slice_is(*name, "list")];
+  else if (object.kind == DATUM_TURN && !object.turn->joins && slice_is(*name, "current"))
+    *out = object.turn->items->items[object.turn->at];
+  else if (object.kind == DATUM_LOOP)
     *out = loop_attribute(object.loop, name);
   else
     *out = entry ? *entry : datum_undefined(name);
@@ -98,6 +132,7 @@ static bool text_item(struct rendering *r, const struct marked *text, int64_t in
 
 bool eval_item(struct rendering *r, struct datum object, struct datum key, struct datum *out) {
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
+  if (key.kind == DATUM_BOOL && object.kind != DATUM_MAP) key = datum_int(key.truth);
   if (key.kind == DATUM_INT && object.kind == DATUM_TEXT) return text_item(r, object.text, key.integer, out);
   if (key.kind == DATUM_INT && object.kind == DATUM_LIST && object.list->form <= FORM_RANGE) {
     int64_t index = key.integer;

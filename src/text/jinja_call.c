@@ -72,19 +72,24 @@ bool eval_arguments(struct rendering *r, const struct node *node, struct argumen
 
 /* --- macros ----------------------------------------------------------------------------------------------------- */
 
-/* What no parameter takes, a template can read as varargs and kwargs. */
+/* What no parameter takes, a template reads as varargs and kwargs: or it is a mistake. */
 static bool macro_rest(struct rendering *r, const struct macro *macro, const struct arguments *a, struct frame *frame) {
   const struct node_list *parameters = &macro->node->others;
   struct datum varargs, kwargs, name;
   if (!rendering_charge(r, a->n_named * parameters->count / 8)) return false;
+  if (a->count > parameters->count && !(macro->node->uses & USES_VARARGS))
+    return rendering_fail(r, "a macro takes at most %zu arguments, and is given %zu", parameters->count, a->count);
   if (!list_new(r, 0, &varargs) || !map_new(r, 0, &kwargs)) return false;
   varargs.list->form = FORM_TUPLE;
   for (size_t i = parameters->count; i < a->count; i++)
     if (!list_append(r, varargs.list, a->items[i])) return false;
   for (size_t i = 0; i < a->n_named; i++) {
-    bool taken = false;
-    for (size_t p = 0; p < parameters->count && !taken; p++) taken = slice_equal(parameters->at[p]->name, a->names[i]);
-    if (!taken && (!datum_text(r, a->names[i], &name) || !map_set(r, kwargs.map, name, a->named[i]))) return false;
+    size_t at = 0;
+    while (at < parameters->count && !slice_equal(parameters->at[at]->name, a->names[i])) at++;
+    if (at < parameters->count && at >= a->count) continue;
+    if (!(macro->node->uses & USES_KWARGS))
+      return rendering_fail(r, "a macro takes no argument called %.*s", SLICE_ARGS(a->names[i]));
+    if (!datum_text(r, a->names[i], &name) || !map_set(r, kwargs.map, name, a->named[i])) return false;
   }
   return frame_set(r, frame, slice_text("varargs"), varargs) && frame_set(r, frame, slice_text("kwargs"), kwargs);
 }
@@ -111,6 +116,8 @@ static bool macro_parameters(struct rendering *r, const struct macro *macro, con
 static bool call_macro(struct rendering *r, const struct macro *macro, const struct arguments *a, struct datum *out) {
   static const struct slice caller = {(const uint8_t *)"caller", 6};
   struct frame *frame = frame_new(r, macro->frame), *outside = r->frame;
+  if (a->caller && !(macro->node->uses & (USES_CALLER | USES_KWARGS)))
+    return rendering_fail(r, "{%% call %%} calls a macro that does not ask for its caller");
   if (!frame || !macro_rest(r, macro, a, frame)) return false;
   const struct datum none = datum_undefined(&caller), *given = a->caller ? a->caller : &none;
   if (macro->node->kind == NODE_MACRO && !frame_set(r, frame, caller, *given)) return false;
@@ -127,12 +134,25 @@ static bool call_loop(struct rendering *r, const struct loop_state *loop, const 
   return exec_loop_again(r, loop, a->items[0], out);
 }
 
+/* Nothing the first time, then what joins. */
+static bool call_joiner(struct rendering *r, struct turn *turn, const struct arguments *a, struct datum *out) {
+  if (a->count || a->n_named) return rendering_fail(r, "a joiner takes no arguments");
+  if (turn->at++) {
+    *out = turn->items->items[0];
+    return true;
+  }
+  return datum_text(r, slice_text(""), out);
+}
+
 bool call_datum(struct rendering *r, struct datum callee, const struct arguments *a, struct datum *out) {
   switch (callee.kind) {
   case DATUM_FUNCTION: return function_call(r, callee.function, a, out);
   case DATUM_METHOD: return method_call(r, callee.method, a, out);
   case DATUM_MACRO: return call_macro(r, callee.macro, a, out);
   case DATUM_LOOP: return call_loop(r, callee.loop, a, out);
+  case DATUM_TURN:
+    if (callee.turn->joins) return call_joiner(r, callee.turn, a, out);
+    return rendering_fail(r, "a cycler is not called: its next() is");
   case DATUM_UNDEFINED:
     if (callee.missing) return rendering_fail(r, "'%.*s' is undefined", SLICE_ARGS(*callee.missing));
     return rendering_fail(r, "an undefined value is called");

@@ -13,7 +13,8 @@ static bool starts_word(enum letter_case letter_case, uint32_t before, bool firs
 static bool cased_beside(struct marked text, size_t at, bool behind) {
   while (behind ? at < text.size : at > 0) {
     uint32_t code;
-    if (!behind) do at--;
+    if (!behind) do
+        at--;
       while (at > 0 && (text.bytes[at] & 0xC0) == 0x80);
     size_t size = text_character(text, at, &code);
     if (behind) at += size;

@@ -7,9 +7,8 @@
 
 const char *datum_kind_name(struct datum d) {
   static const char *const names[DATUM_KINDS] = {
-      "undefined", "None",  "bool",    "int",       "float", "int of more than 64 bits",
-      "str",       "list",  "dict",    "namespace", "loop",  "function",
-      "method",    "macro", "nothing",
+      "undefined", "None", "bool",     "int",    "float", "int of more than 64 bits", "str",     "list", "dict",
+      "namespace", "loop", "function", "method", "macro", "cycler or joiner",         "nothing",
   };
   static const char *const forms[] = {"list", "tuple", "range", "dict view", "generator"};
   if (d.kind == DATUM_LIST) return forms[d.list->form];
@@ -59,11 +58,19 @@ static bool maps_equal(const struct datum_map *a, const struct datum_map *b) {
   return true;
 }
 
-bool datum_equal(struct datum a, struct datum b) {
+/* A double holds whole numbers up to 2^53 exactly. */
+static bool is_exact(struct datum d, double *number) {
+  return datum_number(d, number) && (d.kind == DATUM_FLOAT || (*number >= -0x1p53 && *number <= 0x1p53));
+}
+
+static bool numbers_equal(struct datum a, struct datum b) {
   double x, y;
-  if (datum_number(a, &x) && datum_number(b, &y))
-    return a.kind == DATUM_INT && b.kind == DATUM_INT ? a.integer == b.integer : x == y;
-  if (a.kind == DATUM_BIG || b.kind == DATUM_BIG) return big_equal(a, b);
+  if (a.kind == DATUM_INT && b.kind == DATUM_INT) return a.integer == b.integer;
+  return is_exact(a, &x) && is_exact(b, &y) ? x == y : big_equal(a, b);
+}
+
+bool datum_equal(struct datum a, struct datum b) {
+  if (datum_is_number(a) && datum_is_number(b)) return numbers_equal(a, b);
   if (a.kind != b.kind) return false;
   switch (a.kind) {
   case DATUM_UNDEFINED:
@@ -73,6 +80,7 @@ bool datum_equal(struct datum a, struct datum b) {
   case DATUM_MAP: return maps_equal(a.map, b.map);
   case DATUM_NAMESPACE: return a.map == b.map;
   case DATUM_MACRO: return a.macro == b.macro;
+  case DATUM_TURN: return a.turn == b.turn;
   case DATUM_FUNCTION: return a.function == b.function;
   default: return false;
   }
@@ -101,7 +109,8 @@ bool datum_order(struct rendering *r, struct datum a, struct datum b, int *order
     *order = (a.integer > b.integer) - (a.integer < b.integer);
     return true;
   }
-  if (datum_number(a, &x) && datum_number(b, &y)) {
+  if (is_exact(a, &x) && is_exact(b, &y)) {
+    if (isnan(x) || isnan(y)) return rendering_fail(r, "a value that is no number is in no order");
     *order = (x > y) - (x < y);
     return true;
   }

@@ -36,6 +36,7 @@ enum datum_kind {
   DATUM_FUNCTION, /* a global function */
   DATUM_METHOD,   /* of a text, list or map, bound to it */
   DATUM_MACRO,
+  DATUM_TURN,  /* a cycler or a joiner */
   DATUM_UNSET, /* no value: what a result is before its callee sets it */
   DATUM_KINDS,
 };
@@ -51,6 +52,7 @@ struct datum {
     struct datum_list *list;
     struct datum_map *map; /* MAP, NAMESPACE */
     struct loop_state *loop;
+    struct turn *turn;
     const struct jinja_function *function;
     const struct bound_method *method;
     const struct macro *macro;
@@ -73,6 +75,8 @@ struct extent {
 
 struct datum_list {
   enum list_form form;
+  bool is_group;     /* a tuple of groupby, whose items have names */
+  const char *shown; /* how str() has it: all of a RANGE, what stands before a VIEW; NULL: it is a part of one */
   struct extent extent;
   size_t count, capacity;
   struct datum *items;

@@ -175,6 +175,23 @@ static bool exec_with(struct rendering *r, const struct node *node) {
   return done;
 }
 
+/* Where it stands, but for the variables of what is around it. */
+static bool exec_block(struct rendering *r, const struct node *node) {
+  struct frame *outside = r->frame, *seen = outside;
+  while (!node->value.truth && seen->parent && seen->parent->parent) seen = seen->parent;
+  r->frame = frame_new(r, seen);
+  bool done = r->frame && exec_body(r, &node->items);
+  r->frame = outside;
+  return done;
+}
+
+static bool exec_autoescape(struct rendering *r, const struct node *node) {
+  struct datum escapes;
+  if (!eval(r, node->a, &escapes)) return false;
+  if (datum_truth(escapes)) return rendering_fail(r, "texts are not escaped by themselves: autoescape must be false");
+  return exec_with(r, node);
+}
+
 static bool exec_node(struct rendering *r, const struct node *node) {
   switch (node->kind) {
   case NODE_OUTPUT: return builder_marked(r, r->out, *node->value.text);
@@ -186,6 +203,8 @@ static bool exec_node(struct rendering *r, const struct node *node) {
   case NODE_MACRO: return exec_macro(r, node);
   case NODE_CALL_BLOCK: return exec_call_block(r, node);
   case NODE_FILTER_BLOCK: return exec_filter_block(r, node);
+  case NODE_BLOCK: return exec_block(r, node);
+  case NODE_AUTOESCAPE: return exec_autoescape(r, node);
   case NODE_WITH:
   case NODE_GENERATION: return exec_with(r, node);
   case NODE_BREAK: r->jump = JUMP_BREAK; return true;

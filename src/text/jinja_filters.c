@@ -158,6 +158,7 @@ static bool filter_sum(struct rendering *r, struct datum d, const struct argumen
     if (!select_attributes(r, items, *attribute, NULL, &picked)) return false;
     items = picked.list;
   }
+  if (start && start->kind == DATUM_TEXT) return rendering_fail(r, "sum adds no texts: join does");
   *out = start ? *start : datum_int(0);
   for (size_t i = 0; i < items->count; i++)
     if (!rendering_charge(r, 1) || !eval_binary(r, OPERATOR_ADD, *out, items->items[i], out)) return false;

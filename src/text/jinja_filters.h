@@ -4,6 +4,10 @@
 
 #include "text/jinja_rendering.h"
 
+/* The attribute of an object: "a.b.0" goes deeper; the fallback (may be NULL) where a part of it is undefined. */
+bool follow_path(struct rendering *r, struct datum object, struct datum path, const struct datum *fallback,
+                 struct datum *out);
+
 /* The attribute of each item ("a.b.0" goes deeper), the fallback (may be NULL) where it is undefined. */
 bool select_attributes(struct rendering *r, const struct datum_list *items, struct datum path,
                        const struct datum *fallback, struct datum *out);

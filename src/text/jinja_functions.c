@@ -4,6 +4,8 @@
 #include "base/limits.h"
 #include "base/utf8.h"
 
+#include <stdio.h>
+
 /* The template's own refusal of a conversation. */
 static bool call_raise_exception(struct rendering *r, const struct arguments *a, struct datum *out) {
   const struct datum *given = argument(a, 0, "message");
@@ -80,6 +82,11 @@ static bool call_range(struct rendering *r, const struct arguments *a, struct da
   if (step == 0) return rendering_fail(r, "the step of a range is 0");
   if (!list_new(r, 0, out)) return false;
   out->list->form = FORM_RANGE;
+  char *shown = rendering_alloc(r, 80);
+  if (!shown) return false;
+  size_t used = (size_t)snprintf(shown, 80, "range(%lld, %lld", (long long)start, (long long)end);
+  snprintf(shown + used, 80 - used, step == 1 ? ")" : ", %lld)", (long long)step);
+  out->list->shown = shown;
   for (int64_t at = start; step > 0 ? at < end : at > end;) {
     if (!list_append(r, out->list, datum_int(at))) return false;
     if (__builtin_add_overflow(at, step, &at)) break;
@@ -87,8 +94,37 @@ static bool call_range(struct rendering *r, const struct arguments *a, struct da
   return true;
 }
 
+static bool turn_new(struct rendering *r, struct datum items, bool joins, struct datum *out) {
+  struct turn *turn = rendering_alloc(r, sizeof *turn);
+  if (!turn) return false;
+  *turn = (struct turn){.items = items.list, .joins = joins};
+  *out = (struct datum){.kind = DATUM_TURN, .turn = turn};
+  return true;
+}
+
+static bool call_cycler(struct rendering *r, const struct arguments *a, struct datum *out) {
+  struct datum items;
+  if (!list_new(r, a->count, &items)) return false;
+  for (size_t i = 0; i < a->count; i++)
+    if (!list_append(r, items.list, a->items[i])) return false;
+  if (a->count == 0) return rendering_fail(r, "cycler needs at least one item");
+  return turn_new(r, items, false, out);
+}
+
+static bool call_joiner(struct rendering *r, const struct arguments *a, struct datum *out) {
+  const struct datum *given = argument(a, 0, "sep");
+  struct datum items, separator;
+  if (!list_new(r, 1, &items) || !datum_text(r, slice_text(", "), &separator)) return false;
+  return list_append(r, items.list, given ? *given : separator) && turn_new(r, items, true, out);
+}
+
 const struct jinja_function functions[] = {
-    {"raise_exception", "message", call_raise_exception}, {"strftime_now", "format", call_strftime_now},
-    {"namespace", "mapping?/ **", call_namespace},        {"dict", "mapping?/ **", call_dict},
-    {"range", "start stop? step?/", call_range},          {NULL, NULL, NULL},
+    {"raise_exception", "message", call_raise_exception},
+    {"strftime_now", "format", call_strftime_now},
+    {"namespace", "mapping?/ **", call_namespace},
+    {"dict", "mapping?/ **", call_dict},
+    {"cycler", "*", call_cycler},
+    {"joiner", "sep?", call_joiner},
+    {"range", "start stop? step?/", call_range},
+    {NULL, NULL, NULL},
 };

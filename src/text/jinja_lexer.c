@@ -68,6 +68,9 @@ static bool lex_string(struct lexer *lexer) {
     return error_set(lexer->error, ERROR_FORMAT, "Line %d of the chat template: a string has no closing %c.",
                      lexer->line, quote);
   struct slice text, written = slice_make(lexer->source.data + lexer->at + 1, size - 1);
+  if (literal_is_spoilt(written))
+    return error_set(lexer->error, ERROR_FORMAT,
+                     "Line %d of the chat template: a string has an escape without a meaning.", lexer->line);
   if (!literal_text(written, lexer->arena, &text)) return lexer_no_memory(lexer);
   if (!emit(lexer, LEXEME_STRING, text)) return false;
   advance(lexer, size + 1);

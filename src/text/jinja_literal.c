@@ -49,6 +49,19 @@ static size_t numeric_escape(struct slice escape, uint32_t *code) {
   return read_digits(escape, 3, 8, code);
 }
 
+bool literal_is_spoilt(struct slice written) {
+  for (size_t i = 0; i + 1 < written.size; i++) {
+    uint32_t code = 0;
+    if (written.data[i] != '\\') continue;
+    struct slice escape = slice_make(written.data + i + 1, written.size - i - 1);
+    bool numeric = escape.data[0] == 'x' || escape.data[0] == 'u' || escape.data[0] == 'U';
+    if (escape.data[0] == 'N' || (numeric && !numeric_escape(escape, &code))) return true;
+    if (code > 0x10FFFF || (numeric && code >= 0xD800 && code < 0xE000)) return true;
+    i++;
+  }
+  return false;
+}
+
 /* What follows a backslash: appends its meaning to out and returns how many bytes it took. Python keeps the backslash
  * of an escape that it does not know. */
 static size_t unescape_one(struct slice escape, uint8_t *out, size_t *size) {

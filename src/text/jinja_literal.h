@@ -9,6 +9,9 @@
  * False: no memory. */
 bool source_unify_lines(struct slice *source, struct arena *arena);
 
+/* Whether an escape between quotes is one that Python refuses, or one by name, which is not there. */
+bool literal_is_spoilt(struct slice written);
+
 /* What a literal between quotes means, by Python's escapes. False: no memory. */
 bool literal_text(struct slice written, struct arena *arena, struct slice *text);
 

@@ -15,6 +15,7 @@ enum map_part { MAP_KEYS, MAP_VALUES, MAP_ITEMS };
 static bool map_parts(struct rendering *r, const struct datum_map *map, enum map_part part, struct datum *out) {
   if (!list_new(r, map->count, out)) return false;
   out->list->form = FORM_VIEW;
+  out->list->shown = part == MAP_KEYS ? "dict_keys" : part == MAP_VALUES ? "dict_values" : "dict_items";
   for (size_t i = 0; i < map->count; i++) {
     const struct map_entry *entry = &map->entries[i];
     struct datum item = part == MAP_KEYS ? entry->key : entry->value;
@@ -56,6 +57,8 @@ static bool list_count(struct rendering *r, struct datum self, const struct argu
 
 static bool list_index(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   size_t at = 0, end = self.list->count;
+  for (size_t i = 1; i < a->count; i++)
+    if (a->items[i].kind == DATUM_NONE) return rendering_fail(r, "index takes no None for a place");
   if (!rendering_charge(r, datum_weight(self)) || !argument_bound(r, a, 1, "start", "index", end, &at) ||
       !argument_bound(r, a, 2, "stop", "index", self.list->count, &end))
     return false;
@@ -83,6 +86,23 @@ static bool loop_changed(struct rendering *r, struct datum self, const struct ar
   return true;
 }
 
+static bool turn_next(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  struct turn *turn = self.turn;
+  (void)a;
+  if (turn->joins) return rendering_fail(r, "a joiner has no next");
+  *out = turn->items->items[turn->at];
+  turn->at = (turn->at + 1) % turn->items->count;
+  return true;
+}
+
+static bool turn_reset(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  (void)a;
+  if (self.turn->joins) return rendering_fail(r, "a joiner has no reset");
+  self.turn->at = 0;
+  *out = datum_none();
+  return true;
+}
+
 const struct jinja_method methods[] = {
     {DATUM_MAP, "get", "key default?/", map_get},
     {DATUM_MAP, "keys", "", map_keys},
@@ -94,5 +114,7 @@ const struct jinja_method methods[] = {
     {DATUM_LIST, "index", "value start? stop?/", list_index},
     {DATUM_LOOP, "cycle", "*", loop_cycle},
     {DATUM_LOOP, "changed", "*", loop_changed},
+    {DATUM_TURN, "next", "", turn_next},
+    {DATUM_TURN, "reset", "", turn_reset},
     {0},
 };

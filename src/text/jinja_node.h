@@ -57,10 +57,12 @@ enum node_kind {
   NODE_FOR,          /* for a in b if c (may be NULL), items; else others; value: whether it is recursive */
   NODE_SET,          /* a = b */
   NODE_SET_BLOCK,    /* a = items, through the filters b (may be NULL) */
-  NODE_MACRO,        /* name(others: NODE_KEYWORD with a NULL when there is no default), items */
-  NODE_CALL_BLOCK,   /* a: NODE_CALL; the caller: others, items */
+  NODE_MACRO,        /* uses; name(others: NODE_KEYWORD with a NULL when there is no default), items */
+  NODE_CALL_BLOCK,   /* uses; a: NODE_CALL; the caller: others, items */
   NODE_FILTER_BLOCK, /* items through the filters b */
   NODE_WITH,         /* others: NODE_KEYWORD, items */
+  NODE_BLOCK,        /* items, in a scope that sees the template's own variables alone, or (value) those around it */
+  NODE_AUTOESCAPE,   /* items, in a scope of their own; a: must be false */
   NODE_GENERATION,   /* items: what transformers marks as the assistant's; a scope of its own */
   NODE_BREAK,
   NODE_CONTINUE,
@@ -71,10 +73,14 @@ struct node_list {
   size_t count, capacity;
 };
 
+/* Names that a macro has because its body asks for them. */
+enum { USES_VARARGS = 1, USES_KWARGS = 2, USES_CALLER = 4 };
+
 struct node {
   enum node_kind kind;
   enum operator_kind op;
   int line;
+  unsigned uses; /* USES_* */
   struct slice name;
   struct datum value;
   struct node *a, *b, *c;

@@ -25,19 +25,44 @@ static bool number_text(struct marked text, char copy[NUMBER_MAX], size_t *size)
   return *size > 0;
 }
 
+/* Digits of another base, perhaps behind 0x, 0o or 0b, which tell the base 0. */
+static bool parse_based(struct rendering *r, const char *copy, size_t size, int base, struct datum *out, bool *found) {
+  char digits[NUMBER_MAX + 1], *end;
+  size_t sign = copy[0] == '-' || copy[0] == '+';
+  const char *rest = copy + sign;
+  int told = rest[0] != '0' || !rest[1] ? 0
+             : (rest[1] | 32) == 'x'    ? 16
+             : (rest[1] | 32) == 'o'    ? 8
+             : (rest[1] | 32) == 'b'    ? 2
+                                        : 0;
+  if (told && (base == 0 || base == told)) {
+    base = told;
+    rest += 2;
+  } else if (base == 0) {
+    base = rest[0] == '0' && strspn(rest, "0") < size - sign ? 1 : 10; /* no number begins with a 0 */
+  }
+  *found = base > 1 && isalnum((unsigned char)rest[0]);
+  if (!*found) return true;
+  snprintf(digits, sizeof digits, "%s%s", copy[0] == '-' ? "-" : "", rest);
+  errno = 0;
+  *out = datum_int(strtoll(digits, &end, base));
+  *found = *end == '\0';
+  return !*found || errno == 0 || rendering_fail(r, "a whole number is beyond 64 bits");
+}
+
 /* The text as a number: whole, or else real. False: neither. */
 static bool parse_number(struct rendering *r, const struct marked *text, int base, struct datum *out, bool *found) {
   char copy[NUMBER_MAX], *end;
   size_t size;
   *found = number_text(*text, copy, &size);
   if (!*found) return true;
+  if (base != 10) return parse_based(r, copy, size, base, out, found);
   errno = 0;
-  long long integer = strtoll(copy, &end, base);
+  long long integer = strtoll(copy, &end, 10);
   if (end == copy + size && errno == 0) {
     *out = datum_int(integer);
     return true;
   }
-  if (end == copy + size && base != 10) return rendering_fail(r, "a whole number is beyond 64 bits");
   if (end == copy + size) return datum_digits(r, slice_make(copy + (copy[0] == '+'), size - (copy[0] == '+')), out);
   *found = !strpbrk(copy, "xX("); /* forms of C that Python does not read */
   *out = datum_float(strtod(copy, &end));

@@ -118,6 +118,8 @@ static struct node *parse_word(struct parser *p) {
     node = node_constant(p, datum_none());
   else if ((node = node_new(p, NODE_NAME)))
     node->name = name;
+  p->uses |= slice_is(name, "varargs") ? USES_VARARGS : 0;
+  p->uses |= slice_is(name, "kwargs") ? USES_KWARGS : slice_is(name, "caller") ? USES_CALLER : 0;
   p->at++;
   return node;
 }

@@ -24,12 +24,17 @@ static bool no_operands(struct rendering *r, enum operator_kind op, struct datum
 
 static bool too_large(struct rendering *r) { return rendering_fail(r, "a whole number is beyond 64 bits"); }
 
+static bool real_power(struct rendering *r, double a, double b, struct datum *out) {
+  *out = datum_float(pow(a, b));
+  if (a == 0 && b < 0) return rendering_fail(r, "0 has no negative power");
+  if (isfinite(a) && isfinite(b) && !isfinite(out->number))
+    return rendering_fail(r, "a power is %s", isnan(out->number) ? "no real number" : "too large");
+  return true;
+}
+
 static bool whole_power(struct rendering *r, int64_t a, int64_t b, struct datum *out) {
   int64_t result = 1;
-  if (b < 0) {
-    *out = datum_float(pow((double)a, (double)b));
-    return true;
-  }
+  if (b < 0) return real_power(r, (double)a, (double)b, out);
   if (a == 0 || a == 1 || a == -1) b = b > 1 ? 2 - (b & 1) : b; /* the others overflow before the 64th round */
   for (; b > 0; b--)
     if (__builtin_mul_overflow(result, a, &result)) return too_large(r);
@@ -75,7 +80,7 @@ static bool real(struct rendering *r, enum operator_kind op, double a, double b,
     *out = datum_float(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
     break;
   }
-  default: *out = datum_float(pow(a, b));
+  default: return real_power(r, a, b, out);
   }
   return true;
 }

@@ -160,9 +160,13 @@ static bool parse_set(struct parser *p, struct node *node) {
 /* A macro's body is run elsewhere: a break in it belongs to a loop in it. */
 static bool parse_called(struct parser *p, struct node *node, const char *end) {
   int loops = p->loops;
+  unsigned outer = p->uses;
   p->loops = 0;
+  p->uses = 0;
   bool done = parse_block(p, end, &node->items);
   p->loops = loops;
+  node->uses = p->uses;
+  p->uses |= outer;
   return done;
 }
 
@@ -205,6 +209,22 @@ static bool parse_with(struct parser *p, struct node *node) {
   return parse_block(p, "endwith", &node->items);
 }
 
+/* "{% block name scoped %}…{% endblock name %}": in its place, as there is no inheritance. */
+static bool parse_block_statement(struct parser *p, struct node *node) {
+  if (!parser_name(p, &node->name)) return false;
+  bool scoped = parser_accept(p, LEXEME_NAME, "scoped");
+  node->value = datum_bool(scoped);
+  if (parser_accept(p, LEXEME_NAME, "required"))
+    return parser_fail(p, "a required block needs inheritance, which is not there.");
+  if (!parse_called(p, node, "endblock")) return false;
+  if (p->at->kind == LEXEME_NAME && slice_equal(p->at->text, node->name)) p->at++;
+  return true;
+}
+
+static bool parse_autoescape(struct parser *p, struct node *node) {
+  return (node->a = parse_expression(p, true)) && parse_block(p, "endautoescape", &node->items);
+}
+
 static bool parse_generation(struct parser *p, struct node *node) { return parse_called(p, node, "endgeneration"); }
 
 static bool parse_jump(struct parser *p, struct node *node) {
@@ -225,6 +245,8 @@ static bool parse_statement(struct parser *p, struct node_list *body) {
       {"call", NODE_CALL_BLOCK, parse_call_block},
       {"filter", NODE_FILTER_BLOCK, parse_filter_block},
       {"with", NODE_WITH, parse_with},
+      {"block", NODE_BLOCK, parse_block_statement},
+      {"autoescape", NODE_AUTOESCAPE, parse_autoescape},
       {"generation", NODE_GENERATION, parse_generation},
       {"break", NODE_BREAK, parse_jump},
       {"continue", NODE_CONTINUE, parse_jump},

@@ -15,6 +15,7 @@ struct parser {
   const struct lexeme *at; /* the current lexeme, never past LEXEME_END */
   struct arena *arena;
   struct error *error;
+  unsigned uses;    /* USES_*: of the macro around the current statement */
   int depth, loops; /* nesting; for loops around the current statement */
 };
 

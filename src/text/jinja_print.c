@@ -101,11 +101,15 @@ static bool repr_text(struct rendering *r, struct builder *b, struct marked text
 }
 
 static bool repr_list(struct rendering *r, struct builder *b, const struct datum_list *list) {
-  bool tuple = list->form == FORM_TUPLE;
+  bool tuple = list->form == FORM_TUPLE, view = list->form == FORM_VIEW;
+  if (list->form == FORM_RANGE)
+    return list->shown ? print_plain(r, b, list->shown)
+                       : rendering_fail(r, "a part of a range is not printed: make it a list");
+  if (view && (!print_plain(r, b, list->shown) || !print_plain(r, b, "("))) return false;
   if (!print_plain(r, b, tuple ? "(" : "[")) return false;
   for (size_t i = 0; i < list->count; i++)
     if ((i && !print_plain(r, b, ", ")) || !print_repr(r, b, list->items[i])) return false;
-  return print_plain(r, b, !tuple ? "]" : list->count == 1 ? ",)" : ")");
+  return print_plain(r, b, view ? "])" : !tuple ? "]" : list->count == 1 ? ",)" : ")");
 }
 
 static bool repr_map(struct rendering *r, struct builder *b, const struct datum_map *map) {
@@ -116,6 +120,18 @@ static bool repr_map(struct rendering *r, struct builder *b, const struct datum_
     if (!print_repr(r, b, map->entries[i].value)) return false;
   }
   return print_plain(r, b, "}");
+}
+
+static bool print_macro(struct rendering *r, struct builder *b, const struct macro *macro) {
+  struct marked name = {.bytes = macro->node->name.data, .size = macro->node->name.size};
+  if (macro->node->kind != NODE_MACRO) return print_plain(r, b, "<Macro anonymous>");
+  return print_plain(r, b, "<Macro ") && repr_text(r, b, name) && print_plain(r, b, ">");
+}
+
+static bool print_loop(struct rendering *r, struct builder *b, const struct loop_state *loop) {
+  char text[64];
+  snprintf(text, sizeof text, "<LoopContext %zu/%zu>", loop->index + 1, loop->items->count);
+  return print_plain(r, b, text);
 }
 
 bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
@@ -129,7 +145,10 @@ bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   case DATUM_TEXT: return repr_text(r, b, *d.text);
   case DATUM_LIST: return repr_list(r, b, d.list);
   case DATUM_MAP: return repr_map(r, b, d.map);
-  default: return print_plain(r, b, "<") && print_plain(r, b, datum_kind_name(d)) && print_plain(r, b, ">");
+  case DATUM_NAMESPACE: return print_plain(r, b, "<Namespace ") && repr_map(r, b, d.map) && print_plain(r, b, ">");
+  case DATUM_MACRO: return print_macro(r, b, d.macro);
+  case DATUM_LOOP: return print_loop(r, b, d.loop);
+  default: return rendering_fail(r, "a %s cannot be printed", datum_kind_name(d));
   }
 }
 
@@ -223,7 +242,7 @@ static bool json_value(struct rendering *r, struct builder *b, struct datum d, c
   case DATUM_BIG: return builder_marked(r, b, *d.text);
   case DATUM_TEXT: return print_quoted(r, b, *d.text, '"', style->ascii ? ESCAPE_JSON_ASCII : ESCAPE_JSON);
   case DATUM_LIST:
-    if (d.list->form != FORM_GENERATOR) return json_list(r, b, d.list, style, level);
+    if (d.list->form <= FORM_TUPLE) return json_list(r, b, d.list, style, level);
     break;
   case DATUM_MAP: return json_map(r, b, d.map, style, level);
   default: break;

@@ -43,6 +43,13 @@ struct macro {
   struct frame *frame;     /* where it was defined */
 };
 
+/* What cycler() and joiner() return: one of the items after the other; or nothing once, and then the item. */
+struct turn {
+  const struct datum_list *items;
+  size_t at;
+  bool joins;
+};
+
 struct loop_state {
   const struct node *node; /* NODE_FOR */
   struct frame *outside;   /* what its variables hide */
@@ -168,8 +175,8 @@ struct jinja_test {
 
 /* The tables, each ended by a row without a name. */
 extern const struct jinja_function functions[]; /* jinja_functions.c */
-extern const struct jinja_filter value_filters[], number_filters[], select_filters[],
-    text_filters[];                                         /* in their files */
+extern const struct jinja_filter value_filters[], number_filters[], select_filters[], sort_filters[], text_filters[],
+    web_filters[];                                          /* in their files */
 extern const struct jinja_method methods[], text_methods[]; /* jinja_methods.c, jinja_text_methods.c */
 extern const struct jinja_test tests[];                     /* jinja_tests.c */
 

@@ -102,8 +102,8 @@ bool text_rsplit(struct rendering *r, struct datum self, const struct arguments 
 
 /* The bytes of the line's end at `at`, or 0. */
 static size_t line_end(struct marked text, size_t at) {
-  static const char *const ends[] = {"\r\n", "\n", "\r", "\v", "\f", "\x1C", "\x1D", "\x1E", "\xC2\x85", "\xE2\x80\xA8",
-                                     "\xE2\x80\xA9"};
+  static const char *const ends[] = {"\r\n", "\n",   "\r",       "\v",           "\f",          "\x1C",
+                                     "\x1D", "\x1E", "\xC2\x85", "\xE2\x80\xA8", "\xE2\x80\xA9"};
   uint8_t byte = text.bytes[at];
   if (byte > '\r' && (byte < 0x1C || byte > 0x1E) && byte != 0xC2 && byte != 0xE2) return 0;
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
@@ -113,7 +113,8 @@ static size_t line_end(struct marked text, size_t at) {
 
 bool text_splitlines(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct marked text = *self.text;
-  bool keeps = argument_truth(a, 0, "keepends", false);
+  int64_t keeps = false;
+  if (!argument_int(r, a, 0, "keepends", "splitlines", &keeps)) return false;
   if (!rendering_charge_characters(r, text.size) || !list_new(r, 0, out)) return false;
   for (size_t at = 0, start = 0; at < text.size; start = at) {
     size_t size = 0;

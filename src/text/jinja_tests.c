@@ -108,13 +108,13 @@ static bool is_upper(struct rendering *r, struct datum d, const struct arguments
 static bool is_filter(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
   (void)a;
   *result = d.kind == DATUM_TEXT && filter_find(marked_slice(d.text));
-  return rendering_charge(r, 1);
+  return map_charge(r, d);
 }
 
 static bool is_test(struct rendering *r, struct datum d, const struct arguments *a, bool *result) {
   (void)a;
   *result = d.kind == DATUM_TEXT && test_find(marked_slice(d.text));
-  return rendering_charge(r, 1);
+  return map_charge(r, d);
 }
 
 const struct jinja_test tests[] = {

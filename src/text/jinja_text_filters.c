@@ -71,15 +71,19 @@ static bool filter_replace(struct rendering *r, struct datum d, const struct arg
 
 /* One level of indentation: a number of spaces, or a text. */
 static bool indentation(struct rendering *r, const struct datum *given, const char *what, struct marked *out) {
-  static const uint8_t spaces[] = "                                                                ";
-  int64_t width = !given || given->kind == DATUM_NONE ? 4 : given->kind == DATUM_INT ? given->integer : -1;
+  enum { MOST = 1000 };
+  int64_t width = 4;
   if (given && given->kind == DATUM_TEXT) {
     *out = *given->text;
     return true;
   }
-  if (width < 0 || (size_t)width >= sizeof spaces)
-    return rendering_fail(r, "%s takes a text or 0 to %zu spaces", what, sizeof spaces - 1);
-  *out = (struct marked){spaces, NULL, (size_t)width};
+  const struct arguments one = {.count = given != NULL, .items = given};
+  if (!argument_int(r, &one, 0, "its width", what, &width)) return false;
+  if (width > MOST) return rendering_fail(r, "%s takes a text or up to %d spaces", what, MOST);
+  uint8_t *spaces = rendering_alloc(r, MOST);
+  if (!spaces || !rendering_charge(r, MOST / 64)) return false;
+  memset(spaces, ' ', MOST);
+  *out = (struct marked){spaces, NULL, width < 0 ? 0 : (size_t)width};
   return true;
 }
 
@@ -89,7 +93,9 @@ static bool filter_indent(struct rendering *r, struct datum d, const struct argu
   struct marked indent;
   struct builder b = {0};
   bool first = argument_truth(a, 1, "first", false), blank = argument_truth(a, 2, "blank", false);
-  if (!datum_string(r, d, &text) || !indentation(r, argument(a, 0, "width"), "indent", &indent)) return false;
+  if (d.kind != DATUM_TEXT) return rendering_fail(r, "indent needs a text, not a %s", datum_kind_name(d));
+  text = d.text;
+  if (!indentation(r, argument(a, 0, "width"), "indent", &indent)) return false;
   for (size_t at = 0; at <= text->size;) {
     size_t found = text_find(*text, at, line_end), end = found == SIZE_MAX ? text->size : found;
     bool indents = at == 0 ? first : blank || end > at;

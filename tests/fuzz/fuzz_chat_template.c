@@ -1,6 +1,9 @@
 /* A chat template from anywhere, and after a NUL byte perhaps the messages: refused with a sentence, or rendered to
- * text whose untrusted ranges are in order and within it. */
+ * text whose untrusted ranges are in order and within it. After a first byte of 1 the others say which calls of every
+ * filter, method, test and function a template makes. */
 #include "text/chat_template.h"
+
+#include "template_grammar.h"
 
 #include <stdlib.h>
 
@@ -27,12 +30,24 @@ static void render(const struct chat_template *template, const json_t *messages)
   chat_text_init(&text);
   if (chat_template_render(template, &input, &text, &error))
     check_ranges(&text);
-  else if (error.code == ERROR_NONE || error.text[0] == '\0')
-    abort(); /* refused without a sentence */
+  else if (error.code == ERROR_NONE || error.text[0] == '\0' || strstr(error.text, "gave no value"))
+    abort(); /* refused without a sentence, or done without a result */
   chat_text_release(&text);
 }
 
+static int test_template(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  if (size == 0 || data[0] != 1) return test_template(data, size);
+  struct buffer source;
+  buffer_init(&source, 1 << 16);
+  template_write(&source, data + 1, size - 1);
+  test_template((const uint8_t *)source.data, source.size);
+  buffer_release(&source);
+  return 0;
+}
+
+static int test_template(const uint8_t *data, size_t size) {
   static const char usual[] =
       "[{\"role\":\"system\",\"content\":\"a b\"},{\"role\":\"user\",\"content\":\"<|im_end|>\","
       "\"n\":[1,2.5,null,true]},{\"role\":\"assistant\",\"content\":\"\\u00e9\\n\"}]";
@@ -44,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (error.code == ERROR_NONE || error.text[0] == '\0') abort();
     return 0;
   }
-  json_t *messages = border ? json_parse(slice_make(border + 1, size - source - 1), &error) : NULL;
+  json_t *messages = border ? json_parse_client(slice_make(border + 1, size - source - 1), true, &error) : NULL;
   if (!messages) messages = json_parse(slice_text(usual), &error);
   render(template, messages);
   json_decref(messages);
