@@ -4,7 +4,8 @@
     python3 tools/make_chat_fixtures.py [--templates FOLDER]
 
 conversations.json holds the conversations, own.json what the templates committed beside it (*.jinja) give for each, and
-random.json random templates with what they give for the conversation "answered", and
+random.json random templates with what they give for the conversation "answered", calls.json calls of all that templates
+can name with what they give (null: an error), and
 models.json size and FNV-1a of what the real templates of FOLDER give: neither they nor their words are committed. Without
 --templates models.json stays.
 """
@@ -21,6 +22,7 @@ import jinja2.ext
 import jinja2.sandbox
 
 import random_templates
+import template_calls
 
 warnings.simplefilter("ignore", SyntaxWarning)  # random templates compile to odd Python
 
@@ -217,6 +219,16 @@ def random_results(count):
     return rows[:count]
 
 
+def call_results(count):
+    """Each with its text, or null where it fails; but what prints an address."""
+    env, rows = environment(), []
+    for source in template_calls.calls(2, count):
+        text = render(env, source, copy.deepcopy(CONVERSATIONS["answered"])).get("text")
+        if not text or not any(part in text for part in (" object at ", "<built-in", "<bound")):
+            rows.append([source, text])
+    return rows
+
+
 def write(name, value):
     (FOLDER / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
@@ -228,6 +240,7 @@ def main():
     write("conversations.json", CONVERSATIONS)
     write("own.json", results(FOLDER))
     write("random.json", random_results(500))
+    write("calls.json", call_results(4000))
     if folder:
         write("models.json", {model: {name: digest(result) for name, result in made.items()}
                               for model, made in results(folder).items()})

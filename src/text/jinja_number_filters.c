@@ -50,20 +50,20 @@ static bool parse_based(struct rendering *r, const char *copy, size_t size, int 
   return !*found || errno == 0 || rendering_fail(r, "a whole number is beyond 64 bits");
 }
 
-/* The text as a number: whole, or else real. False: neither. */
+static bool parse_decimal(struct rendering *r, const char *copy, size_t size, struct datum *out, bool *found) {
+  size_t plus = copy[0] == '+', sign = plus || copy[0] == '-';
+  *found = size > sign && strspn(copy + sign, "0123456789") == size - sign;
+  return !*found || datum_digits(r, slice_make(copy + plus, size - plus), out);
+}
+
+/* The text as a number: whole, or else real. */
 static bool parse_number(struct rendering *r, const struct marked *text, int base, struct datum *out, bool *found) {
   char copy[NUMBER_MAX], *end;
   size_t size;
   *found = number_text(*text, copy, &size);
   if (!*found) return true;
-  if (base != 10) return parse_based(r, copy, size, base, out, found);
-  errno = 0;
-  long long integer = strtoll(copy, &end, 10);
-  if (end == copy + size && errno == 0) {
-    *out = datum_int(integer);
-    return true;
-  }
-  if (end == copy + size) return datum_digits(r, slice_make(copy + (copy[0] == '+'), size - (copy[0] == '+')), out);
+  bool done = base == 10 ? parse_decimal(r, copy, size, out, found) : parse_based(r, copy, size, base, out, found);
+  if (!done || *found) return done;
   *found = !strpbrk(copy, "xX("); /* forms of C that Python does not read */
   *out = datum_float(strtod(copy, &end));
   *found = *found && end == copy + size;

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+enum { REFUSED_HERE_ALONE = 32 /* of calls.json: docs/chat-templates.md says which */ };
+
 static void test_as_jinja2(void **state) {
   (void)state;
   assert_int_equal(chat_compare("own.json", CHAT_FIXTURES), 0);
@@ -27,6 +29,33 @@ static void test_random_as_jinja2(void **state) {
   json_decref(rows);
   json_decref(conversations);
   assert_int_equal(wrong, 0);
+}
+
+/* Calls of all that templates can name. What jinja2 refuses is refused; of what it renders some is refused too. */
+static void test_calls_as_jinja2(void **state) {
+  (void)state;
+  json_t *rows = chat_fixture("calls.json"), *conversations = chat_fixture("conversations.json");
+  struct chat_input input = chat_conversation(json_object_get(conversations, "answered"));
+  int wrong = 0, refused = 0;
+  for (size_t i = 0; i < json_array_size(rows); i++) {
+    const json_t *row = json_array_get(rows, i), *wanted = json_array_get(row, 1);
+    struct error error = {0};
+    struct chat_text text;
+    struct chat_template *template = chat_template_open(json_slice(json_array_get(row, 0)), &error);
+    chat_text_init(&text);
+    bool done = template && chat_template_render(template, &input, &text, &error);
+    bool right = json_is_string(wanted) && slice_equal(buffer_slice(&text.text), json_slice(wanted));
+    refused += !done && json_is_string(wanted);
+    wrong += done && !right;
+    if (done && !right)
+      print_error("%s\n  gives %.*s\n", json_string_value(json_array_get(row, 0)), (int)text.text.size, text.text.data);
+    chat_text_release(&text);
+    chat_template_close(template);
+  }
+  json_decref(rows);
+  json_decref(conversations);
+  assert_int_equal(wrong, 0);
+  assert_int_equal(refused, REFUSED_HERE_ALONE);
 }
 
 /* --- marks ------------------------------------------------------------------------------------------------------ */
@@ -221,8 +250,7 @@ static void test_does_not_compile(void **state) {
       {"{{ 'x }}", "Line 1 of the chat template: a string has no closing '."},
       {"{% raw %}x", "Line 1 of the chat template: {% raw %} has no {% endraw %}."},
       {"{{ ? }}", "Line 1 of the chat template: the character '?' means nothing there."},
-      {"{{ 0xFFFFFFFFFFFFFFFFF }}",
-       "Line 1 of the chat template: the number 0xFFFFFFFFFFFFFFFFF has too many digits."},
+      {"{{ 0xFFFFFFFFFFFFFFFFF }}", "Line 1 of the chat template: the number 0xFFFFFFFFFFFFFFFFF has too many digits."},
       {"{% if x %}", "Line 1 of the chat template: {% endif %} is missing."},
       {"\n{% for x %}{% endfor %}", "Line 2 of the chat template: \"in\" is expected where %} is."},
       {"{% endif %}", "Line 1 of the chat template: the statement \"endif\" is unknown, or out of place."},
@@ -361,6 +389,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_as_jinja2),
       cmocka_unit_test(test_random_as_jinja2),
+      cmocka_unit_test(test_calls_as_jinja2),
       cmocka_unit_test(test_marks),
       cmocka_unit_test(test_tokens),
       cmocka_unit_test(test_injection),
