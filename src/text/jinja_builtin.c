@@ -69,7 +69,7 @@ static bool arguments_fit(struct rendering *r, const char *callee, const char *t
 /* --- finding and calling ---------------------------------------------------------------------------------------- */
 
 const struct jinja_function *function_find(struct slice name) {
-  for (const struct jinja_function *row = functions; row->name; row++)
+  for (const struct jinja_function *row = global_functions; row->name; row++)
     if (slice_is(name, row->name)) return row;
   return NULL;
 }
@@ -84,7 +84,7 @@ const struct jinja_filter *filter_find(struct slice name) {
 }
 
 const struct jinja_method *method_find(enum datum_kind kind, struct slice name) {
-  for (const struct jinja_method *row = kind == DATUM_TEXT ? text_methods : methods; row->name; row++)
+  for (const struct jinja_method *row = kind == DATUM_TEXT ? text_methods : object_methods; row->name; row++)
     if (row->kind == kind && slice_is(name, row->name)) return row;
   return NULL;
 }
@@ -94,7 +94,7 @@ const struct jinja_test *test_find(struct slice name) {
                                            {"<=", "le"}, {">", "gt"},  {">=", "ge"}};
   for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++)
     if (slice_is(name, symbols[i][0])) name = slice_text(symbols[i][1]);
-  for (const struct jinja_test *row = tests; row->name; row++)
+  for (const struct jinja_test *row = value_tests; row->name; row++)
     if (slice_is(name, row->name)) return row;
   return NULL;
 }

@@ -118,7 +118,7 @@ static bool call_joiner(struct rendering *r, const struct arguments *a, struct d
   return list_append(r, items.list, given ? *given : separator) && turn_new(r, items, true, out);
 }
 
-const struct jinja_function functions[] = {
+const struct jinja_function global_functions[] = {
     {"raise_exception", "message", call_raise_exception},
     {"strftime_now", "format", call_strftime_now},
     {"namespace", "mapping?/ **", call_namespace},

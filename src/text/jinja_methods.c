@@ -103,7 +103,7 @@ static bool turn_reset(struct rendering *r, struct datum self, const struct argu
   return true;
 }
 
-const struct jinja_method methods[] = {
+const struct jinja_method object_methods[] = {
     {DATUM_MAP, "get", "key default?/", map_get},
     {DATUM_MAP, "keys", "", map_keys},
     {DATUM_MAP, "values", "", map_values},

@@ -174,11 +174,11 @@ struct jinja_test {
 };
 
 /* The tables, each ended by a row without a name. */
-extern const struct jinja_function functions[]; /* jinja_functions.c */
+extern const struct jinja_function global_functions[]; /* jinja_functions.c */
 extern const struct jinja_filter value_filters[], number_filters[], select_filters[], sort_filters[], text_filters[],
-    web_filters[];                                          /* in their files */
-extern const struct jinja_method methods[], text_methods[]; /* jinja_methods.c, jinja_text_methods.c */
-extern const struct jinja_test tests[];                     /* jinja_tests.c */
+    web_filters[];                                                 /* in their files */
+extern const struct jinja_method object_methods[], text_methods[]; /* jinja_methods.c, jinja_text_methods.c */
+extern const struct jinja_test value_tests[];                      /* jinja_tests.c */
 
 /* jinja_builtin.c: NULL when there is none of that name. */
 const struct jinja_function *function_find(struct slice name);

@@ -117,7 +117,7 @@ static bool is_test(struct rendering *r, struct datum d, const struct arguments 
   return map_charge(r, d);
 }
 
-const struct jinja_test tests[] = {
+const struct jinja_test value_tests[] = {
     {"defined", "", is_defined, NULL},
     {"undefined", "", is_undefined, NULL},
     {"none", "", is_none, NULL},

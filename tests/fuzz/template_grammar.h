@@ -79,9 +79,12 @@ static inline void write_step(struct buffer *out, struct choices *c) {
     buffer_print(out, ").%s", choose_name(c, text_methods, sizeof *text_methods, offsetof(struct jinja_method, name)));
     break;
   case 1:
-    buffer_print(out, ").%s", choose_name(c, methods, sizeof *methods, offsetof(struct jinja_method, name)));
+    buffer_print(out, ").%s",
+                 choose_name(c, object_methods, sizeof *object_methods, offsetof(struct jinja_method, name)));
     break;
-  case 2: buffer_print(out, ") is %s", choose_name(c, tests, sizeof *tests, offsetof(struct jinja_test, name))); break;
+  case 2:
+    buffer_print(out, ") is %s", choose_name(c, value_tests, sizeof *value_tests, offsetof(struct jinja_test, name)));
+    break;
   case 3:
     buffer_print(out, ") %s (", operators[choose(c, sizeof operators / sizeof *operators)]);
     write_value(out, c);
@@ -103,7 +106,8 @@ static inline void template_write(struct buffer *out, const uint8_t *data, size_
     buffer_text(out, "{{ ");
     for (size_t i = 0; i < steps; i++) buffer_text(out, "(");
     if (choose(&c, 8) == 0) {
-      buffer_text(out, choose_name(&c, functions, sizeof *functions, offsetof(struct jinja_function, name)));
+      buffer_text(out,
+                  choose_name(&c, global_functions, sizeof *global_functions, offsetof(struct jinja_function, name)));
       write_arguments(out, &c);
     } else {
       write_value(out, &c);

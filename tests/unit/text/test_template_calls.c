@@ -34,13 +34,16 @@ static const char *const values[] = {
     "raise_exception",
     "'a'.join",
     "m",
+    "18446744073709551615",
+    "1e300",
+    "cycler(1, 2)",
+    "joiner()",
     "messages",
     "messages[0].content",
 };
 enum { VALUES = sizeof values / sizeof *values };
 
-/* A call beneath a loop that goes over `values`, so that one template makes all calls of one shape: refusals are what
- * one template cannot go on after, so each call has a template of its own. */
+/* A template of its own for each call, since it may be refused. */
 static void call_once(const char *source) {
   static const char messages_text[] = "[{\"role\": \"user\", \"content\": null, \"x\": [1, {\"y\": \"\\u0000\"}]}]";
   struct error error = {0};
@@ -93,7 +96,8 @@ static void call_all(enum call_form form, const char *subject, const char *name)
 
 static void test_filters(void **state) {
   (void)state;
-  const struct jinja_filter *const tables[] = {value_filters, text_filters, select_filters, number_filters};
+  const struct jinja_filter *const tables[] = {value_filters, text_filters,   select_filters,
+                                               sort_filters,  number_filters, web_filters};
   for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
     for (const struct jinja_filter *row = tables[t]; row->name; row++)
       for (size_t i = 0; i < VALUES; i++) call_all(AS_FILTER, values[i], row->name);
@@ -101,13 +105,13 @@ static void test_filters(void **state) {
 
 static void test_tests(void **state) {
   (void)state;
-  for (const struct jinja_test *row = tests; row->name; row++)
+  for (const struct jinja_test *row = value_tests; row->name; row++)
     for (size_t i = 0; i < VALUES; i++) call_all(AS_TEST, values[i], row->name);
 }
 
 static void test_functions(void **state) {
   (void)state;
-  for (const struct jinja_function *row = functions; row->name; row++) call_all(AS_FUNCTION, "", row->name);
+  for (const struct jinja_function *row = global_functions; row->name; row++) call_all(AS_FUNCTION, "", row->name);
 }
 
 static void test_methods(void **state) {
@@ -116,7 +120,7 @@ static void test_methods(void **state) {
     static const char *const texts[] = {"''", "'a'", "'Ab, <c>'", "'\xC3\xA9 a b'"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) call_all(AS_METHOD, texts[i], row->name);
   }
-  for (const struct jinja_method *row = methods; row->name; row++)
+  for (const struct jinja_method *row = object_methods; row->name; row++)
     for (size_t i = 0; i < VALUES; i++) call_all(AS_METHOD, values[i], row->name);
 }
 
