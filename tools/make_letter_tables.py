@@ -8,6 +8,19 @@ import pathlib
 import unicodedata
 
 PATH = pathlib.Path(__file__).resolve().parent.parent / "src/text/letter_tables.h"
+HEAD = """#ifndef SPATE_TEXT_LETTER_TABLES_H
+#define SPATE_TEXT_LETTER_TABLES_H
+
+#include <stdint.h>
+
+struct letter_range {
+  uint32_t first, last;
+};
+struct special_case {
+  uint32_t code, upper[3], title[3]; /* ended by a 0 where shorter */
+};
+
+"""
 CHARACTERS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 
 
@@ -38,13 +51,15 @@ def main():
     special = [c for c in CHARACTERS if len(c.upper()) > 1]
     PATH.write_text(
         "/* Written by tools/make_letter_tables.py: what Python knows of characters beyond their category. */\n"
+        + HEAD
         + table("struct special_case special_cases", "Letters whose capital is more than one: it, and at the start of a word.",
                 (f"{{0x{ord(c):X}, {letters(c.upper())}, {letters(c.title())}}}" for c in special))
         + range_table("other_lower", "Small beside those of category Ll.", lambda c: c.islower() and category(c) != "Ll")
         + range_table("other_upper", "Capital beside those of category Lu.", lambda c: c.isupper() and category(c) != "Lu")
         + range_table("other_digits", "Digits beside those of category Nd.", lambda c: c.isdigit() and category(c) != "Nd")
         + range_table("other_numbers", "Numbers beside those of categories Nd, Nl and No.",
-                      lambda c: c.isnumeric() and category(c) not in ("Nd", "Nl", "No")))
+                      lambda c: c.isnumeric() and category(c) not in ("Nd", "Nl", "No"))
+        + "\n#endif\n")
 
 
 if __name__ == "__main__":

@@ -232,25 +232,26 @@ static bool parse_jump(struct parser *p, struct node *node) {
          parser_fail(p, "{%% %s %%} is outside of a loop.", node->kind == NODE_BREAK ? "break" : "continue");
 }
 
+static const struct {
+  const char *word;
+  enum node_kind kind;
+  bool (*parse)(struct parser *p, struct node *node);
+} statements[] = {
+    {"if", NODE_IF, parse_if},
+    {"for", NODE_FOR, parse_for},
+    {"set", NODE_SET, parse_set},
+    {"macro", NODE_MACRO, parse_macro},
+    {"call", NODE_CALL_BLOCK, parse_call_block},
+    {"filter", NODE_FILTER_BLOCK, parse_filter_block},
+    {"with", NODE_WITH, parse_with},
+    {"block", NODE_BLOCK, parse_block_statement},
+    {"autoescape", NODE_AUTOESCAPE, parse_autoescape},
+    {"generation", NODE_GENERATION, parse_generation},
+    {"break", NODE_BREAK, parse_jump},
+    {"continue", NODE_CONTINUE, parse_jump},
+};
+
 static bool parse_statement(struct parser *p, struct node_list *body) {
-  static const struct {
-    const char *word;
-    enum node_kind kind;
-    bool (*parse)(struct parser *p, struct node *node);
-  } statements[] = {
-      {"if", NODE_IF, parse_if},
-      {"for", NODE_FOR, parse_for},
-      {"set", NODE_SET, parse_set},
-      {"macro", NODE_MACRO, parse_macro},
-      {"call", NODE_CALL_BLOCK, parse_call_block},
-      {"filter", NODE_FILTER_BLOCK, parse_filter_block},
-      {"with", NODE_WITH, parse_with},
-      {"block", NODE_BLOCK, parse_block_statement},
-      {"autoescape", NODE_AUTOESCAPE, parse_autoescape},
-      {"generation", NODE_GENERATION, parse_generation},
-      {"break", NODE_BREAK, parse_jump},
-      {"continue", NODE_CONTINUE, parse_jump},
-  };
   struct slice word = {0};
   if (!parser_expect(p, LEXEME_BLOCK_BEGIN, "") || !parser_name(p, &word)) return false;
   for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {

@@ -1,4 +1,16 @@
 /* Written by tools/make_letter_tables.py: what Python knows of characters beyond their category. */
+#ifndef SPATE_TEXT_LETTER_TABLES_H
+#define SPATE_TEXT_LETTER_TABLES_H
+
+#include <stdint.h>
+
+struct letter_range {
+  uint32_t first, last;
+};
+struct special_case {
+  uint32_t code, upper[3], title[3]; /* ended by a 0 where shorter */
+};
+
 /* Letters whose capital is more than one: it, and at the start of a word. */
 static const struct special_case special_cases[] = {
     {0xDF, {0x53, 0x53}, {0x53, 0x73}},
@@ -140,3 +152,5 @@ static const struct letter_range other_numbers[] = {
     {0x20AFD, 0x20AFD}, {0x20B19, 0x20B19}, {0x22390, 0x22390}, {0x22998, 0x22998}, {0x23B1B, 0x23B1B},
     {0x2626D, 0x2626D}, {0x2F890, 0x2F890},
 };
+
+#endif

@@ -1,16 +1,10 @@
 /* Kinds and cases of characters: utf8proc's, and what its categories and single mappings leave out. */
 #include "text/letters.h"
 
+#include "text/letter_tables.h"
+
 #include <string.h>
 #include <utf8proc.h>
-
-struct letter_range {
-  uint32_t first, last;
-};
-struct special_case {
-  uint32_t code, upper[3], title[3]; /* ended by a 0 where shorter */
-};
-#include "text/letter_tables.h"
 
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 

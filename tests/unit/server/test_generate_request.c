@@ -170,7 +170,7 @@ static const struct {
     {"{\"prompt\":\"\",\"top_p\":1.01}", "top_p is 1.01, expected a number above 0 and up to 1."},
     {"{\"prompt\":\"\",\"seed\":true}", "seed is true, " SEED},
     {"{\"prompt\":\"\",\"seed\":1.0}", "seed is 1, " SEED},
-    {"{\"prompt\":\"\",\"seed\":9223372036854775808}", "seed is 9.22337e+18, " SEED},
+    {"{\"prompt\":\"\",\"seed\":9223372036854775808}", "seed is 9.223372036854776e+18, " SEED},
     {"{\"prompt\":\"\",\"stop\":\"\"}", "stop is a string, " STOP},
     {"{\"prompt\":\"\",\"stop\":[1]}", "stop is a list, " STOP},
     {"{\"prompt\":\"\",\"stop\":[\"a\\u0000\"]}", "stop is a list, " STOP},

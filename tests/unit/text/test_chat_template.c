@@ -2,6 +2,8 @@
  * user's, through all that a template can do to them; tokens; refusals with their sentences; bounds. */
 #include "chat_support.h"
 
+#include "text/conversation.h"
+
 #include <stdlib.h>
 
 enum { REFUSED_HERE_ALONE = 28 /* of calls.json: docs/chat-templates.md says which */ };
@@ -233,6 +235,40 @@ static void test_injection_families(void **state) {
   chat_template_close(template);
 }
 
+/* What Python's json reads and writes of a schema with numbers beyond 64 bits and beyond a double. */
+static void test_wide_numbers(void **state) {
+  (void)state;
+  static const char *const rows[][2] = {
+      {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"maximum\":18446744073709551615,"
+       "\"minimum\":-9223372036854775809,\"m\":[1e400,-1e999,9223372036854775808,1e22]}]}",
+       "[{\"maximum\": 18446744073709551615, \"minimum\": -9223372036854775809, \"m\": [Infinity, -Infinity, "
+       "9223372036854775808, 1e+22]}]"},
+      {"{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\","
+       "\"arguments\":\"{\\\"n\\\": 99999999999999999999}\"}}]}]}",
+       "null{'n': 99999999999999999999}"},
+      {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":99999999999999999999}]}]}",
+       "messages[0].content[0].text must be a string."},
+      {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":99999999999999999999}]}]}",
+       "messages[0].content[0] has no type."},
+  };
+  struct fixture fixture;
+  struct error error = {0};
+  fixture_open(&fixture, "smollm");
+  struct chat_template *template = chat_template_open(
+      slice_text("{{ tools|tojson }}{{ messages[0].tool_calls[0].function.arguments if messages[0].tool_calls }}"),
+      &error);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct chat_text text;
+    chat_text_init(&text);
+    bool done = conversation_write(template, slice_text(rows[i][0]), NULL, fixture.tokenizer, &text, &error);
+    if (done) buffer_append(&text.text, "", 1);
+    assert_string_equal(done ? text.text.data : error.text, rows[i][1]);
+    chat_text_release(&text);
+  }
+  chat_template_close(template);
+  fixture_close(&fixture);
+}
+
 /* --- refusals --------------------------------------------------------------------------------------------------- */
 
 struct refusal {
@@ -266,6 +302,11 @@ static void test_does_not_compile(void **state) {
       {"{{ f(*x, y) }}", "Line 1 of the chat template: a positional argument follows *."},
       {"{{ x[] }}", "Line 1 of the chat template: the brackets hold neither an index nor a slice."},
       {"{% set 1 = 2 %}", "Line 1 of the chat template: a name is expected where \"1\" is."},
+      {"{{ '\\N{BULLET}' }}", "Line 1 of the chat template: a string has an escape without a meaning."},
+      {"{{ '\\x4' }}", "Line 1 of the chat template: a string has an escape without a meaning."},
+      {"{% block a %}x{% endblock b %}", "Line 1 of the chat template: %} is expected where \"b\" is."},
+      {"{% block a required %}{% endblock %}",
+       "Line 1 of the chat template: a required block needs inheritance, which is not there."},
       {"{% call x %}{% endcall %}", "Line 1 of the chat template: {% call %} needs a call of a macro."},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -301,6 +342,24 @@ static void test_does_not_render(void **state) {
       {"{{ messages[0]['x']['y'] }}", FAILED "1: 'x' is undefined."},
       {"{{ 'a' + nothing }}", FAILED "1: 'nothing' is undefined, so + cannot be applied to it."},
       {"{{ 'a' + 1 }}", FAILED "1: + cannot be applied to a str and a int."},
+      {"{{ 'abc'.upper(1) }}", FAILED "1: upper takes no arguments, and is given 1."},
+      {"{{ 'abc'.zfill(1, 2) }}", FAILED "1: zfill takes at most 1 argument, and is given 2."},
+      {"{{ 'abc'.find() }}", FAILED "1: find needs an argument for sub."},
+      {"{{ 'abc'.find(sub='a') }}", FAILED "1: find takes no argument called sub."},
+      {"{{ 'abc'|replace('a', 'b', old='c') }}", FAILED "1: replace is given old twice."},
+      {"{{ 'abc'|upper(x=1) }}", FAILED "1: upper takes no argument called x."},
+      {"{{ 1 is defined(2) }}", FAILED "1: defined takes no arguments, and is given 1."},
+      {"{{ range() }}", FAILED "1: range needs an argument for start."},
+      {"{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", FAILED "1: a macro takes at most 1 arguments, and is given 2."},
+      {"{% macro m(a) %}{% endmacro %}{{ m(b=2) }}", FAILED "1: a macro takes no argument called b."},
+      {"{{ 18446744073709551615 + 1 }}", FAILED "1: + cannot be applied to a int of more than 64 bits and a int."},
+      {"{{ 2 ** 63 }}", FAILED "1: a whole number is beyond 64 bits."},
+      {"{{ {}.get([]) }}", FAILED "1: a list cannot be the key of a map."},
+      {"{% autoescape true %}{% endautoescape %}",
+       FAILED "1: texts are not escaped by themselves: autoescape must be false."},
+      {"{{ range(5)[1:] }}", FAILED "1: a part of a range is not printed: make it a list."},
+      {"{{ raise_exception }}", FAILED "1: a function cannot be printed."},
+      {"{{ 1|random }}", FAILED "1: the filter random is unknown."},
       {"{{ 1 / 0 }}", FAILED "1: a number is divided by zero."},
       {"{{ 9223372036854775 * 9999999 }}", FAILED "1: a whole number is beyond 64 bits."},
       {"{{ nothing() }}", FAILED "1: 'nothing' is undefined."},
@@ -394,6 +453,7 @@ int main(void) {
       cmocka_unit_test(test_tokens),
       cmocka_unit_test(test_injection),
       cmocka_unit_test(test_injection_families),
+      cmocka_unit_test(test_wide_numbers),
       cmocka_unit_test(test_does_not_compile),
       cmocka_unit_test(test_does_not_render),
       cmocka_unit_test(test_messages_refused),
