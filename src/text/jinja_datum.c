@@ -60,7 +60,7 @@ static bool maps_equal(const struct datum_map *a, const struct datum_map *b) {
 
 /* A double holds whole numbers up to 2^53 exactly. */
 static bool is_exact(struct datum d, double *number) {
-  return datum_number(d, number) && (d.kind == DATUM_FLOAT || (*number > -0x1p53 && *number < 0x1p53));
+  return datum_number(d, number) && (d.kind == DATUM_FLOAT || fabs(*number) < 0x1p53);
 }
 
 static bool numbers_equal(struct datum a, struct datum b) {
