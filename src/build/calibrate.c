@@ -15,26 +15,59 @@ bool quant_method_calibrates(enum quant_method method) {
  */
 
 void site_matrices_release(struct site_matrices *m) {
-  for (int i = 0; i < m->n; i++) free(m->matrix[i]);
-  m->n = 0;
+  for (int i = 0; i < m->n_all; i++) free(m->matrix[i]);
+  m->n = m->n_all = 0;
+}
+
+/* Of heads' matrices all, one after the other. */
+static bool heads_read(struct weight_source *source, float *out, struct error *error) {
+  enum { ROWS = 16 };
+  struct weight floats = *source->weight;
+  struct weight_reader reader;
+  floats.scheme = (struct scheme){.kind = SCHEME_F32};
+  source->weight = &floats;
+  bool done = weight_reader_init(&reader, source, ROWS, error);
+  size_t count = (size_t)floats.rows * (size_t)floats.cols;
+  for (int e = 0; e < floats.n_expert && done; e++)
+    done = weight_reader_matrix(&reader, e, out + (size_t)e * count, error);
+  weight_reader_release(&reader);
+  return done;
+}
+
+/* One that was rounded when an earlier site had it. */
+static bool written_read(const struct calibrating *c, int index, float *out, struct error *error) {
+  const struct engine_writer *writer = c->job->writer;
+  const struct weight *w = plan_weights(c->job->plan) + index;
+  size_t bytes = (size_t)writer->weights[index].bytes;
+  uint8_t *packed = malloc(bytes);
+  bool done = packed || error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %zu bytes.", bytes);
+  done = done && engine_writer_read(writer, index, 0, packed, bytes, error);
+  for (int i = 0; i < w->rows && done; i++)
+    writer->backend->unpack_row(w, slice_make(packed, bytes), i, out + (size_t)i * (size_t)w->cols);
+  free(packed);
+  return done;
+}
+
+static bool matrix_read(const struct calibrating *c, int index, float *out, struct error *error) {
+  struct weight_source source;
+  if (c->result->written[index]) return written_read(c, index, out, error);
+  if (!weight_source_init(&source, c->job->plan, index, c->job->checkpoint, error)) return false;
+  if (c->job->merged) source.transform = &c->job->merged[index];
+  return source.weight->n_expert > 0 ? heads_read(&source, out, error) : weight_source_floats(&source, out, error);
 }
 
 bool site_matrices_read(const struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
                         struct error *error) {
   const struct plan *plan = c->job->plan;
-  *m = (struct site_matrices){0};
-  for (int i = 0; i < site->count; i++) {
-    struct weight_source source;
-    int index = walk_site_op(plan, site, i)->weight[0];
+  *m = (struct site_matrices){.n = site->count};
+  for (int i = 0; i < site->n_linear; i++) {
+    int index = walk_site_weight(plan, site, i), at = m->n_all++;
     const struct weight *weight = plan_weights(plan) + index;
-    float *matrix = malloc((size_t)weight->rows * (size_t)weight->cols * sizeof *matrix);
-    m->index[m->n] = index;
-    m->weight[m->n] = weight;
-    m->matrix[m->n++] = matrix;
-    if (!matrix) return error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", weight->rows);
-    if (!weight_source_init(&source, plan, index, c->job->checkpoint, error)) return false;
-    if (c->job->merged) source.transform = &c->job->merged[index];
-    if (!weight_source_floats(&source, matrix, error)) return false;
+    m->index[at] = index;
+    m->weight[at] = weight;
+    m->matrix[at] = malloc((size_t)weight_rows(weight) * (size_t)weight->cols * sizeof *m->matrix[at]);
+    if (!m->matrix[at]) return error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", weight->rows);
+    if (!matrix_read(c, index, m->matrix[at], error)) return false;
   }
   return checkpoint_intact(c->job->checkpoint, error);
 }
@@ -150,7 +183,7 @@ static bool plain_run(struct calibrating *c, const struct walk_site *site, struc
 /* Packed bytes of the site's matrices. */
 static uint64_t site_bytes(const struct calibrating *c, const struct walk_site *site) {
   uint64_t bytes = 0;
-  for (int i = 0; i < site->n_linear; i++)
+  for (int i = 0; i < walk_site_owned(site); i++)
     bytes += c->job->writer->weights[walk_site_weight(c->job->plan, site, i)].bytes;
   return bytes;
 }
@@ -258,15 +291,20 @@ static uint64_t site_numbers(const struct calibration_job *job, const struct wal
   enum { COPIES = 5, SQUARES = 4, ROWS_COPIES = 8 }; /* of a site's matrices, of its sums, of a window's rows */
   uint64_t cols = (uint64_t)walk_site_cols(job->plan, site), rows = 0, group = 0;
   uint64_t mixture = walk_site_mixes(site) ? mixture_numbers(job, site) : 0;
+  uint64_t beside = 0; /* numbers of matrices that are there for the site to run */
+  for (int i = 0; i < site->n_linear && !walk_site_mixes(site); i++) {
+    const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];
+    if (i >= site->count) beside += 2 * (uint64_t)weight_rows(weight) * (uint64_t)weight->cols;
+  }
   for (int i = 0; i < site->count; i++) {
-    const struct weight *weight = &plan_weights(job->plan)[walk_site_op(job->plan, site, i)->weight[0]];
+    const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];
     rows += (uint64_t)weight->rows;
     if (weight->scheme.group > group) group = weight->scheme.group;
   }
   *kept = job->method == QUANT_GPTQ ? 0 : 2 * cols; /* factors of columns and channels */
   if (job->method == QUANT_AWQ) *kept += (cols + group) * group;
   uint64_t sums = job->method == QUANT_GPTQ ? SQUARES * cols * cols : 0;
-  return COPIES * rows * cols + ROWS_COPIES * (uint64_t)job->data->length * (rows + cols) + sums + mixture;
+  return COPIES * rows * cols + ROWS_COPIES * (uint64_t)job->data->length * (rows + cols) + sums + mixture + beside;
 }
 
 uint64_t calibration_memory(const struct calibration_job *job) {

@@ -15,13 +15,15 @@ struct calibrating {
 
 /* A site's matrices as floats. */
 struct site_matrices {
-  int n;
+  int n;                        /* of the same input */
+  int n_all;                    /* and those that are there for the site to run */
   int index[WALK_SITE_LINEARS]; /* in the plan's weights */
   const struct weight *weight[WALK_SITE_LINEARS];
   float *matrix[WALK_SITE_LINEARS]; /* owned */
 };
 
-/* Reads those of a site, no mixture; release them in any case. */
+/* Reads those of a site, no mixture: as the file has them, or, once they are written, what their codes stand for.
+ * Release them in any case. */
 bool site_matrices_read(const struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
                         struct error *error);
 void site_matrices_release(struct site_matrices *m);

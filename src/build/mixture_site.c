@@ -38,14 +38,7 @@ static bool linear_open(struct mixture *m, int op, struct error *error) {
 }
 
 bool expert_matrix_read(struct expert_linear *l, int expert, struct error *error) {
-  int rows = l->weight->rows;
-  size_t cols = (size_t)l->weight->cols;
-  for (int first = 0; first < rows; first += l->reader.rows.capacity) {
-    int count = rows - first < l->reader.rows.capacity ? rows - first : l->reader.rows.capacity;
-    if (!weight_reader_read(&l->reader, expert * rows + first, count, error)) return false;
-    memcpy(l->matrix + (size_t)first * cols, l->reader.rows.dense, (size_t)count * cols * sizeof *l->matrix);
-  }
-  return true;
+  return weight_reader_matrix(&l->reader, expert, l->matrix, error);
 }
 
 static bool linears_open(struct mixture *m, struct error *error) {

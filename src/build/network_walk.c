@@ -14,6 +14,12 @@ static size_t tokens_of(const struct calibration_data *data) { return (size_t)da
 /* --- sites ---------------------------------------------------------------------------------------------------------
  */
 
+bool walk_site_has(const struct walk_site *site, int op) {
+  for (int i = 0; i < site->count; i++)
+    if (site->op[i] == op) return true;
+  return false;
+}
+
 static bool site_same(const struct op *a, const struct op *b) {
   return b->kind == OP_LINEAR && b->layer == a->layer && b->in[0] == a->in[0] && b->weight[2] == a->weight[2] &&
          b->args.linear.norm == a->args.linear.norm;
@@ -24,7 +30,7 @@ static bool site_same(const struct op *a, const struct op *b) {
 static bool mixture_find(const struct plan *plan, int router, struct walk_site *site) {
   const struct op *ops = plan_ops(plan), *route = &ops[router + 1];
   if (router + 1 >= plan->n_op || route->kind != OP_ROUTE || route->in[0] != ops[router].out) return false;
-  *site = (struct walk_site){.first = router, .count = 1, .op = {router}};
+  *site = (struct walk_site){.kind = SITE_MIXTURE, .first = router, .count = 1, .op = {router}};
   int routed = 0;
   for (int i = router + 2; i < plan->n_op && ops[i].kind == OP_LINEAR && site->count < WALK_SITE_LINEARS; i++) {
     bool gathers = ops[i].args.linear.expert_mode == EXPERTS_GATHER;
@@ -40,12 +46,40 @@ static bool mixture_find(const struct plan *plan, int router, struct walk_site *
   return false;
 }
 
+/* The attention that reads heads' linears from op `from` on, with only linears before it; −1: there is none. */
+static int latent_attend(const struct plan *plan, int from) {
+  const struct op *ops = plan_ops(plan);
+  bool heads = false;
+  int i = from;
+  for (; i < plan->n_op && ops[i].kind == OP_LINEAR; i++) heads |= ops[i].args.linear.expert_mode == EXPERTS_EACH;
+  bool known = heads && i + 1 < plan->n_op && ops[i].kind == OP_ATTEND && ops[i + 1].kind == OP_LINEAR &&
+               ops[i + 1].args.linear.expert_mode == EXPERTS_EACH && ops[i + 1].in[0] == ops[i].out;
+  return known ? i : -1;
+}
+
+/* (q's latent) → q → heads' matrices, beside the key → attention → heads' values. */
+static bool latent_find(const struct plan *plan, int first, struct walk_site *site) {
+  const struct op *ops = plan_ops(plan);
+  int attend = latent_attend(plan, first), n = 0, op[2 * WALK_SITE_LINEARS];
+  if (attend < 0 || attend + 2 - first > WALK_SITE_LINEARS + 2) return false;
+  *site = (struct walk_site){.kind = SITE_LATENT, .first = first};
+  site->n_op = ops[first + 1].in[0] == ops[first].out ? 1 : attend + 2 - first;
+  for (int i = first; i < attend; i++)
+    if (site_same(&ops[first], &ops[i])) op[n++] = i;
+  site->count = n;
+  for (int i = first; i < first + site->n_op; i++)
+    if (ops[i].kind == OP_LINEAR && !site_same(&ops[first], &ops[i])) op[n++] = i;
+  site->n_linear = n;
+  for (int i = 0; i < n && n <= WALK_SITE_LINEARS; i++) site->op[i] = op[i];
+  return n <= WALK_SITE_LINEARS;
+}
+
 bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
   const struct op *ops = plan_ops(plan);
   int i = from;
   while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
   if (i == plan->n_op || ops[i].kind == OP_SELECT) return false;
-  if (mixture_find(plan, i, site)) return true;
+  if (mixture_find(plan, i, site) || latent_find(plan, i, site)) return true;
   *site = (struct walk_site){.first = i};
   while (i < plan->n_op && site->count < PLAIN_LINEARS && site_same(&ops[site->first], &ops[i]))
     site->op[site->count++] = i++;
@@ -53,12 +87,6 @@ bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
   site->n_op = i - site->first;
   site->n_linear = site->count;
   return true;
-}
-
-bool walk_site_has(const struct walk_site *site, int op) {
-  for (int i = 0; i < site->count; i++)
-    if (site->op[i] == op) return true;
-  return false;
 }
 
 int walk_layer_end(const struct plan *plan, int from) {
@@ -243,7 +271,7 @@ static bool weight_store(const struct network_walk *walk, const struct walk_site
                          int index, float *const *matrix, struct float_program *program, struct error *error) {
   int origin = cut->origin[index];
   if (origin < 0) return true;
-  for (int i = 0; i < site->count; i++)
+  for (int i = 0; i < site->n_linear; i++)
     if (walk_site_op(walk->plan, site, i)->weight[0] == origin)
       return float_program_store(program, index, matrix[i], error);
   float *vector = network_walk_vector(walk, origin, error);

@@ -83,6 +83,9 @@ void weight_reader_release(struct weight_reader *reader);
 /* Rows [first, first + count) of the same expert into reader->rows; padding rows become zeros. */
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error);
 
+/* All rows of an expert's matrix, [rows][cols], by a reader whose weight's scheme is F32. */
+bool weight_reader_matrix(struct weight_reader *reader, int expert, float *out, struct error *error);
+
 /* One row of the source's expert as floats, as the file has it. */
 void weight_source_row(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
                        float *out);
