@@ -175,7 +175,7 @@ static bool plain_run(struct calibrating *c, const struct walk_site *site, struc
   bool done = site_matrices_read(c, site, &m, error);
   if (done && site_matrices_round(&m))
     done = c->job->method == QUANT_GPTQ ? site_round(c, site, &m, error) : site_transform(c, site, &m, error);
-  done = done && network_walk_run(&c->walk, site, m.matrix, error);
+  done = done && heads_round(c, site, &m, error) && network_walk_run(&c->walk, site, m.matrix, error);
   site_matrices_release(&m);
   return done;
 }
@@ -183,7 +183,7 @@ static bool plain_run(struct calibrating *c, const struct walk_site *site, struc
 /* Packed bytes of the site's matrices. */
 static uint64_t site_bytes(const struct calibrating *c, const struct walk_site *site) {
   uint64_t bytes = 0;
-  for (int i = 0; i < walk_site_owned(site); i++)
+  for (int i = 0; i < site->n_owned; i++)
     bytes += c->job->writer->weights[walk_site_weight(c->job->plan, site, i)].bytes;
   return bytes;
 }
@@ -294,7 +294,8 @@ static uint64_t site_numbers(const struct calibration_job *job, const struct wal
   uint64_t beside = 0; /* numbers of matrices that are there for the site to run */
   for (int i = 0; i < site->n_linear && !walk_site_mixes(site); i++) {
     const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];
-    if (i >= site->count) beside += 2 * (uint64_t)weight_rows(weight) * (uint64_t)weight->cols;
+    uint64_t heads = weight->n_expert * ((uint64_t)weight->cols + (uint64_t)job->data->length) * (uint64_t)weight->cols;
+    if (i >= site->count) beside += 2 * (uint64_t)weight_rows(weight) * (uint64_t)weight->cols + heads;
   }
   for (int i = 0; i < site->count; i++) {
     const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];

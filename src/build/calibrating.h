@@ -32,6 +32,10 @@ bool site_matrices_round(const struct site_matrices *m);
 /* GPTQ: rounds and writes those of the site's matrices that it takes. */
 bool site_round(struct calibrating *c, const struct walk_site *site, struct site_matrices *m, struct error *error);
 
+/* heads_site.c: rounds heads' matrices of latent attention and writes them, by GPTQ, or to nearest by AWQ's metric,
+ * each by what its head reads: nothing is folded into them. */
+bool heads_round(struct calibrating *c, const struct walk_site *site, struct site_matrices *m, struct error *error);
+
 /* `count` floats that live as long as the calibration; NULL when out of memory. */
 float *calibrating_floats(struct calibrating *c, size_t count);
 /* The metric of the inputs as the factors on the columns (NULL: none) leave them, into out[site_metric_count]. */

@@ -33,12 +33,12 @@ static bool order_make(struct gptq *g, const float *sums) {
   return true;
 }
 
-static void metric_make(const struct gptq *g, const float *sums) {
-  for (int first = 0; first < g->cols; first += g->group)
-    for (int i = 0; i < g->group && first + i < g->cols; i++)
-      for (int k = 0; k < g->group && first + k < g->cols; k++)
-        g->metric[((size_t)first + (size_t)i) * (size_t)g->group + (size_t)k] =
-            sums[(size_t)(first + i) * (size_t)g->cols + (size_t)(first + k)];
+void gptq_metric(const float *sums, int cols, int group, float *metric) {
+  for (int first = 0; first < cols; first += group)
+    for (int i = 0; i < group && first + i < cols; i++)
+      for (int k = 0; k < group && first + k < cols; k++)
+        metric[((size_t)first + (size_t)i) * (size_t)group + (size_t)k] =
+            sums[(size_t)(first + i) * (size_t)cols + (size_t)(first + k)];
 }
 
 /* The sums in the order of rounding, damped; a column that no input ever used stands for itself. */
@@ -83,7 +83,7 @@ bool gptq_init(struct gptq *gptq, const float *sums, int cols, int group, int n_
   gptq->upper = malloc(count * factor_stride(cols) * sizeof *gptq->upper);
   gptq->metric = group ? calloc(count + (size_t)group, (size_t)group * sizeof *gptq->metric) : NULL;
   bool ready = gptq->order && gptq->upper && (gptq->metric || !group) && order_make(gptq, sums);
-  if (ready && gptq->metric) metric_make(gptq, sums);
+  if (ready && gptq->metric) gptq_metric(sums, cols, group, gptq->metric);
   bool made = ready ? factor_make(gptq, sums, n_thread, error)
                     : error_set(error, ERROR_MEMORY, "Out of memory for the order of %d columns.", cols);
   return made;

@@ -15,7 +15,7 @@ struct walk_site mixture_beside(const struct plan *plan, const struct walk_site 
     if (linear_is_routed(&walk_site_op(plan, site, i)->args.linear)) continue;
     if (beside.count == 0) beside.first = site->op[i];
     beside.op[beside.count++] = site->op[i];
-    beside.n_linear = beside.n_op = beside.count;
+    beside.n_owned = beside.n_linear = beside.n_op = beside.count;
   }
   return beside;
 }
@@ -63,7 +63,7 @@ static bool linears_open(struct mixture *m, struct error *error) {
 static bool choices_make(struct mixture *m, struct error *error) {
   struct network_walk *walk = &m->c->walk;
   const struct walk_site router = {
-      .first = m->site->first, .n_op = 2, .count = 1, .n_linear = 1, .op = {m->site->first}};
+      .first = m->site->first, .n_op = 2, .count = 1, .n_owned = 1, .n_linear = 1, .op = {m->site->first}};
   size_t tokens = network_walk_tokens(walk), window = (size_t)walk->data->length * (size_t)m->hidden;
   struct site_matrices matrices = {0};
   m->inputs = malloc(tokens * (size_t)m->hidden * sizeof *m->inputs);

@@ -39,11 +39,15 @@ static bool mixture_find(const struct plan *plan, int router, struct walk_site *
     if (own && (ops[i].in[2] != route->out || routed > EXPERT_LINEARS)) return false;
     if (!gathers && !site_same(&ops[router], &ops[i])) return false;
     site->op[gathers ? site->count : site->count++] = i;
-    site->n_linear = site->count + gathers;
+    site->n_owned = site->n_linear = site->count + gathers;
     site->n_op = i + 1 - router;
     if (gathers) return routed > 1;
   }
   return false;
+}
+
+static bool linear_has_heads(const struct op *op) {
+  return op->kind == OP_LINEAR && op->args.linear.expert_mode == EXPERTS_EACH;
 }
 
 /* The attention that reads heads' linears from op `from` on, with only linears before it; −1: there is none. */
@@ -51,9 +55,9 @@ static int latent_attend(const struct plan *plan, int from) {
   const struct op *ops = plan_ops(plan);
   bool heads = false;
   int i = from;
-  for (; i < plan->n_op && ops[i].kind == OP_LINEAR; i++) heads |= ops[i].args.linear.expert_mode == EXPERTS_EACH;
-  bool known = heads && i + 1 < plan->n_op && ops[i].kind == OP_ATTEND && ops[i + 1].kind == OP_LINEAR &&
-               ops[i + 1].args.linear.expert_mode == EXPERTS_EACH && ops[i + 1].in[0] == ops[i].out;
+  for (; i < plan->n_op && ops[i].kind == OP_LINEAR; i++) heads = heads || linear_has_heads(&ops[i]);
+  bool known = heads && i + 1 < plan->n_op && ops[i].kind == OP_ATTEND && linear_has_heads(&ops[i + 1]) &&
+               ops[i + 1].in[0] == ops[i].out;
   return known ? i : -1;
 }
 
@@ -68,7 +72,10 @@ static bool latent_find(const struct plan *plan, int first, struct walk_site *si
     if (site_same(&ops[first], &ops[i])) op[n++] = i;
   site->count = n;
   for (int i = first; i < first + site->n_op; i++)
-    if (ops[i].kind == OP_LINEAR && !site_same(&ops[first], &ops[i])) op[n++] = i;
+    if (linear_has_heads(&ops[i])) op[n++] = i;
+  site->n_owned = n;
+  for (int i = first; i < first + site->n_op; i++)
+    if (ops[i].kind == OP_LINEAR && !linear_has_heads(&ops[i]) && !site_same(&ops[first], &ops[i])) op[n++] = i;
   site->n_linear = n;
   for (int i = 0; i < n && n <= WALK_SITE_LINEARS; i++) site->op[i] = op[i];
   return n <= WALK_SITE_LINEARS;
@@ -85,7 +92,7 @@ bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
     site->op[site->count++] = i++;
   while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
   site->n_op = i - site->first;
-  site->n_linear = site->count;
+  site->n_owned = site->n_linear = site->count;
   return true;
 }
 
@@ -280,36 +287,56 @@ static bool weight_store(const struct network_walk *walk, const struct walk_site
   return stored;
 }
 
-/* The result's rows of all tokens are in `out`. */
-static bool window_run(struct network_walk *walk, const struct plan_cut *cut, struct float_program *program, int window,
-                       float *out, struct error *error) {
-  size_t rows = (size_t)walk->data->length, first = (size_t)window * rows;
+/* The result's rows, valid until the next step; NULL on failure. */
+static const float *window_run(const struct network_walk *walk, const struct plan_cut *cut,
+                               struct float_program *program, int window, struct error *error) {
+  size_t first = (size_t)window * (size_t)walk->data->length;
   for (int i = 0; i < cut->n_in; i++) {
     size_t cols = (size_t)plan_values(walk->plan)[cut->value[i]].cols;
-    if (!float_program_store(program, i, walk->value[cut->value[i]] + first * cols, error)) return false;
+    if (!float_program_store(program, i, walk->value[cut->value[i]] + first * cols, error)) return NULL;
   }
-  const float *result = float_program_run(program, 0, walk->data->length, error);
-  size_t cols = (size_t)plan_values(walk->plan)[cut->out].cols;
-  if (result) memcpy(out + first * cols, result, rows * cols * sizeof *result);
-  return result != NULL;
+  return float_program_run(program, 0, walk->data->length, error);
 }
 
-bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
-                      struct error *error) {
-  float *out = walk->value[plan_ops(walk->plan)[site->first + site->n_op - 1].out];
-  return network_walk_result(walk, site, matrix, out, error);
-}
-
-bool network_walk_result(struct network_walk *walk, const struct walk_site *site, float *const *matrix, float *out,
-                         struct error *error) {
+bool network_walk_each(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                       walk_sink sink, void *context, struct error *error) {
   struct plan_cut cut;
   struct float_program program = {0};
   bool done = plan_cut_make(&cut, walk->plan, site->first, site->n_op, walk->data->length, 0, error) &&
               float_program_open(&program, walk->device, plan_cut_plan(&cut), walk->data->length, error);
   for (int i = 0; done && i < plan_cut_plan(&cut)->n_weight; i++)
     done = weight_store(walk, site, &cut, i, matrix, &program, error);
-  for (int i = 0; done && i < walk->data->n_window; i++) done = window_run(walk, &cut, &program, i, out, error);
+  for (int i = 0; done && i < walk->data->n_window; i++) {
+    const float *rows = window_run(walk, &cut, &program, i, error);
+    done = rows && sink(context, rows, i, error);
+  }
   if (program.plan) float_program_close(&program);
   plan_cut_release(&cut);
   return done;
+}
+
+/* Where the result's rows of all tokens go, and how many numbers a window has. */
+struct result_place {
+  float *out;
+  size_t count;
+};
+
+static bool result_keep(void *context, const float *rows, int window, struct error *error) {
+  const struct result_place *place = context;
+  (void)error;
+  memcpy(place->out + (size_t)window * place->count, rows, place->count * sizeof *rows);
+  return true;
+}
+
+bool network_walk_result(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                         float *out, struct error *error) {
+  int value = plan_ops(walk->plan)[site->first + site->n_op - 1].out;
+  struct result_place place = {out, (size_t)walk->data->length * (size_t)plan_values(walk->plan)[value].cols};
+  return network_walk_each(walk, site, matrix, result_keep, &place, error);
+}
+
+bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                      struct error *error) {
+  float *out = walk->value[plan_ops(walk->plan)[site->first + site->n_op - 1].out];
+  return network_walk_result(walk, site, matrix, out, error);
 }

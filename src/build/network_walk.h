@@ -20,15 +20,12 @@ struct walk_site {
   enum site_kind kind;
   int first, n_op; /* the ops */
   int count;       /* linears of the same input */
+  int n_owned;     /* and those that its calibration deals with too */
   int n_linear;    /* and of all */
   int op[WALK_SITE_LINEARS];
 };
 
 static inline bool walk_site_mixes(const struct walk_site *site) { return site->kind == SITE_MIXTURE; }
-/* Linears that the site's calibration deals with: the first of `op`. */
-static inline int walk_site_owned(const struct walk_site *site) {
-  return walk_site_mixes(site) ? site->n_linear : site->count;
-}
 
 /* The first site at op `from` or after, of the layers. False: there is none any more. */
 bool walk_site_find(const struct plan *plan, int from, struct walk_site *site);
@@ -74,8 +71,12 @@ bool network_walk_inputs(const struct network_walk *walk, const struct walk_site
 bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
                       struct error *error);
 /* The same into out, [tokens][cols of what the last op makes], and not into the walk's values. */
-bool network_walk_result(struct network_walk *walk, const struct walk_site *site, float *const *matrix, float *out,
-                         struct error *error);
+bool network_walk_result(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                         float *out, struct error *error);
+/* The same, a window at a time: [length][cols of what the last op makes]. */
+typedef bool (*walk_sink)(void *context, const float *rows, int window, struct error *error);
+bool network_walk_each(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                       walk_sink sink, void *context, struct error *error);
 
 /* A vector's numbers, of experts those of each; the caller frees them. NULL on failure. */
 float *network_walk_vector(const struct network_walk *walk, int weight, struct error *error);
