@@ -12,12 +12,11 @@
 
 #include "backend/backends.h"
 #include "build/build.h"
-#include "engine/engine_file.h"
 #include "format/safetensors.h"
 
 #include "../model/model_variant.h"
+#include "calibrated_engine.h"
 
-#include <math.h>
 #include <unistd.h>
 
 static char path[] = "/tmp/spate-mixture-XXXXXX";
@@ -64,28 +63,7 @@ static void engine_build(enum quant_mode mode, enum quant_method method, int n_t
   if (!build_engine(&build, &error)) fail_msg("%s", error.text);
 }
 
-static int weight_find(const struct engine_file *file, const char *name) {
-  for (int i = 0; i < file->plan->n_weight; i++)
-    if (strcmp(plan_name(file->plan, plan_weights(file->plan)[i].name), name) == 0) return i;
-  fail_msg("There is no weight %s.", name);
-  return -1;
-}
-
-/* Row `row` of a part of an expert's, and its numbers. */
-static void row_read(const struct engine_file *file, int index, int expert, int part, int row, float *out) {
-  const struct weight *w = plan_weights(file->plan) + index;
-  struct slice packed = engine_file_weight(file, index);
-  for (int i = 0; i < w->rows; i++) {
-    int own, at;
-    if (!weight_row_source(w, i, &own, &at) || own != part || at != row) continue;
-    file->backend->unpack_row(w, packed, expert * w->rows + i, out);
-    return;
-  }
-  fail_msg("Part %d has no row %d.", part, row);
-}
-
-/* Numbers of an expert's matrix that are others: between two codes sums of floats may fall otherwise, and by GPTQ what
- * comes after them in the row with them. */
+/* Numbers of an expert's matrix that are others. */
 static int numbers_apart(const struct engine_file *file, const char *name, int expert, const float *expected) {
   float row[64];
   int index = weight_find(file, name), apart = 0;
@@ -93,10 +71,7 @@ static int numbers_apart(const struct engine_file *file, const char *name, int e
   for (int part = 0; part < w->n_part; part++)
     for (int r = 0; r < w->part[part].rows; r++, expected += w->cols) {
       row_read(file, index, expert, part, r, row);
-      for (int c = 0; c < w->cols; c++) {
-        double size = fabs((double)expected[c]) + 0.01;
-        apart += !(fabs((double)row[c] - (double)expected[c]) <= 2e-3 * size);
-      }
+      apart += row_apart(row, expected, w->cols);
     }
   return apart;
 }
