@@ -123,6 +123,8 @@ static void scales_make(const struct channel_search *search, int index, float *c
   const struct scale_fold *fold = search->fold;
   search->rule(search->mean, search->peak, search->weight_peak, fold->n_channel, strength_of(index), channel);
   for (int i = 0; i < fold->n_channel && fold->powers; i++) channel[i] = exp2f(rintf(log2f(channel[i])));
+  for (int i = 0; i < fold->n_channel && search->least; i++)
+    channel[i] = fminf(fmaxf(channel[i], search->least[i]), search->most[i]);
   for (int i = 0; i < search->cols; i++) column[i] = channel[scale_fold_channel(fold, i)];
 }
 

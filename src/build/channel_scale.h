@@ -43,6 +43,7 @@ struct channel_search {
   scale_rule rule;
   float *mean, *peak, *weight_peak; /* [n_channel] */
   float *channel, *column;          /* of the strength that is tried: [n_channel], [cols] */
+  const float *least, *most;        /* [n_channel] that scales stay within; the caller's, NULL: any */
   double loss[SCALE_STRENGTHS];
   int cols;
 };

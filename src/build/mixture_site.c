@@ -4,9 +4,6 @@
 
 #include <stdlib.h>
 
-/* Can the calibration round into the scheme? */
-static bool scheme_rounds(const struct scheme *s) { return s->kind != SCHEME_INT || gptq_takes(s); }
-
 /* --- parts of the site -------------------------------------------------------------------------------------------- */
 
 struct walk_site mixture_beside(const struct plan *plan, const struct walk_site *site) {

@@ -48,6 +48,9 @@ bool mixture_fold(struct mixture *m, struct error *error);
 /* Scales the expert's matrices, whose inputs are m->x and m->h, and writes them. */
 bool mixture_expert_scale(struct mixture *m, struct error *error);
 
+/* Can the calibration round into the scheme? */
+static inline bool scheme_rounds(const struct scheme *s) { return s->kind != SCHEME_INT || gptq_takes(s); }
+
 /* Reads a linear's matrix of an expert. */
 bool expert_matrix_read(struct expert_linear *linear, int expert, struct error *error);
 /* The expert's rows: fills m->rows and m->x. */
