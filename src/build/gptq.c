@@ -3,6 +3,7 @@
 #include "build/gptq.h"
 
 #include "build/inverse_factor.h"
+#include "build/product_subtract.h"
 #include "build/quantize.h"
 
 #include <math.h>
@@ -153,10 +154,15 @@ static void column_round(struct strip *s, int at, int first, size_t end) {
 static void later_correct(struct strip *s, int first, int count, size_t end) {
   for (size_t tile = end; tile < s->stride; tile += TILE) {
     size_t size = s->stride - tile < TILE ? s->stride - tile : TILE;
-    for (int i = 0; i < count; i++)
-      for (int r = 0; r < s->count; r++)
-        row_subtract(s->left + (size_t)r * s->stride + tile, s->gptq->upper + (size_t)(first + i) * s->stride + tile,
-                     s->error[r * BLOCK + i], size);
+    product_subtract(&(struct product_operands){.y = s->left + tile,
+                                                .e = s->error,
+                                                .x = s->gptq->upper + (size_t)first * s->stride + tile,
+                                                .y_stride = s->stride,
+                                                .e_stride = BLOCK,
+                                                .x_stride = s->stride,
+                                                .rows = s->count,
+                                                .depth = count,
+                                                .cols = (int)size});
   }
 }
 
