@@ -44,6 +44,10 @@ bool adapter_source_open(struct adapter_source *source, const char *path, struct
 }
 
 void adapter_source_close(struct adapter_source *source) {
+  for (struct expert_factors *next; source->cut; source->cut = next) {
+    next = source->cut->next;
+    free(source->cut);
+  }
   free(source->found);
   free(source->used);
   safetensors_close(source->safetensors);
@@ -177,23 +181,75 @@ static bool expert_check(const struct module_tensors *m, struct error *error) {
                    m->module.name);
 }
 
+/* Does a tensor's name go on, after a module's, as those of factors of its parameters do? */
+static bool parameter_factors(const char *rest) {
+  static const char nested[] = ".base_layer";
+  if (strncmp(rest, nested, sizeof nested - 1) == 0) rest += sizeof nested - 1;
+  return strcmp(rest, ".lora_A.weight") == 0 || strcmp(rest, ".lora_B.weight") == 0;
+}
+
+/* Factors of the parameter of all experts, if the adapter has them, and their shapes. */
+static bool parameter_find(struct adapter_source *source, const struct expert_parameter *of, struct expert_slice *slice,
+                           int cols, struct module_tensors *m, struct error *error) {
+  static const char by[] = "adapter_config.json";
+  struct expert_parameter other = *of;
+  char name[2 * ADAPTER_MODULE_BYTES];
+  other.gates = !of->gates;
+  expert_parameter_name(&other, name);
+  bool nested = of->gates && adapter_config_parameter(source->config, name);
+  expert_parameter_name(of, name);
+  if (!adapter_config_parameter(source->config, name)) return true;
+  snprintf(m->module.name, sizeof m->module.name, "%s", of->module);
+  slice->a = m->a = peft_take(source, of->module, nested ? "base_layer.lora_A.weight" : "lora_A.weight");
+  slice->b = m->b = peft_take(source, of->module, nested ? "base_layer.lora_B.weight" : "lora_B.weight");
+  if (!halves_check(m, error)) return false;
+  if (!m->a) return true;
+  if (!adapter_config_module(source->config, name, &m->rank, &m->scale, error)) return false;
+  int64_t all = (int64_t)m->rank * slice->n_expert, rows = of->halved ? 2 * (int64_t)slice->rows : slice->rows;
+  slice->rank = m->rank;
+  slice->first = of->up ? slice->rows : 0;
+  return shape_check(m->a, all, cols, by, error) && shape_check(m->b, rows, all, by, error);
+}
+
+/* What an expert's part of a matrix has of them: nothing where m->a is NULL. */
+static bool parameter_part(struct adapter_source *source, const struct weight *weight, const char *tensor, int expert,
+                           int rows, struct module_tensors *m, struct error *error) {
+  struct expert_parameter of;
+  struct expert_slice slice = {.n_expert = weight->n_expert, .expert = expert, .rows = rows};
+  if (!source->config || !expert_parameter_of(tensor, &of)) return true;
+  if (!parameter_find(source, &of, &slice, weight->cols, m, error)) return false;
+  if (!m->a) return true;
+  struct expert_factors *cut = expert_factors_take(&slice, error);
+  if (!cut) return false;
+  cut->next = source->cut;
+  source->cut = cut;
+  m->a = &cut->a;
+  m->b = &cut->b;
+  return true;
+}
+
 /* The tensors of a part of the op's matrix, of experts of one of them, their shapes checked. */
 static bool part_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part, int expert,
                       struct module_tensors *m, struct error *error) {
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   bool embeds = op->kind == OP_EMBED;
   *m = (struct module_tensors){0};
-  if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
   const char *tensor = plan_name(plan, weight->part[part].tensor);
-  if (weight->n_expert > 0 && !expert_name(tensor, expert, m)) return true;
   int rows = module_rows(plan, tensor);
+  if (weight->n_expert > 0) {
+    if (!parameter_part(source, weight, tensor, expert, rows, m, error)) return false;
+    if (m->a) return true;
+    *m = (struct module_tensors){0};
+  }
+  if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
+  if (weight->n_expert > 0 && !expert_name(tensor, expert, m)) return true;
   if (weight->n_expert > 0)
     return source->gguf || (peft_find(source, false, rows, weight->cols, m, error) && expert_check(m, error));
   return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
                       : peft_find(source, embeds, rows, weight->cols, m, error);
 }
 
-/* Does the tensor belong to an expert of the op that is a module of its own? */
+/* Does the tensor belong to an expert of the op that is a module of its own, or to all of them? */
 static bool op_has_expert(const struct adapter_source *source, const struct plan *plan, const struct op *op,
                           const char *tensor) {
   size_t base = strlen(PEFT_BASE);
@@ -201,6 +257,11 @@ static bool op_has_expert(const struct adapter_source *source, const struct plan
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   for (int p = 0; p < weight->n_part; p++) {
     struct module_tensors m;
+    struct expert_parameter of;
+    if (weight->n_expert > 0 && expert_parameter_of(plan_name(plan, weight->part[p].tensor), &of) &&
+        strncmp(tensor + base, of.module, strlen(of.module)) == 0 &&
+        parameter_factors(tensor + base + strlen(of.module)))
+      return true;
     for (int e = 0; e < weight->n_expert; e++) {
       if (!adapter_module_of(plan, op, p, source->base_architecture, source->settings.pairs, &m.module) ||
           !expert_name(plan_name(plan, weight->part[p].tensor), e, &m))

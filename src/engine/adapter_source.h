@@ -5,6 +5,7 @@
 
 #include "engine/adapter_config.h"
 #include "engine/adapter_module.h"
+#include "engine/adapter_parameter.h"
 #include "engine/engine_file.h"
 #include "format/gguf_adapter.h"
 #include "format/safetensors.h"
@@ -37,6 +38,7 @@ struct adapter_source {
   const char *base_architecture; /* GGUF's name of the base's, borrowed; its reader sets it once it is open */
   bool experts;                  /* its reader takes what changes experts */
   bool *used;                    /* [n_tensor]: it belongs to a module */
+  struct expert_factors *cut;    /* owned: of parameters of all experts, each expert's */
   struct op_tensors *found;      /* [n_found] ops that it has anything for */
   int n_found, found_room;
 };

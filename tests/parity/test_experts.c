@@ -322,7 +322,13 @@ static void test_merged(void **state) {
   (void)state;
   static const struct {
     const char *name, *model;
-  } cases[] = {{"experts", "qwen3_moe"}, {"experts_mixtral", "mixtral"}};
+  } cases[] = {{"experts", "qwen3_moe"},
+               {"experts_mixtral", "mixtral"},
+               {"parameters_qwen3_moe", "qwen3_moe"}, /* by peft, of all experts at once */
+               {"parameters_mixtral", "mixtral"},
+               {"parameters_granite_moe", "granite_moe"},
+               {"parameters_gpt_oss", "gpt_oss"},
+               {"parameters_deepseek_v2", "deepseek_v2"}};
   static const int scales[] = {1, -2};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     for (int k = 0; k < 2; k++) {
