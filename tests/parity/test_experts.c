@@ -350,6 +350,40 @@ static void test_merged(void **state) {
     }
 }
 
+/* Adapters of parameters on an engine that runs, and merged into bases of other shapes and of no experts. */
+static void test_parameters_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *adapter, *base, *sentence;
+  } cases[] = {
+      {"mixtral", "qwen3_moe",
+       "merge_lora: " FIXTURES "/adapter/parameters_mixtral/adapter_model.safetensors: "
+       "\"base_model.model.model.layers.0.mlp.experts.lora_A.weight\" has the shape [10, 40]; the base model and "
+       "adapter_config.json want [14, 20]."},
+      {"gpt_oss", "llama2",
+       "merge_lora: " FIXTURES "/adapter/parameters_gpt_oss/adapter_model.safetensors: "
+       "\"base_model.model.model.layers.0.mlp.experts.lora_A.weight\" belongs to no module of the base model "
+       "that adapters can change."}};
+  spate_error built = {0};
+  struct error error = {0};
+  struct engine_file file;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char given[512];
+    snprintf(given, sizeof given, "%s/adapter/parameters_%s", FIXTURES, cases[i].adapter);
+    merged = given;
+    assert_false(engine_build(cases[i].base, "FP32", NULL, NULL, &built));
+    merged = NULL;
+    assert_string_equal(built.text, cases[i].sentence);
+  }
+  assert_true(engine_build("qwen3_moe", "BF16", NULL, NULL, &built));
+  assert_true(engine_file_open(&file, engine_path, &error));
+  assert_null(adapter_read(FIXTURES "/adapter/parameters_qwen3_moe", &file, 16, &error));
+  assert_non_null(strstr(
+      error.text, "experts.base_layer.lora_A.weight\" changes an expert, which no running engine does: merge the "
+                  "adapter while the engine is built (spate build --merge-lora)."));
+  engine_file_close(&file);
+}
+
 /* Factors of experts are rounded with them, whatever the method. */
 static void test_merged_calibrated(void **state) {
   (void)state;
@@ -374,6 +408,7 @@ int main(void) {
                                      cmocka_unit_test(test_no_experts),
                                      cmocka_unit_test(test_calibrated),
                                      cmocka_unit_test(test_merged),
+                                     cmocka_unit_test(test_parameters_refused),
                                      cmocka_unit_test(test_merged_calibrated),
                                      cmocka_unit_test(test_unlike_refused)};
   if (!mkdtemp(folder)) return 1;
