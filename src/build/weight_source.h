@@ -17,11 +17,12 @@ struct weight_source {
   const char *name;
   const struct plan *plan;
   const struct checkpoint *checkpoint;
-  int expert;
+  int index, expert;                     /* of the weight in the plan */
   const struct tensor *part[PLAN_PARTS]; /* NULL: of a vector's constant part */
   struct tensor slice[PLAN_PARTS];       /* the expert's of tensors that are all experts' */
   struct packed_division packed[PLAN_PARTS];
-  const int *column_order, *row_order; /* act_order.h's, of columns and of the rows of each part; NULL: the file's */
+  const int *column_order, *row_order; /* act_order.h's, of columns and of the rows of each part, of the expert's; NULL:
+                                          the file's */
   const struct weight_transform *transform; /* the caller may set it; NULL: none */
 };
 

@@ -6,6 +6,8 @@
 #include "parity_support.h"
 #include "quantized_checkpoint.h"
 
+#include "engine/engine_file.h"
+
 #include <limits.h>
 
 enum { TOKENS = 40 };
@@ -109,6 +111,27 @@ static void test_experts(void **state) {
     }
 }
 
+/* With act-order every expert's down has its own order, which gate and up are stored in: its codes are kept. */
+static void test_expert_order(void **state) {
+  (void)state;
+  for (enum network network = NETWORK_MIXTRAL; network < NETWORKS; network++) {
+    struct engine_file file;
+    struct error error;
+    int coded = 0;
+    network_save(folder, network, &forms[ACT_ORDER], false);
+    logits_of(NULL, NULL, "cpu", codes);
+    if (!engine_file_open(&file, engine_path, &error)) fail_msg("%s", error.text);
+    for (int i = 0; i < file.plan->n_op; i++) {
+      const struct op *op = &plan_ops(file.plan)[i];
+      if (op->kind != OP_LINEAR || op->args.linear.expert_mode != EXPERTS_GATHER) continue;
+      assert_int_equal(plan_weights(file.plan)[op->weight[0]].scheme.kind, SCHEME_INT);
+      coded++;
+    }
+    assert_true(coded > 0);
+    engine_file_close(&file);
+  }
+}
+
 /* Factors that calibration folds into gate and up belong to channels that act-order has moved. */
 static void test_calibrated_again(void **state) {
   const struct form *form = &forms[ACT_ORDER];
@@ -154,7 +177,8 @@ static void folder_remove(void) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_experts),
-                                     cmocka_unit_test(test_calibrated_again), cmocka_unit_test(test_nvfp4)};
+                                     cmocka_unit_test(test_expert_order), cmocka_unit_test(test_calibrated_again),
+                                     cmocka_unit_test(test_nvfp4)};
   char link[64], tokenizer[PATH_MAX];
   if (!mkdtemp(folder) || !realpath(FIXTURES "/model/llama3/tokenizer.json", tokenizer)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
