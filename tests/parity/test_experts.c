@@ -1,14 +1,13 @@
 /* Mixtures of experts in every quant_mode: the CPU's logits against those of the reference on the same engine file, and
  * near the float network's; what overrides reach; what builds and adapters refuse. */
 #include "../unit/model/model_variant.h"
+#include "adapter_file.h"
 #include "parity_support.h"
 
 #include "backend/backends.h"
 #include "backend/cpu/cpu_kernels.h"
 #include "engine/adapter_read.h"
 #include "engine/engine_file.h"
-
-#include <sys/stat.h>
 
 enum { TOKENS = 40 };
 
@@ -234,34 +233,6 @@ static void test_unlike_refused(void **state) {
   variant_remove(&variant);
 }
 
-static void text_write(const char *folder_path, const char *name, const void *text, size_t size) {
-  char path[512];
-  snprintf(path, sizeof path, "%s/%s", folder_path, name);
-  FILE *file = fopen(path, "wb");
-  assert_true(file && fwrite(text, size, 1, file) == 1 && fclose(file) == 0);
-}
-
-/* A folder of peft's with an adapter of rank 1 for a module of rows × cols. */
-static void adapter_write(const char *path, const char *module, int rows, int cols) {
-  static const char config[] = "{\"peft_type\": \"LORA\", \"r\": 1, \"lora_alpha\": 1, \"bias\": \"none\", "
-                               "\"target_modules\": [\"q_proj\", \"gate_proj\"]}";
-  char header[1024];
-  static uint8_t bytes[4096];
-  int size = snprintf(header, sizeof header,
-                      "{\"base_model.model.%s.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1,%d],\"data_offsets\":"
-                      "[0,%d]},\"base_model.model.%s.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[%d,1],"
-                      "\"data_offsets\":[%d,%d]}}",
-                      module, cols, 4 * cols, module, rows, 4 * cols, 4 * (cols + rows));
-  while (size % 8) header[size++] = ' ';
-  uint64_t length = (uint64_t)size;
-  memset(bytes, 0, sizeof bytes);
-  memcpy(bytes, &length, 8);
-  memcpy(bytes + 8, header, (size_t)size);
-  mkdir(path, 0700);
-  text_write(path, "adapter_config.json", config, sizeof config - 1);
-  text_write(path, "adapter_model.safetensors", bytes, 8 + (size_t)size + 4 * (size_t)(rows + cols));
-}
-
 static bool adapter_reads(const char *module, int rows, int cols, struct error *error) {
   char path[128];
   struct engine_file file;
@@ -272,13 +243,8 @@ static bool adapter_reads(const char *module, int rows, int cols, struct error *
   bool read = adapter != NULL;
   adapter_free(adapter);
   engine_file_close(&file);
-  static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
-  for (int i = 0; i < 2; i++) {
-    snprintf(path, sizeof path, "%s/adapter/%s", folder, names[i]);
-    unlink(path);
-  }
   snprintf(path, sizeof path, "%s/adapter", folder);
-  rmdir(path);
+  adapter_remove(path);
   return read;
 }
 
