@@ -29,6 +29,7 @@ struct scale_site {
   const struct input_record *record; /* with a sample */
   const struct float_device *device;
   int n_matrix, n_thread;
+  int most_rows; /* of a matrix that are tried, at equal distances, which stand for all; 0: all are */
   const struct weight *const *weight; /* [n_matrix] with the schemes that they get */
   float *const *matrix;               /* [n_matrix][rows][cols] */
 };

@@ -45,6 +45,7 @@ static bool integers_try(struct folding *f, const struct input_record *record, c
   for (int i = 0; i < count; i++) {
     if (!scheme_codes(&weight[i]->scheme)) continue;
     site.n_matrix = 1;
+    site.most_rows = EXPERT_TRIED;
     site.weight = &weight[i];
     site.matrix = &matrix[i];
     if (!channel_search_try(&f->search, &site, share, error)) return false;
@@ -221,6 +222,7 @@ static bool last_search(struct mixture *m, float *channel, float *column, struct
                             .record = &record,
                             .device = &m->c->device,
                             .n_matrix = 1,
+                            .most_rows = EXPERT_TRIED,
                             .n_thread = m->c->job->n_thread,
                             .weight = &weight,
                             .matrix = &last->matrix};
