@@ -72,7 +72,7 @@ static const struct tensor *tensor_take(struct adapter_source *source, const cha
   return tensor;
 }
 
-static const struct tensor *peft_take(struct adapter_source *source, const char *module, const char *suffix) {
+const struct tensor *adapter_source_take(struct adapter_source *source, const char *module, const char *suffix) {
   char name[NAME_BYTES];
   snprintf(name, sizeof name, PEFT_BASE "%s.%s", module, suffix);
   return tensor_take(source, name);
@@ -84,7 +84,7 @@ static const struct tensor *gguf_take(struct adapter_source *source, const char 
   return tensor_take(source, name);
 }
 
-static bool shape_check(const struct tensor *tensor, int64_t rows, int64_t cols, const char *by, struct error *error) {
+bool adapter_shape_check(const struct tensor *tensor, int64_t rows, int64_t cols, const char *by, struct error *error) {
   char shape[TENSOR_SHAPE_TEXT];
   bool vector = cols == 0;
   if (tensor->n_dim == (vector ? 1 : 2) && tensor->dim[0] == rows && (vector || tensor->dim[1] == cols)) return true;
@@ -112,22 +112,22 @@ static int module_rows(const struct plan *plan, const char *tensor) {
 static bool shapes_check(const struct module_tensors *m, bool embeds, int rows, int cols, const char *by,
                          struct error *error) {
   int out = embeds ? cols : rows, in = embeds ? rows : cols;
-  bool fits =
-      !m->a || (m->by_token ? shape_check(m->a, in, m->rank, by, error) : shape_check(m->a, m->rank, in, by, error));
-  return fits && (!m->b || shape_check(m->b, out, m->rank, by, error)) &&
-         (!m->b_bias || shape_check(m->b_bias, out, 0, by, error)) &&
-         (!m->bias || shape_check(m->bias, out, 0, by, error)) &&
-         (!m->magnitude || shape_check(m->magnitude, out, 0, by, error));
+  bool fits = !m->a || (m->by_token ? adapter_shape_check(m->a, in, m->rank, by, error)
+                                    : adapter_shape_check(m->a, m->rank, in, by, error));
+  return fits && (!m->b || adapter_shape_check(m->b, out, m->rank, by, error)) &&
+         (!m->b_bias || adapter_shape_check(m->b_bias, out, 0, by, error)) &&
+         (!m->bias || adapter_shape_check(m->bias, out, 0, by, error)) &&
+         (!m->magnitude || adapter_shape_check(m->magnitude, out, 0, by, error));
 }
 
 /* peft saves the matrices of vocabularies beside their factors; they must be the base's size. */
 static bool saved_matrix_check(struct adapter_source *source, const struct module_tensors *m, int rows, int cols,
                                const char *by, struct error *error) {
-  const struct tensor *matrix = peft_take(source, m->module.name, "base_layer.weight");
-  return !matrix || shape_check(matrix, rows, cols, by, error);
+  const struct tensor *matrix = adapter_source_take(source, m->module.name, "base_layer.weight");
+  return !matrix || adapter_shape_check(matrix, rows, cols, by, error);
 }
 
-static bool halves_check(const struct module_tensors *m, struct error *error) {
+bool adapter_halves_check(const struct module_tensors *m, struct error *error) {
   return !m->a == !m->b ||
          error_set(error, ERROR_FORMAT, "The adapter has one of lora_A and lora_B of \"%s\" and lacks the other.",
                    m->module.name);
@@ -137,12 +137,12 @@ static bool peft_find(struct adapter_source *source, bool embeds, int rows, int 
                       struct error *error) {
   static const char by[] = "adapter_config.json";
   const char *name = m->module.name;
-  m->a = peft_take(source, name, embeds ? "lora_embedding_A" : "lora_A.weight");
-  m->b = peft_take(source, name, embeds ? "lora_embedding_B" : "lora_B.weight");
-  if (!halves_check(m, error)) return false;
-  m->b_bias = embeds ? NULL : peft_take(source, name, "lora_B.bias");
-  m->bias = embeds ? NULL : peft_take(source, name, m->a ? "base_layer.bias" : "bias");
-  m->magnitude = peft_take(source, name, "lora_magnitude_vector");
+  m->a = adapter_source_take(source, name, embeds ? "lora_embedding_A" : "lora_A.weight");
+  m->b = adapter_source_take(source, name, embeds ? "lora_embedding_B" : "lora_B.weight");
+  if (!adapter_halves_check(m, error)) return false;
+  m->b_bias = embeds ? NULL : adapter_source_take(source, name, "lora_B.bias");
+  m->bias = embeds ? NULL : adapter_source_take(source, name, m->a ? "base_layer.bias" : "bias");
+  m->magnitude = adapter_source_take(source, name, "lora_magnitude_vector");
   if (!m->magnitude != !(m->a && adapter_config_has_magnitudes(source->config)))
     return error_set(error, ERROR_FORMAT, "\"%s\" has %s lora_magnitude_vector, and use_dora is %s.", name,
                      m->magnitude ? "a" : "no", m->magnitude ? "false" : "true");
@@ -155,7 +155,7 @@ static bool gguf_find_module(struct adapter_source *source, bool embeds, int row
   m->a = gguf_take(source, m->module.gguf, "lora_a");
   m->b = gguf_take(source, m->module.gguf, "lora_b");
   m->by_token = embeds;
-  if (!halves_check(m, error)) return false;
+  if (!adapter_halves_check(m, error)) return false;
   if (!m->b) return true;
   int64_t rank = m->b->n_dim == 2 ? m->b->dim[1] : 0;
   if (rank < 1 || rank > LIMIT_ADAPTER_RANK)
@@ -181,53 +181,6 @@ static bool expert_check(const struct module_tensors *m, struct error *error) {
                    m->module.name);
 }
 
-/* Does a tensor's name go on, after a module's, as those of factors of its parameters do? */
-static bool parameter_factors(const char *rest) {
-  static const char nested[] = ".base_layer";
-  if (strncmp(rest, nested, sizeof nested - 1) == 0) rest += sizeof nested - 1;
-  return strcmp(rest, ".lora_A.weight") == 0 || strcmp(rest, ".lora_B.weight") == 0;
-}
-
-/* Factors of the parameter of all experts, if the adapter has them, and their shapes. */
-static bool parameter_find(struct adapter_source *source, const struct expert_parameter *of, struct expert_slice *slice,
-                           int cols, struct module_tensors *m, struct error *error) {
-  static const char by[] = "adapter_config.json";
-  struct expert_parameter other = *of;
-  char name[2 * ADAPTER_MODULE_BYTES];
-  other.gates = !of->gates;
-  expert_parameter_name(&other, name);
-  bool nested = of->gates && adapter_config_parameter(source->config, name);
-  expert_parameter_name(of, name);
-  if (!adapter_config_parameter(source->config, name)) return true;
-  snprintf(m->module.name, sizeof m->module.name, "%s", of->module);
-  slice->a = m->a = peft_take(source, of->module, nested ? "base_layer.lora_A.weight" : "lora_A.weight");
-  slice->b = m->b = peft_take(source, of->module, nested ? "base_layer.lora_B.weight" : "lora_B.weight");
-  if (!halves_check(m, error)) return false;
-  if (!m->a) return true;
-  if (!adapter_config_module(source->config, name, &m->rank, &m->scale, error)) return false;
-  int64_t all = (int64_t)m->rank * slice->n_expert, rows = of->halved ? 2 * (int64_t)slice->rows : slice->rows;
-  slice->rank = m->rank;
-  slice->first = of->up ? slice->rows : 0;
-  return shape_check(m->a, all, cols, by, error) && shape_check(m->b, rows, all, by, error);
-}
-
-/* What an expert's part of a matrix has of them: nothing where m->a is NULL. */
-static bool parameter_part(struct adapter_source *source, const struct weight *weight, const char *tensor, int expert,
-                           int rows, struct module_tensors *m, struct error *error) {
-  struct expert_parameter of;
-  struct expert_slice slice = {.n_expert = weight->n_expert, .expert = expert, .rows = rows};
-  if (!source->config || !expert_parameter_of(tensor, &of)) return true;
-  if (!parameter_find(source, &of, &slice, weight->cols, m, error)) return false;
-  if (!m->a) return true;
-  struct expert_factors *cut = expert_factors_take(&slice, error);
-  if (!cut) return false;
-  cut->next = source->cut;
-  source->cut = cut;
-  m->a = &cut->a;
-  m->b = &cut->b;
-  return true;
-}
-
 /* The tensors of a part of the op's matrix, of experts of one of them, their shapes checked. */
 static bool part_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part, int expert,
                       struct module_tensors *m, struct error *error) {
@@ -237,7 +190,7 @@ static bool part_find(struct adapter_source *source, const struct plan *plan, co
   const char *tensor = plan_name(plan, weight->part[part].tensor);
   int rows = module_rows(plan, tensor);
   if (weight->n_expert > 0) {
-    if (!parameter_part(source, weight, tensor, expert, rows, m, error)) return false;
+    if (!adapter_parameter_part(source, weight, tensor, expert, rows, m, error)) return false;
     if (m->a) return true;
     *m = (struct module_tensors){0};
   }
@@ -257,10 +210,7 @@ static bool op_has_expert(const struct adapter_source *source, const struct plan
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   for (int p = 0; p < weight->n_part; p++) {
     struct module_tensors m;
-    struct expert_parameter of;
-    if (weight->n_expert > 0 && expert_parameter_of(plan_name(plan, weight->part[p].tensor), &of) &&
-        strncmp(tensor + base, of.module, strlen(of.module)) == 0 &&
-        parameter_factors(tensor + base + strlen(of.module)))
+    if (weight->n_expert > 0 && adapter_parameter_has(plan_name(plan, weight->part[p].tensor), tensor + base))
       return true;
     for (int e = 0; e < weight->n_expert; e++) {
       if (!adapter_module_of(plan, op, p, source->base_architecture, source->settings.pairs, &m.module) ||
