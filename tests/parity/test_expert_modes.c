@@ -219,7 +219,10 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
+  char tactics[64];
   (void)state;
+  snprintf(tactics, sizeof tactics, "%s/tactics.txt", folder);
+  unlink(tactics);
   unlink(engine_path);
   unlink(text_path);
   return rmdir(folder);
