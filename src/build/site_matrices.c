@@ -9,13 +9,14 @@ void site_matrices_release(struct site_matrices *m) {
 }
 
 /* Of heads' matrices all, one after the other. */
-static bool heads_read(struct weight_source *source, float *out, struct error *error) {
+static bool heads_read(const struct weight_source *of, float *out, struct error *error) {
   enum { ROWS = 16 };
-  struct weight floats = *source->weight;
+  struct weight floats = *of->weight;
+  struct weight_source source = *of;
   struct weight_reader reader;
   floats.scheme = (struct scheme){.kind = SCHEME_F32};
-  source->weight = &floats;
-  bool done = weight_reader_init(&reader, source, ROWS, error);
+  source.weight = &floats;
+  bool done = weight_reader_init(&reader, &source, ROWS, error);
   size_t count = (size_t)floats.rows * (size_t)floats.cols;
   for (int e = 0; e < floats.n_expert && done; e++)
     done = weight_reader_matrix(&reader, e, out + (size_t)e * count, error);
