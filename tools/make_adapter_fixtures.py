@@ -46,6 +46,14 @@ CASES = {
     "lora_bias": case("qwen2", lora_bias=True, target_modules=["q_proj", "v_proj", "down_proj"]),
     "tied": case("smollm2", target_modules=["embed_tokens", "v_proj"]),
     "windows": case("gemma3"),
+    **{f"parameters_{model}": case(model, r=2, target_modules=modules, target_parameters=parameters, **more)
+       for model, modules, parameters, more in [
+           ("qwen3_moe", ["q_proj"], ["experts.gate_up_proj", "experts.down_proj"],
+            {"rank_pattern": {"layers.1.mlp.experts.down_proj": 3}, "alpha_pattern": {"experts.gate_up_proj": 4}}),
+           ("mixtral", [], ["experts.down_proj"], {}),
+           ("granite_moe", [], ["experts.gate_up_proj", "experts.down_proj"], {}),
+           ("gpt_oss", [], ["layers.0.mlp.experts.gate_up_proj", "layers.1.mlp.experts.down_proj"], {}),
+           ("deepseek_v2", ["kv_a_proj_with_mqa"], ["experts.gate_up_proj"], {})]},
 }
 MIXED = [("all", 0.75), ("patterns", -0.5)]
 

@@ -15,47 +15,65 @@ static int user_of(const struct plan *plan, int weight) {
   return user;
 }
 
-/* Is the value read after an op, before another fills it anew? */
-static bool read_after(const struct plan *plan, int op, int value) {
-  for (int i = op + 1; i < plan->n_op; i++) {
+/* The op that makes what op `second` reads; −1: there is none. */
+static int maker_of(const struct plan *plan, int second) {
+  int i = second - 1;
+  while (i >= 0 && plan_ops(plan)[i].out != plan_ops(plan)[second].in[0]) i--;
+  return i;
+}
+
+/* Is what op `first` makes read by another op than `second`, before an op fills the value anew? */
+static bool read_elsewhere(const struct plan *plan, int first, int second) {
+  int value = plan_ops(plan)[first].out;
+  for (int i = first + 1; i < plan->n_op; i++) {
     const struct op *next = &plan_ops(plan)[i];
     for (int k = 0; k < OP_INPUTS; k++)
-      if (next->in[k] == value) return true;
+      if (next->in[k] == value && (i != second || k > 0)) return true;
     if (next->out == value) return false;
   }
   return false;
 }
 
 /* Nothing of the first linear but its matrix knows which channel is which, and nothing of either is shared. */
-static bool pair_folds(const struct plan *plan, int second) {
-  if (second < 1 || second >= plan->n_op) return false;
-  const struct op *down = &plan_ops(plan)[second], *up = down - 1;
+static bool pair_folds(const struct plan *plan, int first, int second) {
+  const struct op *down = &plan_ops(plan)[second], *up = &plan_ops(plan)[first];
   const struct linear_args *makes = &up->args.linear, *reads = &down->args.linear;
-  if (up->kind != OP_LINEAR || down->kind != OP_LINEAR || down->in[0] != up->out || down->in[1] == up->out)
-    return false;
-  if (!makes->gated || makes->post_norm != NORM_NONE || makes->lora_site >= 0 || up->weight[1] >= 0 || up->in[1] >= 0)
-    return false;
+  if (up->kind != OP_LINEAR || down->kind != OP_LINEAR || !makes->gated || makes->post_norm != NORM_NONE) return false;
+  if (makes->lora_site >= 0 || up->weight[1] >= 0 || up->in[1] >= 0) return false;
   return reads->norm == NORM_NONE && reads->lora_site < 0 && plan_weights(plan)[down->weight[0]].n_part == 1 &&
-         user_of(plan, up->weight[0]) == second - 1 && user_of(plan, down->weight[0]) == second &&
-         !read_after(plan, second, up->out);
+         user_of(plan, up->weight[0]) == first && user_of(plan, down->weight[0]) == second &&
+         !read_elsewhere(plan, first, second);
 }
 
-static const int *order_of(const struct plan *plan, int second, const struct checkpoint *checkpoint) {
-  if (!pair_folds(plan, second)) return NULL;
+/* Of an expert's pair, where experts have matrices of their own. */
+static const struct tensor *tensor_of(const struct weight *down, const struct plan *plan,
+                                      const struct checkpoint *checkpoint, int expert) {
+  const char *name = plan_name(plan, down->part[0].tensor);
+  char own[EXPERT_NAME_BYTES];
+  if (down->n_expert == 0) return checkpoint_find(checkpoint, name);
+  return expert_tensor_apart(name) ? checkpoint_find(checkpoint, expert_tensor_name(name, expert, own)) : NULL;
+}
+
+static const int *order_of(const struct plan *plan, int first, int second, const struct checkpoint *checkpoint,
+                           int expert) {
+  if (first < 0 || second < 0 || !pair_folds(plan, first, second)) return NULL;
   const struct weight *down = &plan_weights(plan)[plan_ops(plan)[second].weight[0]];
-  const struct weight *up = &plan_weights(plan)[plan_ops(plan)[second - 1].weight[0]];
-  const struct tensor *tensor = checkpoint_find(checkpoint, plan_name(plan, down->part[0].tensor));
+  const struct weight *up = &plan_weights(plan)[plan_ops(plan)[first].weight[0]];
+  const struct tensor *tensor = tensor_of(down, plan, checkpoint, expert);
   if (!tensor || !tensor->packed || tensor->packed->cols != down->cols) return NULL;
   for (int i = 0; i < up->n_part; i++)
     if (up->part[i].rows != down->cols) return NULL;
   return tensor->packed->order;
 }
 
-const int *act_order_columns(const struct plan *plan, int weight, const struct checkpoint *checkpoint) {
-  return order_of(plan, user_of(plan, weight), checkpoint);
+const int *act_order_columns(const struct plan *plan, int weight, const struct checkpoint *checkpoint, int expert) {
+  int user = user_of(plan, weight);
+  return user < 0 ? NULL : order_of(plan, maker_of(plan, user), user, checkpoint, expert);
 }
 
-const int *act_order_rows(const struct plan *plan, int weight, const struct checkpoint *checkpoint) {
-  int user = user_of(plan, weight);
-  return user < 0 ? NULL : order_of(plan, user + 1, checkpoint);
+const int *act_order_rows(const struct plan *plan, int weight, const struct checkpoint *checkpoint, int expert) {
+  int user = user_of(plan, weight), reader = user + 1;
+  if (user < 0) return NULL;
+  while (reader < plan->n_op && plan_ops(plan)[reader].in[0] != plan_ops(plan)[user].out) reader++;
+  return reader < plan->n_op ? order_of(plan, user, reader, checkpoint, expert) : NULL;
 }

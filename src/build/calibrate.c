@@ -11,34 +11,6 @@ bool quant_method_calibrates(enum quant_method method) {
   return method == QUANT_AWQ || method == QUANT_GPTQ || method == QUANT_SMOOTH;
 }
 
-/* --- a site's matrices ----------------------------------------------------------------------------------------------
- */
-
-void site_matrices_release(struct site_matrices *m) {
-  for (int i = 0; i < m->n; i++) free(m->matrix[i]);
-  m->n = 0;
-}
-
-bool site_matrices_read(const struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
-                        struct error *error) {
-  const struct plan *plan = c->job->plan;
-  *m = (struct site_matrices){0};
-  for (int i = 0; i < site->count; i++) {
-    struct weight_source source;
-    int index = walk_site_op(plan, site, i)->weight[0];
-    const struct weight *weight = plan_weights(plan) + index;
-    float *matrix = malloc((size_t)weight->rows * (size_t)weight->cols * sizeof *matrix);
-    m->index[m->n] = index;
-    m->weight[m->n] = weight;
-    m->matrix[m->n++] = matrix;
-    if (!matrix) return error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", weight->rows);
-    if (!weight_source_init(&source, plan, index, c->job->checkpoint, error)) return false;
-    if (c->job->merged) source.transform = &c->job->merged[index];
-    if (!weight_source_floats(&source, matrix, error)) return false;
-  }
-  return checkpoint_intact(c->job->checkpoint, error);
-}
-
 /* --- GPTQ -----------------------------------------------------------------------------------------------------------
  */
 
@@ -131,18 +103,12 @@ static bool site_transform(struct calibrating *c, const struct walk_site *site, 
 /* --- all sites ------------------------------------------------------------------------------------------------------
  */
 
-bool site_matrices_round(const struct site_matrices *m) {
-  for (int i = 0; i < m->n; i++)
-    if (m->weight[i]->scheme.kind == SCHEME_INT) return true;
-  return false;
-}
-
 static bool plain_run(struct calibrating *c, const struct walk_site *site, struct error *error) {
   struct site_matrices m;
   bool done = site_matrices_read(c, site, &m, error);
   if (done && site_matrices_round(&m))
     done = c->job->method == QUANT_GPTQ ? site_round(c, site, &m, error) : site_transform(c, site, &m, error);
-  done = done && network_walk_run(&c->walk, site, m.matrix, error);
+  done = done && heads_round(c, site, &m, error) && network_walk_run(&c->walk, site, m.matrix, error);
   site_matrices_release(&m);
   return done;
 }
@@ -150,7 +116,7 @@ static bool plain_run(struct calibrating *c, const struct walk_site *site, struc
 /* Packed bytes of the site's matrices. */
 static uint64_t site_bytes(const struct calibrating *c, const struct walk_site *site) {
   uint64_t bytes = 0;
-  for (int i = 0; i < site->n_linear; i++)
+  for (int i = 0; i < site->n_owned; i++)
     bytes += c->job->writer->weights[walk_site_weight(c->job->plan, site, i)].bytes;
   return bytes;
 }
@@ -258,15 +224,21 @@ static uint64_t site_numbers(const struct calibration_job *job, const struct wal
   enum { COPIES = 5, SQUARES = 4, ROWS_COPIES = 8 }; /* of a site's matrices, of its sums, of a window's rows */
   uint64_t cols = (uint64_t)walk_site_cols(job->plan, site), rows = 0, group = 0;
   uint64_t mixture = walk_site_mixes(site) ? mixture_numbers(job, site) : 0;
+  uint64_t beside = 0; /* numbers of matrices that are there for the site to run */
+  for (int i = 0; i < site->n_linear && !walk_site_mixes(site); i++) {
+    const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];
+    uint64_t heads = weight->n_expert * ((uint64_t)weight->cols + (uint64_t)job->data->length) * (uint64_t)weight->cols;
+    if (i >= site->count) beside += 2 * (uint64_t)weight_rows(weight) * (uint64_t)weight->cols + heads;
+  }
   for (int i = 0; i < site->count; i++) {
-    const struct weight *weight = &plan_weights(job->plan)[walk_site_op(job->plan, site, i)->weight[0]];
+    const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];
     rows += (uint64_t)weight->rows;
     if (weight->scheme.group > group) group = weight->scheme.group;
   }
   *kept = job->method == QUANT_GPTQ ? 0 : 2 * cols; /* factors of columns and channels */
   if (job->method == QUANT_AWQ) *kept += (cols + group) * group;
   uint64_t sums = job->method == QUANT_GPTQ ? SQUARES * cols * cols : 0;
-  return COPIES * rows * cols + ROWS_COPIES * (uint64_t)job->data->length * (rows + cols) + sums + mixture;
+  return COPIES * rows * cols + ROWS_COPIES * (uint64_t)job->data->length * (rows + cols) + sums + mixture + beside;
 }
 
 uint64_t calibration_memory(const struct calibration_job *job) {

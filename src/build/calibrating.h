@@ -15,13 +15,15 @@ struct calibrating {
 
 /* A site's matrices as floats. */
 struct site_matrices {
-  int n;
+  int n;                        /* of the same input */
+  int n_all;                    /* and those that are there for the site to run */
   int index[WALK_SITE_LINEARS]; /* in the plan's weights */
   const struct weight *weight[WALK_SITE_LINEARS];
   float *matrix[WALK_SITE_LINEARS]; /* owned */
 };
 
-/* Reads those of a site, no mixture; release them in any case. */
+/* Reads those of a site, no mixture: as the file has them, or, once they are written, what their codes stand for.
+ * Release them in any case. */
 bool site_matrices_read(const struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
                         struct error *error);
 void site_matrices_release(struct site_matrices *m);
@@ -29,6 +31,10 @@ bool site_matrices_round(const struct site_matrices *m);
 
 /* GPTQ: rounds and writes those of the site's matrices that it takes. */
 bool site_round(struct calibrating *c, const struct walk_site *site, struct site_matrices *m, struct error *error);
+
+/* heads_site.c: rounds heads' matrices of latent attention and writes them, by GPTQ, or to nearest by AWQ's metric,
+ * each by what its head reads: nothing is folded into them. */
+bool heads_round(struct calibrating *c, const struct walk_site *site, struct site_matrices *m, struct error *error);
 
 /* `count` floats that live as long as the calibration; NULL when out of memory. */
 float *calibrating_floats(struct calibrating *c, size_t count);

@@ -99,14 +99,14 @@ static bool site_add(struct calibration_journal *journal, const struct walk_site
   struct site_fit fit = site_fit_get(journal->calibration->transforms, job->plan, site, &fold);
   struct site_marks marks = {.scaled = fit.column != NULL, .metric = fit.metric != NULL};
   if (walk_site_mixes(site)) marks.few = journal->calibration->few[walk_site_weight(job->plan, site, site->count)];
-  for (int i = 0; i < site->n_linear; i++)
+  for (int i = 0; i < site->n_owned; i++)
     marks.written[i] = journal->calibration->written[walk_site_weight(job->plan, site, i)];
   int cols = walk_site_cols(job->plan, site);
   bool done = journal_writer_add(writer, slice_make(&marks, sizeof marks), error) &&
               floats_add(writer, fit.column, (size_t)cols, error) &&
               floats_add(writer, marks.scaled ? fit.inverse : NULL, (size_t)fold.n_channel, error) &&
               floats_add(writer, fit.metric, site_metric_count(cols, site_group(job->plan, site)), error);
-  for (int i = 0; i < site->n_linear && done; i++)
+  for (int i = 0; i < site->n_owned && done; i++)
     done = !marks.written[i] || packed_add(writer, job->writer, walk_site_weight(job->plan, site, i), piece, error);
   return done;
 }

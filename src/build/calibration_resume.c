@@ -40,7 +40,7 @@ static bool marks_check(const struct calibration_journal *journal, const struct 
   const struct plan *plan = journal->job->plan;
   if (marks->scaled > (fold->n_target > 0) || marks->metric > (site_group(plan, site) > 0)) return false;
   for (int i = 0; i < WALK_SITE_LINEARS; i++) {
-    const struct weight *w = i < site->n_linear ? &plan_weights(plan)[walk_site_weight(plan, site, i)] : NULL;
+    const struct weight *w = i < site->n_owned ? &plan_weights(plan)[walk_site_weight(plan, site, i)] : NULL;
     if (marks->written[i] > (w && (w->n_expert > 0 || gptq_takes(&w->scheme)))) return false;
   }
   const struct weight *last = &plan_weights(plan)[walk_site_weight(plan, site, site->n_linear - 1)];
@@ -68,7 +68,7 @@ static bool site_take(struct calibration_journal *journal, const struct walk_sit
   if (marks.metric && !fit.metric) return false;
   site_fit_set(journal->calibration->transforms, plan, site, &fold, &fit);
   if (marks.few > 0) journal->calibration->few[walk_site_weight(plan, site, site->count)] = marks.few;
-  for (int i = 0; i < site->n_linear; i++)
+  for (int i = 0; i < site->n_owned; i++)
     if (marks.written[i] && !packed_take(journal, reader, walk_site_weight(plan, site, i), piece, error)) return false;
   return true;
 }

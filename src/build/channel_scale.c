@@ -67,17 +67,24 @@ void channel_search_release(struct channel_search *search) {
 struct trial {
   const struct scale_site *site;
   int index; /* of the matrix */
+  int n_row; /* that are tried of it */
   const float *column;
   float *matrix, *sample;                     /* scaled and rounded: [rows][cols], [n_sample][cols] */
   struct code_rows rows[LIMIT_BUILD_THREADS]; /* of a worker, one row */
   atomic_bool failed;
 };
 
+/* Row `item` of those that are tried. */
+static const float *row_tried(const struct trial *trial, int item) {
+  size_t row = (size_t)item * (size_t)trial->site->weight[trial->index]->rows / (size_t)trial->n_row;
+  return trial->site->matrix[trial->index] + row * (size_t)trial->site->record->cols;
+}
+
 static void matrix_round(void *context, int worker, int item) {
   struct trial *trial = context;
   int cols = trial->site->record->cols;
   struct code_rows *rows = &trial->rows[worker];
-  const float *from = trial->site->matrix[trial->index] + (size_t)item * (size_t)cols;
+  const float *from = row_tried(trial, item);
   float *to = trial->matrix + (size_t)item * (size_t)cols;
   for (int i = 0; i < cols; i++) to[i] = from[i] * trial->column[i];
   if (quantize_row(to, NULL, rows, 0, NULL))
@@ -104,7 +111,7 @@ static bool trial_loss(struct trial *trial, struct float_product *product, const
                        struct error *error) {
   const struct scale_site *site = trial->site;
   trial->failed = false;
-  parallel_run(site->n_thread, site->weight[trial->index]->rows, matrix_round, trial);
+  parallel_run(site->n_thread, trial->n_row, matrix_round, trial);
   sample_scale(trial);
   if (!float_product_a(product, trial->sample, error) || !float_product_b(product, trial->matrix, error)) return false;
   const float *rows = float_product_rows(product, 0, site->record->n_sample, error);
@@ -123,6 +130,8 @@ static void scales_make(const struct channel_search *search, int index, float *c
   const struct scale_fold *fold = search->fold;
   search->rule(search->mean, search->peak, search->weight_peak, fold->n_channel, strength_of(index), channel);
   for (int i = 0; i < fold->n_channel && fold->powers; i++) channel[i] = exp2f(rintf(log2f(channel[i])));
+  for (int i = 0; i < fold->n_channel && search->least; i++)
+    channel[i] = fminf(fmaxf(channel[i], search->least[i]), search->most[i]);
   for (int i = 0; i < search->cols; i++) column[i] = channel[scale_fold_channel(fold, i)];
 }
 
@@ -131,13 +140,14 @@ static bool trials_run(struct trial *trial, struct channel_search *search, doubl
   const struct scale_site *site = trial->site;
   const struct input_record *record = site->record;
   struct float_product product;
-  int rows = site->weight[trial->index]->rows;
-  size_t count = (size_t)record->n_sample * (size_t)rows;
+  size_t count = (size_t)record->n_sample * (size_t)trial->n_row, bytes = (size_t)record->cols * sizeof(float);
+  share *= (double)site->weight[trial->index]->rows / trial->n_row;
+  for (int i = 0; i < trial->n_row; i++)
+    memcpy(trial->matrix + (size_t)i * (size_t)record->cols, row_tried(trial, i), bytes);
   float *truth = malloc(count * sizeof *truth);
   bool done = truth || error_set(error, ERROR_MEMORY, "Out of memory for %zu products.", count);
-  done = float_product_open(&product, site->device, record->n_sample, rows, record->cols, error) && done &&
-         float_product_a(&product, record->sample, error) &&
-         float_product_b(&product, site->matrix[trial->index], error);
+  done = float_product_open(&product, site->device, record->n_sample, trial->n_row, record->cols, error) && done &&
+         float_product_a(&product, record->sample, error) && float_product_b(&product, trial->matrix, error);
   const float *result = done ? float_product_rows(&product, 0, record->n_sample, error) : NULL;
   if (result) memcpy(truth, result, count * sizeof *truth);
   done = result != NULL;
@@ -155,8 +165,10 @@ static bool trials_run(struct trial *trial, struct channel_search *search, doubl
 static bool matrix_try(const struct scale_site *site, int index, struct channel_search *search, double share,
                        struct error *error) {
   size_t cols = (size_t)site->record->cols;
-  struct trial trial = {.site = site, .index = index, .column = search->column};
-  trial.matrix = malloc((size_t)site->weight[index]->rows * cols * sizeof *trial.matrix);
+  int all = site->weight[index]->rows;
+  struct trial trial = {.site = site, .index = index, .n_row = all, .column = search->column};
+  if (site->most_rows > 0 && site->most_rows < all) trial.n_row = site->most_rows;
+  trial.matrix = malloc((size_t)trial.n_row * cols * sizeof *trial.matrix);
   trial.sample = malloc((size_t)site->record->n_sample * cols * sizeof *trial.sample);
   bool ready = (trial.matrix && trial.sample) ||
                error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", site->weight[index]->rows);

@@ -29,6 +29,7 @@ struct scale_site {
   const struct input_record *record; /* with a sample */
   const struct float_device *device;
   int n_matrix, n_thread;
+  int most_rows; /* of a matrix that are tried, at equal distances, which stand for all; 0: all are */
   const struct weight *const *weight; /* [n_matrix] with the schemes that they get */
   float *const *matrix;               /* [n_matrix][rows][cols] */
 };
@@ -43,6 +44,7 @@ struct channel_search {
   scale_rule rule;
   float *mean, *peak, *weight_peak; /* [n_channel] */
   float *channel, *column;          /* of the strength that is tried: [n_channel], [cols] */
+  const float *least, *most;        /* [n_channel] that scales stay within; the caller's, NULL: any */
   double loss[SCALE_STRENGTHS];
   int cols;
 };

@@ -1,4 +1,5 @@
 /* Tensors of experts: one for each, or one of all of them that is divided. */
+#include "build/act_order.h"
 #include "build/weight_source.h"
 
 /* The expert's part of a tensor that is all experts': one dimension is theirs, or their rows follow each other. */
@@ -33,4 +34,6 @@ void weight_source_expert(struct weight_source *source, int expert) {
   source->expert = expert;
   for (int i = 0; i < source->weight->n_part; i++)
     if (!part_is_constant(source->plan, &source->weight->part[i])) source->part[i] = weight_source_find(source, i);
+  source->column_order = act_order_columns(source->plan, source->index, source->checkpoint, expert);
+  source->row_order = act_order_rows(source->plan, source->index, source->checkpoint, expert);
 }

@@ -78,6 +78,7 @@ void float_program_close(struct float_program *program) {
   *program = (struct float_program){0};
 }
 
+/* One matrix; of experts, of which each is packed by itself, the next of them. */
 static void matrix_pack(const struct backend *backend, const struct weight *weight, const float *values,
                         uint8_t *packed) {
   size_t strip_bytes = backend->strip_bytes(weight);
@@ -101,7 +102,9 @@ bool float_program_store(struct float_program *program, int index, const float *
   if (weight->use == WEIGHT_VECTOR)
     memcpy(*packed, values, bytes);
   else
-    matrix_pack(backend, weight, values, *packed);
+    for (int e = 0, n = weight_experts(weight); e < n; e++)
+      matrix_pack(backend, weight, values + (size_t)e * (size_t)weight->rows * (size_t)weight->cols,
+                  *packed + (size_t)e * (bytes / (size_t)n));
   return backend->load(program->program, index, slice_make(*packed, bytes), error);
 }
 

@@ -1,4 +1,5 @@
-/* Vectors are left out: what is stored of them is what belongs to the stored rows. */
+/* Vectors are left out: what is stored of them is what belongs to the stored rows. So are the orders that experts have,
+ * each its own: no running engine has adapters of experts, and none is merged into such. */
 #include "build/fold_record.h"
 
 #include "build/act_order.h"
@@ -7,8 +8,11 @@
 
 static struct weight_fold fold_of(const struct plan *plan, int weight, const struct checkpoint *checkpoint,
                                   const struct weight_transform *transforms) {
-  struct weight_fold fold = {.column_order = act_order_columns(plan, weight, checkpoint),
-                             .row_order = act_order_rows(plan, weight, checkpoint)};
+  struct weight_fold fold = {0};
+  if (plan_weights(plan)[weight].n_expert == 0) {
+    fold.column_order = act_order_columns(plan, weight, checkpoint, 0);
+    fold.row_order = act_order_rows(plan, weight, checkpoint, 0);
+  }
   if (!transforms) return fold;
   fold.column = transforms[weight].column;
   for (int i = 0; i < PLAN_PARTS; i++) fold.row[i] = transforms[weight].row[i];

@@ -3,6 +3,7 @@
 #include "build/gptq.h"
 
 #include "build/inverse_factor.h"
+#include "build/product_subtract.h"
 #include "build/quantize.h"
 
 #include <math.h>
@@ -33,12 +34,12 @@ static bool order_make(struct gptq *g, const float *sums) {
   return true;
 }
 
-static void metric_make(const struct gptq *g, const float *sums) {
-  for (int first = 0; first < g->cols; first += g->group)
-    for (int i = 0; i < g->group && first + i < g->cols; i++)
-      for (int k = 0; k < g->group && first + k < g->cols; k++)
-        g->metric[((size_t)first + (size_t)i) * (size_t)g->group + (size_t)k] =
-            sums[(size_t)(first + i) * (size_t)g->cols + (size_t)(first + k)];
+void gptq_metric(const float *sums, int cols, int group, float *metric) {
+  for (int first = 0; first < cols; first += group)
+    for (int i = 0; i < group && first + i < cols; i++)
+      for (int k = 0; k < group && first + k < cols; k++)
+        metric[((size_t)first + (size_t)i) * (size_t)group + (size_t)k] =
+            sums[(size_t)(first + i) * (size_t)cols + (size_t)(first + k)];
 }
 
 /* The sums in the order of rounding, damped; a column that no input ever used stands for itself. */
@@ -83,7 +84,7 @@ bool gptq_init(struct gptq *gptq, const float *sums, int cols, int group, int n_
   gptq->upper = malloc(count * factor_stride(cols) * sizeof *gptq->upper);
   gptq->metric = group ? calloc(count + (size_t)group, (size_t)group * sizeof *gptq->metric) : NULL;
   bool ready = gptq->order && gptq->upper && (gptq->metric || !group) && order_make(gptq, sums);
-  if (ready && gptq->metric) metric_make(gptq, sums);
+  if (ready && gptq->metric) gptq_metric(sums, cols, group, gptq->metric);
   bool made = ready ? factor_make(gptq, sums, n_thread, error)
                     : error_set(error, ERROR_MEMORY, "Out of memory for the order of %d columns.", cols);
   return made;
@@ -153,10 +154,15 @@ static void column_round(struct strip *s, int at, int first, size_t end) {
 static void later_correct(struct strip *s, int first, int count, size_t end) {
   for (size_t tile = end; tile < s->stride; tile += TILE) {
     size_t size = s->stride - tile < TILE ? s->stride - tile : TILE;
-    for (int i = 0; i < count; i++)
-      for (int r = 0; r < s->count; r++)
-        row_subtract(s->left + (size_t)r * s->stride + tile, s->gptq->upper + (size_t)(first + i) * s->stride + tile,
-                     s->error[r * BLOCK + i], size);
+    product_subtract(&(struct product_operands){.y = s->left + tile,
+                                                .e = s->error,
+                                                .x = s->gptq->upper + (size_t)first * s->stride + tile,
+                                                .y_stride = s->stride,
+                                                .e_stride = BLOCK,
+                                                .x_stride = s->stride,
+                                                .rows = s->count,
+                                                .depth = count,
+                                                .cols = (int)size});
   }
 }
 

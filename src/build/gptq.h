@@ -19,6 +19,9 @@ struct gptq {
 bool gptq_init(struct gptq *gptq, const float *sums, int cols, int group, int n_thread, struct error *error);
 void gptq_release(struct gptq *gptq);
 
+/* The sums' blocks of each group, as quantize_row's metric: (cols + group) · group numbers. */
+void gptq_metric(const float *sums, int cols, int group, float *metric);
+
 /* Rounds `count` rows into out->scheme (integers with one level of scales), as its first rows; `rows` [count][cols]
  * become the values of their codes. `scratch` is gptq_scratch floats. */
 bool gptq_round(const struct gptq *gptq, float *rows, int count, struct code_rows *out, float *scratch,

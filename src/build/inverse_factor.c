@@ -3,6 +3,7 @@
 #include "build/inverse_factor.h"
 
 #include "build/parallel.h"
+#include "build/product_subtract.h"
 
 #include <math.h>
 
@@ -65,21 +66,38 @@ static void panel_solve(void *context, int worker, int item) {
   for (int i = item * ROW_RUN; i < (item + 1) * ROW_RUN && i < f->first; i++) row_solve(f, i);
 }
 
-/* The panel's columns of U, from its last row up. */
+/* Rows [from, to) of the panel's columns [first, end) of U, where those below are known: first what all of them take
+ * from these, then row by row. */
+static void inverse_rows(const struct factoring *f, int first, int end, int from, int to) {
+  float sum[PANEL][PANEL] = {0};
+  int count = end - first;
+  product_subtract(&(struct product_operands){.y = &sum[0][0],
+                                              .e = f->h + (size_t)from * f->stride + to,
+                                              .x = f->upper + (size_t)to * f->stride + first,
+                                              .y_stride = PANEL,
+                                              .e_stride = f->stride,
+                                              .x_stride = f->stride,
+                                              .rows = to - from,
+                                              .depth = end - to,
+                                              .cols = (count + FACTOR_ALIGN - 1) / FACTOR_ALIGN * FACTOR_ALIGN});
+  for (int i = to - 1; i >= from; i--) {
+    float *own = sum[i - from];
+    const float *row = f->h + (size_t)i * f->stride;
+    for (int k = i + 1; k < to; k++) {
+      const float *below = f->upper + (size_t)k * f->stride + first;
+      for (int c = 0; c < count; c++) own[c] -= row[k] * below[c];
+    }
+    if (i >= first) own[i - first] += 1;
+    for (int c = 0; c < count; c++) f->upper[(size_t)i * f->stride + (size_t)(first + c)] = own[c] / row[i];
+  }
+}
+
+/* The panel's columns of U, from its last rows up. */
 static void inverse_columns(void *context, int worker, int item) {
   const struct factoring *f = context;
   (void)worker;
   int first = item * PANEL, end = first + PANEL < f->n ? first + PANEL : f->n;
-  for (int i = end - 1; i >= 0; i--) {
-    float sum[PANEL] = {0};
-    const float *row = f->h + (size_t)i * f->stride;
-    for (int k = i + 1; k < end; k++) {
-      const float *below = f->upper + (size_t)k * f->stride + first;
-      for (int c = 0; c < end - first; c++) sum[c] -= row[k] * below[c];
-    }
-    if (i >= first) sum[i - first] += 1;
-    for (int c = 0; c < end - first; c++) f->upper[(size_t)i * f->stride + (size_t)(first + c)] = sum[c] / row[i];
-  }
+  for (int to = end, from = first; to > 0; to = from, from -= PANEL) inverse_rows(f, first, end, from, to);
 }
 
 static int runs_of(int count, int run) { return (count + run - 1) / run; }

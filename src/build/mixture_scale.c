@@ -3,6 +3,7 @@
  * is added up. */
 #include "build/mixture_site.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* --- on what all read --------------------------------------------------------------------------------------------- */
@@ -14,12 +15,20 @@ struct folding {
   struct channel_search search;
   struct walk_site beside;
   struct site_matrices matrices; /* of the linears beside the experts */
+  struct site_matrices router;
+  float *least, *most; /* [n_channel] of the factors with which a router of halves keeps its bits; NULL: any do */
 };
+
+static bool scheme_codes(const struct scheme *s) { return s->kind == SCHEME_INT || s->kind == SCHEME_F8; }
+
+/* Is the router rounded to codes? It has its say about the factors then, as all that reads with it. */
+static bool router_rounds(const struct folding *f) { return scheme_codes(&f->router.weight[0]->scheme); }
 
 static bool all_look(struct folding *f, struct error *error) {
   struct mixture *m = f->m;
   for (int i = 0; i < f->matrices.n; i++)
     channel_search_look(&f->search, f->matrices.matrix[i], (size_t)f->matrices.weight[i]->rows);
+  if (router_rounds(f)) channel_search_look(&f->search, f->router.matrix[0], (size_t)f->router.weight[0]->rows);
   for (int e = 0; e < m->n_expert; e++)
     for (int i = 0; i < m->n_linear - 1; i++) {
       if (!expert_matrix_read(&m->linear[i], e, error)) return false;
@@ -34,8 +43,9 @@ static bool integers_try(struct folding *f, const struct input_record *record, c
       .fold = &f->fold, .record = record, .device = &f->m->c->device, .n_thread = f->m->c->job->n_thread};
   double share = record->n_sample > 0 ? (double)record->total / record->n_sample : 0;
   for (int i = 0; i < count; i++) {
-    if (weight[i]->scheme.kind != SCHEME_INT) continue;
+    if (!scheme_codes(&weight[i]->scheme)) continue;
     site.n_matrix = 1;
+    site.most_rows = EXPERT_TRIED;
     site.weight = &weight[i];
     site.matrix = &matrix[i];
     if (!channel_search_try(&f->search, &site, share, error)) return false;
@@ -68,9 +78,12 @@ static bool factors_find(struct folding *f, struct site_fit *fit, struct error *
   float *column = calibrating_floats(m->c, (size_t)m->hidden);
   float *channel = calibrating_floats(m->c, (size_t)f->fold.n_channel);
   if (!column || !channel) return error_set(error, ERROR_MEMORY, "Out of memory for a site's factors.");
-  bool done = channel_search_begin(&f->search, &f->fold, calibrating_rule(m->c), &f->record, error) &&
-              all_look(f, error) &&
-              integers_try(f, &f->record, f->matrices.weight, f->matrices.matrix, f->matrices.n, error);
+  bool done = channel_search_begin(&f->search, &f->fold, calibrating_rule(m->c), &f->record, error);
+  f->search.least = f->least;
+  f->search.most = f->most;
+  done = done && all_look(f, error) &&
+         integers_try(f, &f->record, f->matrices.weight, f->matrices.matrix, f->matrices.n, error) &&
+         integers_try(f, &f->record, f->router.weight, f->router.matrix, 1, error);
   for (int e = 0; m->scales && e < m->n_expert && done; e++) done = expert_try(f, e, error);
   if (done) channel_search_end(&f->search, channel, column);
   channel_search_release(&f->search);
@@ -80,17 +93,48 @@ static bool factors_find(struct folding *f, struct site_fit *fit, struct error *
   return done;
 }
 
-/* Does the router stay what it is, to the bit, once its columns are multiplied by powers of two? Halves lose bits of
- * small numbers and have no large ones. */
-static bool router_scales(const struct mixture *m) {
-  int router = walk_site_weight(m->c->job->plan, m->site, 0);
-  enum scheme_kind kind = plan_weights(m->c->job->plan)[router].scheme.kind;
-  return kind == SCHEME_F32 || kind == SCHEME_BF16;
+/* The powers of two that a column's numbers, from `least` to `most` in size, can be multiplied by as halves without
+ * losing a bit: they stay at 2^-14 or above and below 2^16. One that has lost some already is left alone. */
+static void half_range(float least, float most, float *low, float *high) {
+  int down = 0, up = 0;
+  *low = *high = 1;
+  if (!(most > 0) || least < 0x1p-14f) return;
+  frexpf(least, &down);
+  frexpf(most, &up);
+  *low = ldexpf(1, -13 - down < 0 ? -13 - down : 0);
+  *high = ldexpf(1, 15 - up > 0 ? 15 - up : 0);
+}
+
+/* The router's columns are multiplied with the factors too. As these are powers of two, a router of F32 or BF16 stays
+ * what it is to the bit; of halves, which lose bits of small numbers and have no large ones, only within a range. */
+static bool router_limit(struct folding *f, struct error *error) {
+  const struct weight *w = f->router.weight[0];
+  if (w->scheme.kind != SCHEME_F16) return true;
+  f->least = malloc((size_t)w->cols * sizeof *f->least);
+  f->most = malloc((size_t)w->cols * sizeof *f->most);
+  if (!f->least || !f->most) return error_set(error, ERROR_MEMORY, "Out of memory for a router's factors.");
+  for (int c = 0; c < w->cols; c++) {
+    float least = INFINITY, most = 0;
+    for (int r = 0; r < w->rows; r++) {
+      float size = fabsf(f->router.matrix[0][(size_t)r * (size_t)w->cols + (size_t)c]);
+      if (size > 0) least = fminf(least, size);
+      most = fmaxf(most, size);
+    }
+    half_range(least, most, &f->least[c], &f->most[c]);
+  }
+  return true;
+}
+
+static bool router_read(struct folding *f, struct error *error) {
+  struct walk_site site = {.first = f->m->site->first, .count = 1, .n_owned = 1, .n_linear = 1};
+  site.op[0] = f->m->site->op[0];
+  return site_matrices_read(f->m->c, &site, &f->router, error) && router_limit(f, error);
 }
 
 /* A matrix that the calibration cannot round is left as it is, and with it what it reads. */
 static bool experts_fold(const struct mixture *m, const struct folding *f) {
-  bool folds = f->fold.n_target > 0 && router_scales(m) && (m->scales || site_matrices_round(&f->matrices));
+  bool folds = f->fold.n_target > 0 && scheme_rounds(&f->router.weight[0]->scheme) &&
+               (m->scales || site_matrices_round(&f->matrices));
   for (int i = 0; i < m->n_linear - 1; i++) {
     const struct scheme *s = &m->linear[i].weight->scheme;
     folds = folds && (s->kind != SCHEME_INT || m->scales);
@@ -105,6 +149,7 @@ static bool sites_fold(struct folding *f, struct error *error) {
   int group = m->c->job->method == QUANT_AWQ ? site_group(plan, m->site) : 0;
   scale_fold_find(&f->fold, plan, m->site);
   if (f->beside.count > 0 && !site_matrices_read(m->c, &f->beside, &f->matrices, error)) return false;
+  if (!router_read(f, error)) return false;
   if (!input_record_make(&f->record, &m->c->walk, m->site, group, m->c->job->n_thread, error) ||
       (experts_fold(m, f) && !factors_find(f, &fit, error)))
     return false;
@@ -123,7 +168,9 @@ bool mixture_fold(struct mixture *m, struct error *error) {
   struct folding f = {.m = m, .beside = mixture_beside(m->c->job->plan, m->site)};
   bool done = sites_fold(&f, error);
   site_matrices_release(&f.matrices);
+  site_matrices_release(&f.router);
   input_record_release(&f.record);
+  free(f.least), free(f.most);
   return done;
 }
 
@@ -175,6 +222,7 @@ static bool last_search(struct mixture *m, float *channel, float *column, struct
                             .record = &record,
                             .device = &m->c->device,
                             .n_matrix = 1,
+                            .most_rows = EXPERT_TRIED,
                             .n_thread = m->c->job->n_thread,
                             .weight = &weight,
                             .matrix = &last->matrix};

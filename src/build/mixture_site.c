@@ -4,9 +4,6 @@
 
 #include <stdlib.h>
 
-/* Can the calibration round into the scheme? */
-static bool scheme_rounds(const struct scheme *s) { return s->kind != SCHEME_INT || gptq_takes(s); }
-
 /* --- parts of the site -------------------------------------------------------------------------------------------- */
 
 struct walk_site mixture_beside(const struct plan *plan, const struct walk_site *site) {
@@ -15,7 +12,7 @@ struct walk_site mixture_beside(const struct plan *plan, const struct walk_site 
     if (linear_is_routed(&walk_site_op(plan, site, i)->args.linear)) continue;
     if (beside.count == 0) beside.first = site->op[i];
     beside.op[beside.count++] = site->op[i];
-    beside.n_linear = beside.n_op = beside.count;
+    beside.n_owned = beside.n_linear = beside.n_op = beside.count;
   }
   return beside;
 }
@@ -38,14 +35,7 @@ static bool linear_open(struct mixture *m, int op, struct error *error) {
 }
 
 bool expert_matrix_read(struct expert_linear *l, int expert, struct error *error) {
-  int rows = l->weight->rows;
-  size_t cols = (size_t)l->weight->cols;
-  for (int first = 0; first < rows; first += l->reader.rows.capacity) {
-    int count = rows - first < l->reader.rows.capacity ? rows - first : l->reader.rows.capacity;
-    if (!weight_reader_read(&l->reader, expert * rows + first, count, error)) return false;
-    memcpy(l->matrix + (size_t)first * cols, l->reader.rows.dense, (size_t)count * cols * sizeof *l->matrix);
-  }
-  return true;
+  return weight_reader_matrix(&l->reader, expert, l->matrix, error);
 }
 
 static bool linears_open(struct mixture *m, struct error *error) {
@@ -70,7 +60,7 @@ static bool linears_open(struct mixture *m, struct error *error) {
 static bool choices_make(struct mixture *m, struct error *error) {
   struct network_walk *walk = &m->c->walk;
   const struct walk_site router = {
-      .first = m->site->first, .n_op = 2, .count = 1, .n_linear = 1, .op = {m->site->first}};
+      .first = m->site->first, .n_op = 2, .count = 1, .n_owned = 1, .n_linear = 1, .op = {m->site->first}};
   size_t tokens = network_walk_tokens(walk), window = (size_t)walk->data->length * (size_t)m->hidden;
   struct site_matrices matrices = {0};
   m->inputs = malloc(tokens * (size_t)m->hidden * sizeof *m->inputs);

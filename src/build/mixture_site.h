@@ -8,7 +8,11 @@
 #include "build/expert_rows.h"
 #include "build/gptq_site.h"
 
-enum { EXPERT_SAMPLE = 128 }; /* rows of an expert's */
+enum {
+  EXPERT_SAMPLE = 128,
+  EXPERT_TRIED = 256
+}; /* rows of an expert's inputs, and of its matrices, that factors are
+      judged by */
 
 /* One of an expert's linears: those of gates, then the one that is added up. */
 struct expert_linear {
@@ -47,6 +51,9 @@ struct mixture {
 bool mixture_fold(struct mixture *m, struct error *error);
 /* Scales the expert's matrices, whose inputs are m->x and m->h, and writes them. */
 bool mixture_expert_scale(struct mixture *m, struct error *error);
+
+/* Can the calibration round into the scheme? */
+static inline bool scheme_rounds(const struct scheme *s) { return s->kind != SCHEME_INT || gptq_takes(s); }
 
 /* Reads a linear's matrix of an expert. */
 bool expert_matrix_read(struct expert_linear *linear, int expert, struct error *error);

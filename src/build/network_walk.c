@@ -6,76 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The most linears that a site without experts has. */
-enum { PLAIN_LINEARS = 4 };
-
 static size_t tokens_of(const struct calibration_data *data) { return (size_t)data->n_window * (size_t)data->length; }
-
-/* --- sites ---------------------------------------------------------------------------------------------------------
- */
-
-static bool site_same(const struct op *a, const struct op *b) {
-  return b->kind == OP_LINEAR && b->layer == a->layer && b->in[0] == a->in[0] && b->weight[2] == a->weight[2] &&
-         b->args.linear.norm == a->args.linear.norm;
-}
-
-/* Router → route → linears of experts and beside them → the one that adds them up. At least two of experts, at most
- * EXPERT_LINEARS. */
-static bool mixture_find(const struct plan *plan, int router, struct walk_site *site) {
-  const struct op *ops = plan_ops(plan), *route = &ops[router + 1];
-  if (router + 1 >= plan->n_op || route->kind != OP_ROUTE || route->in[0] != ops[router].out) return false;
-  *site = (struct walk_site){.first = router, .count = 1, .op = {router}};
-  int routed = 0;
-  for (int i = router + 2; i < plan->n_op && ops[i].kind == OP_LINEAR && site->count < WALK_SITE_LINEARS; i++) {
-    bool gathers = ops[i].args.linear.expert_mode == EXPERTS_GATHER;
-    bool own = linear_is_routed(&ops[i].args.linear);
-    routed += own;
-    if (own && (ops[i].in[2] != route->out || routed > EXPERT_LINEARS)) return false;
-    if (!gathers && !site_same(&ops[router], &ops[i])) return false;
-    site->op[gathers ? site->count : site->count++] = i;
-    site->n_linear = site->count + gathers;
-    site->n_op = i + 1 - router;
-    if (gathers) return routed > 1;
-  }
-  return false;
-}
-
-bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
-  const struct op *ops = plan_ops(plan);
-  int i = from;
-  while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
-  if (i == plan->n_op || ops[i].kind == OP_SELECT) return false;
-  if (mixture_find(plan, i, site)) return true;
-  *site = (struct walk_site){.first = i};
-  while (i < plan->n_op && site->count < PLAIN_LINEARS && site_same(&ops[site->first], &ops[i]))
-    site->op[site->count++] = i++;
-  while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
-  site->n_op = i - site->first;
-  site->n_linear = site->count;
-  return true;
-}
-
-bool walk_site_has(const struct walk_site *site, int op) {
-  for (int i = 0; i < site->count; i++)
-    if (site->op[i] == op) return true;
-  return false;
-}
-
-int walk_layer_end(const struct plan *plan, int from) {
-  struct walk_site site;
-  int layer = -1;
-  for (bool first = true; walk_site_find(plan, from, &site); first = false) {
-    int own = plan_ops(plan)[site.first].layer;
-    if (!first && own != layer) break;
-    layer = own;
-    from = site.first + site.n_op;
-  }
-  return from;
-}
-
-int walk_site_cols(const struct plan *plan, const struct walk_site *site) {
-  return plan_values(plan)[walk_site_op(plan, site, 0)->in[0]].cols;
-}
 
 /* --- values --------------------------------------------------------------------------------------------------------
  */
@@ -243,7 +174,7 @@ static bool weight_store(const struct network_walk *walk, const struct walk_site
                          int index, float *const *matrix, struct float_program *program, struct error *error) {
   int origin = cut->origin[index];
   if (origin < 0) return true;
-  for (int i = 0; i < site->count; i++)
+  for (int i = 0; i < site->n_linear; i++)
     if (walk_site_op(walk->plan, site, i)->weight[0] == origin)
       return float_program_store(program, index, matrix[i], error);
   float *vector = network_walk_vector(walk, origin, error);
@@ -252,36 +183,56 @@ static bool weight_store(const struct network_walk *walk, const struct walk_site
   return stored;
 }
 
-/* The result's rows of all tokens are in `out`. */
-static bool window_run(struct network_walk *walk, const struct plan_cut *cut, struct float_program *program, int window,
-                       float *out, struct error *error) {
-  size_t rows = (size_t)walk->data->length, first = (size_t)window * rows;
+/* The result's rows, valid until the next step; NULL on failure. */
+static const float *window_run(const struct network_walk *walk, const struct plan_cut *cut,
+                               struct float_program *program, int window, struct error *error) {
+  size_t first = (size_t)window * (size_t)walk->data->length;
   for (int i = 0; i < cut->n_in; i++) {
     size_t cols = (size_t)plan_values(walk->plan)[cut->value[i]].cols;
-    if (!float_program_store(program, i, walk->value[cut->value[i]] + first * cols, error)) return false;
+    if (!float_program_store(program, i, walk->value[cut->value[i]] + first * cols, error)) return NULL;
   }
-  const float *result = float_program_run(program, 0, walk->data->length, error);
-  size_t cols = (size_t)plan_values(walk->plan)[cut->out].cols;
-  if (result) memcpy(out + first * cols, result, rows * cols * sizeof *result);
-  return result != NULL;
+  return float_program_run(program, 0, walk->data->length, error);
 }
 
-bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
-                      struct error *error) {
-  float *out = walk->value[plan_ops(walk->plan)[site->first + site->n_op - 1].out];
-  return network_walk_result(walk, site, matrix, out, error);
-}
-
-bool network_walk_result(struct network_walk *walk, const struct walk_site *site, float *const *matrix, float *out,
-                         struct error *error) {
+bool network_walk_each(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                       walk_sink sink, void *context, struct error *error) {
   struct plan_cut cut;
   struct float_program program = {0};
   bool done = plan_cut_make(&cut, walk->plan, site->first, site->n_op, walk->data->length, 0, error) &&
               float_program_open(&program, walk->device, plan_cut_plan(&cut), walk->data->length, error);
   for (int i = 0; done && i < plan_cut_plan(&cut)->n_weight; i++)
     done = weight_store(walk, site, &cut, i, matrix, &program, error);
-  for (int i = 0; done && i < walk->data->n_window; i++) done = window_run(walk, &cut, &program, i, out, error);
+  for (int i = 0; done && i < walk->data->n_window; i++) {
+    const float *rows = window_run(walk, &cut, &program, i, error);
+    done = rows && sink(context, rows, i, error);
+  }
   if (program.plan) float_program_close(&program);
   plan_cut_release(&cut);
   return done;
+}
+
+/* Where the result's rows of all tokens go, and how many numbers a window has. */
+struct result_place {
+  float *out;
+  size_t count;
+};
+
+static bool result_keep(void *context, const float *rows, int window, struct error *error) {
+  const struct result_place *place = context;
+  (void)error;
+  memcpy(place->out + (size_t)window * place->count, rows, place->count * sizeof *rows);
+  return true;
+}
+
+bool network_walk_result(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                         float *out, struct error *error) {
+  int value = plan_ops(walk->plan)[site->first + site->n_op - 1].out;
+  struct result_place place = {out, (size_t)walk->data->length * (size_t)plan_values(walk->plan)[value].cols};
+  return network_walk_each(walk, site, matrix, result_keep, &place, error);
+}
+
+bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                      struct error *error) {
+  float *out = walk->value[plan_ops(walk->plan)[site->first + site->n_op - 1].out];
+  return network_walk_result(walk, site, matrix, out, error);
 }

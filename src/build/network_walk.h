@@ -10,17 +10,22 @@
 enum { WALK_SITE_LINEARS = 6, EXPERT_LINEARS = 3 }; /* of those, linears of experts */
 
 /* Linears that take the same input (at most WALK_SITE_LINEARS), and the ops after them up to the next site: they run
- * together. Or a mixture of experts: the router, the linears of experts and those beside them that read what it reads,
- * up to the one that adds the experts up, which comes after them in `op` (mixture_site.h). */
+ * together. Two kinds have more linears, which come after those of the same input in `op`:
+ * a mixture of experts, from the router over the linears of experts and those beside them that read what it reads to
+ * the one that adds the experts up (mixture_site.h); latent attention, from the linears that make q to heads' values.
+ * What is projected to q's latent, where there is one, is a site before, of which the keys' linears are too: they read
+ * the same, though they run later. */
+enum site_kind { SITE_PLAIN, SITE_MIXTURE, SITE_LATENT };
 struct walk_site {
+  enum site_kind kind;
   int first, n_op; /* the ops */
   int count;       /* linears of the same input */
+  int n_owned;     /* and those that its calibration deals with too */
   int n_linear;    /* and of all */
   int op[WALK_SITE_LINEARS];
 };
 
-/* Is it a mixture? */
-static inline bool walk_site_mixes(const struct walk_site *site) { return site->n_linear > site->count; }
+static inline bool walk_site_mixes(const struct walk_site *site) { return site->kind == SITE_MIXTURE; }
 
 /* The first site at op `from` or after, of the layers. False: there is none any more. */
 bool walk_site_find(const struct plan *plan, int from, struct walk_site *site);
@@ -62,12 +67,16 @@ size_t network_walk_numbers(const struct network_walk *walk, int value);
 bool network_walk_inputs(const struct network_walk *walk, const struct walk_site *site, int window, float *out,
                          struct error *error);
 
-/* Runs the site, no mixture, on all windows, its linears with the given numbers. */
+/* Runs the site, no mixture, on all windows, all its linears with the given numbers. */
 bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
                       struct error *error);
 /* The same into out, [tokens][cols of what the last op makes], and not into the walk's values. */
-bool network_walk_result(struct network_walk *walk, const struct walk_site *site, float *const *matrix, float *out,
-                         struct error *error);
+bool network_walk_result(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                         float *out, struct error *error);
+/* The same, a window at a time: [length][cols of what the last op makes]. */
+typedef bool (*walk_sink)(void *context, const float *rows, int window, struct error *error);
+bool network_walk_each(const struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                       walk_sink sink, void *context, struct error *error);
 
 /* A vector's numbers, of experts those of each; the caller frees them. NULL on failure. */
 float *network_walk_vector(const struct network_walk *walk, int weight, struct error *error);

@@ -56,15 +56,15 @@ static int weight_map(struct cutter *c, int weight) {
   if (weight < 0) return -1;
   if (c->weight[weight] >= 0) return c->weight[weight];
   const struct weight *w = plan_weights(c->plan) + weight;
-  const char *tensor[PLAN_PARTS], *name = plan_name(c->plan, w->name);
-  int rows[PLAN_PARTS];
-  for (int i = 0; i < w->n_part; i++) {
-    tensor[i] = plan_name(c->plan, w->part[i].tensor);
-    rows[i] = w->part[i].rows;
-  }
-  int at = w->use == WEIGHT_VECTOR
-               ? plan_add_bias(&c->builder, name, tensor, rows, w->n_part, w->interleaved)
-               : plan_add_matrix(&c->builder, name, tensor, rows, w->n_part, w->cols, w->interleaved);
+  struct tensor_slice slice[PLAN_PARTS];
+  const struct expert_spec spec = {.use = w->use,
+                                   .n_expert = c->experts > 0 ? 0 : w->n_expert,
+                                   .n_part = w->n_part,
+                                   .cols = w->use == WEIGHT_VECTOR ? 1 : w->cols,
+                                   .interleaved = w->interleaved};
+  for (int i = 0; i < w->n_part; i++)
+    slice[i] = (struct tensor_slice){.tensor = plan_name(c->plan, w->part[i].tensor), .rows = w->part[i].rows};
+  int at = plan_add_experts(&c->builder, plan_name(c->plan, w->name), slice, &spec);
   c->cut->origin[at] = weight;
   return c->weight[weight] = at;
 }

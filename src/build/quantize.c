@@ -57,9 +57,12 @@ static float affine_loss(const struct affine *a, const float *x, int count, cons
   enum { LANES = 16 };
   float inverse = affine_inverse(a), lane[LANES] = {0}, loss = 0, difference[GROUP_MAX] = {0};
   for (int i = 0; i < count; i++) difference[i] = a->scale * code_of(a, inverse, x[i]) + a->min - x[i];
-  for (int i = 0; i < count; i++, metric += group)
+  for (int i = 0; i < count; i++, metric += group) {
+    float row[LANES] = {0};
     for (int k = 0; k < group; k += LANES)
-      for (int l = 0; l < LANES; l++) lane[l] += difference[i] * difference[k + l] * metric[k + l];
+      for (int l = 0; l < LANES; l++) row[l] += difference[k + l] * metric[k + l];
+    for (int l = 0; l < LANES; l++) lane[l] += difference[i] * row[l];
+  }
   for (int l = 0; l < LANES; l++) loss += lane[l];
   return loss;
 }

@@ -7,10 +7,10 @@ static void target_add(struct scale_fold *fold, int weight, int part) {
   fold->target[fold->n_target++].part = part;
 }
 
-/* Does any op but the site's linears read the norm's weights? */
-static bool norm_shared(const struct plan *plan, const struct walk_site *site, int norm) {
+/* Does any op but the site's linears, and the one that `makes` what they read, read the norm's weights? */
+static bool norm_shared(const struct plan *plan, const struct walk_site *site, int norm, int makes) {
   for (int i = 0; i < plan->n_op; i++) {
-    for (int k = 0; k < OP_WEIGHTS && !walk_site_has(site, i); k++)
+    for (int k = 0; k < OP_WEIGHTS && i != makes && !walk_site_has(site, i); k++)
       if (plan_ops(plan)[i].weight[k] == norm) return true;
   }
   return false;
@@ -55,11 +55,33 @@ void scale_fold_linear(struct scale_fold *fold, const struct plan *plan, const s
   fold->n_channel = w->part[part].rows;
 }
 
+/* Does any op but the site's linears read the value that an op makes, before another makes it anew? */
+static bool value_shared(const struct plan *plan, const struct walk_site *site, int op) {
+  const struct op *ops = plan_ops(plan);
+  for (int i = op + 1; i < plan->n_op; i++) {
+    for (int k = 0; k < OP_INPUTS; k++)
+      if (ops[i].in[k] == ops[op].out && !walk_site_has(site, i)) return true;
+    if (ops[i].out == ops[op].out) return false;
+  }
+  return false;
+}
+
+/* The norm of what a linear makes, where that is all that the site reads: a latent's. */
+static void post_norm_fold(struct scale_fold *fold, const struct plan *plan, const struct walk_site *site, int index) {
+  const struct op *op = &plan_ops(plan)[index];
+  const struct linear_args *args = &op->args.linear;
+  if (args->post_norm != NORM_RMS || op->weight[3] < 0 || op->in[1] >= 0 || args->column != 0 || args->softcap != 0 ||
+      norm_shared(plan, site, op->weight[3], index) || value_shared(plan, site, index))
+    return;
+  target_add(fold, op->weight[3], 0);
+  fold->n_channel = plan_weights(plan)[op->weight[3]].cols;
+}
+
 void scale_fold_find(struct scale_fold *fold, const struct plan *plan, const struct walk_site *site) {
   const struct op *first = walk_site_op(plan, site, 0);
   *fold = (struct scale_fold){.shared = 1, .dim = 1, .powers = walk_site_mixes(site)};
   if (first->args.linear.norm != NORM_NONE) {
-    if (first->args.linear.norm != NORM_RMS || first->weight[2] < 0 || norm_shared(plan, site, first->weight[2]))
+    if (first->args.linear.norm != NORM_RMS || first->weight[2] < 0 || norm_shared(plan, site, first->weight[2], -1))
       return;
     target_add(fold, first->weight[2], 0);
     fold->n_channel = plan_weights(plan)[first->weight[2]].cols;
@@ -68,5 +90,7 @@ void scale_fold_find(struct scale_fold *fold, const struct plan *plan, const str
   int i = site->first - 1;
   while (i >= 0 && plan_ops(plan)[i].out != first->in[0]) i--;
   if (i >= 0 && plan_ops(plan)[i].kind == OP_ATTEND) attend_fold(fold, plan, i);
-  if (i >= 0 && plan_ops(plan)[i].kind == OP_LINEAR) scale_fold_linear(fold, plan, plan_ops(plan) + i);
+  if (i < 0 || plan_ops(plan)[i].kind != OP_LINEAR) return;
+  scale_fold_linear(fold, plan, plan_ops(plan) + i);
+  if (fold->n_target == 0) post_norm_fold(fold, plan, site, i);
 }

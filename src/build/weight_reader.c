@@ -141,3 +141,14 @@ bool weight_reader_read(struct weight_reader *reader, int first, int count, stru
   }
   return true;
 }
+
+bool weight_reader_matrix(struct weight_reader *reader, int expert, float *out, struct error *error) {
+  int rows = reader->source.weight->rows;
+  size_t cols = (size_t)reader->source.weight->cols;
+  for (int first = 0; first < rows; first += reader->rows.capacity) {
+    int count = rows - first < reader->rows.capacity ? rows - first : reader->rows.capacity;
+    if (!weight_reader_read(reader, expert * rows + first, count, error)) return false;
+    memcpy(out + (size_t)first * cols, reader->rows.dense, (size_t)count * cols * sizeof *out);
+  }
+  return true;
+}

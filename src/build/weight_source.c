@@ -65,9 +65,10 @@ bool weight_source_init(struct weight_source *source, const struct plan *plan, i
   *source = (struct weight_source){.weight = w,
                                    .name = plan_name(plan, w->name),
                                    .plan = plan,
+                                   .index = weight,
                                    .checkpoint = checkpoint,
-                                   .column_order = act_order_columns(plan, weight, checkpoint),
-                                   .row_order = act_order_rows(plan, weight, checkpoint)};
+                                   .column_order = act_order_columns(plan, weight, checkpoint, 0),
+                                   .row_order = act_order_rows(plan, weight, checkpoint, 0)};
   const struct tensor *first[PLAN_PARTS] = {NULL};
   for (int e = weight_experts(w) - 1; e >= 0; e--) {
     source->expert = e;

@@ -17,11 +17,12 @@ struct weight_source {
   const char *name;
   const struct plan *plan;
   const struct checkpoint *checkpoint;
-  int expert;
+  int index, expert;                     /* of the weight in the plan */
   const struct tensor *part[PLAN_PARTS]; /* NULL: of a vector's constant part */
   struct tensor slice[PLAN_PARTS];       /* the expert's of tensors that are all experts' */
   struct packed_division packed[PLAN_PARTS];
-  const int *column_order, *row_order; /* act_order.h's, of columns and of the rows of each part; NULL: the file's */
+  const int *column_order, *row_order; /* act_order.h's, of columns and of the rows of each part, of the expert's; NULL:
+                                          the file's */
   const struct weight_transform *transform; /* the caller may set it; NULL: none */
 };
 
@@ -82,6 +83,9 @@ void weight_reader_release(struct weight_reader *reader);
 
 /* Rows [first, first + count) of the same expert into reader->rows; padding rows become zeros. */
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error);
+
+/* All rows of an expert's matrix, [rows][cols], by a reader whose weight's scheme is F32. */
+bool weight_reader_matrix(struct weight_reader *reader, int expert, float *out, struct error *error);
 
 /* One row of the source's expert as floats, as the file has it. */
 void weight_source_row(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,

@@ -23,7 +23,14 @@ struct module_numbers {
   struct module_number entry[LIMIT_ADAPTER_PATTERNS];
 };
 
+/* Names of parameters that adapters are for; strings of `root`. */
+struct parameter_names {
+  int count;
+  json_t *list; /* owned; NULL: none */
+};
+
 struct adapter_config {
+  struct parameter_names parameters;
   double alpha, rank;
   bool rslora, dora, has_base;
   struct hash128 base;
@@ -69,7 +76,6 @@ static bool features_check(const json_t *root, struct error *error) {
       {"fan_in_fan_out", "false: the layers of Spate's families are not transposed"},
       {"modules_to_save", "none: whole modules that were trained belong into the base model"},
       {"trainable_token_indices", "none: token rows that were trained belong into the base model"},
-      {"target_parameters", "none: adapters are for modules"},
       {"layer_replication", "none: the base has its own number of layers"},
       {"alora_invocation_tokens", "none: an adapter works on the whole prompt"},
       {"use_qalora", "false"},
@@ -135,6 +141,34 @@ static bool numbers_read(const json_t *root, const char *key, bool is_rank, stru
   return true;
 }
 
+static bool parameters_read(const json_t *root, struct adapter_config *config, struct error *error) {
+  static const char key[] = "target_parameters", expected[] = "a list of experts' gate_up_proj and down_proj";
+  const json_t *list = json_object_get(root, key);
+  if (field_is_off(root, key)) return true;
+  if (!json_is_array(list) || json_array_size(list) > LIMIT_ADAPTER_PATTERNS)
+    return field_refuse(root, key, expected, error);
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const char *name = json_string_value(json_array_get(list, i)), *last = name ? strrchr(name, '.') : NULL;
+    if (!name ||
+        (strcmp(last ? last + 1 : name, "gate_up_proj") != 0 && strcmp(last ? last + 1 : name, "down_proj") != 0))
+      return field_refuse(root, key, expected, error);
+  }
+  if (config->dora) return field_refuse(root, "use_dora", "false beside target_parameters", error);
+  config->parameters = (struct parameter_names){(int)json_array_size(list), json_incref((json_t *)(uintptr_t)list)};
+  return true;
+}
+
+bool adapter_config_parameter(const struct adapter_config *config, const char *name) {
+  size_t size = strlen(name);
+  for (int i = 0; i < config->parameters.count; i++) {
+    const char *target = json_string_value(json_array_get(config->parameters.list, (size_t)i));
+    size_t end = strlen(target);
+    if (strcmp(name, target) == 0) return true;
+    if (end < size && name[size - end - 1] == '.' && strcmp(name + size - end, target) == 0) return true;
+  }
+  return false;
+}
+
 static bool base_read(const json_t *root, struct adapter_config *config, struct error *error) {
   static const char key[] = "spate_base_digest";
   const json_t *value = json_object_get(root, key);
@@ -148,7 +182,8 @@ static bool config_fill(struct adapter_config *config, const json_t *root, struc
   if (!features_check(root, error)) return false;
   config->rslora = json_is_true(json_object_get(root, "use_rslora"));
   config->dora = json_is_true(json_object_get(root, "use_dora"));
-  return base_read(root, config, error) && number_read(root, "r", true, &config->rank, error) &&
+  return parameters_read(root, config, error) && base_read(root, config, error) &&
+         number_read(root, "r", true, &config->rank, error) &&
          number_read(root, "lora_alpha", false, &config->alpha, error) &&
          numbers_read(root, "rank_pattern", true, &config->ranks, error) &&
          numbers_read(root, "alpha_pattern", false, &config->alphas, error);
@@ -199,6 +234,7 @@ static void numbers_free(struct module_numbers *numbers) {
 
 void adapter_config_free(struct adapter_config *config) {
   if (!config) return;
+  json_decref(config->parameters.list);
   numbers_free(&config->ranks);
   numbers_free(&config->alphas);
   pcre2_match_data_free(config->match);

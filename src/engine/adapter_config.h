@@ -19,6 +19,9 @@ void adapter_config_free(struct adapter_config *config); /* NULL is allowed */
 bool adapter_config_module(struct adapter_config *config, const char *module, int *rank, double *scale,
                            struct error *error);
 
+/* Is it for a parameter of this name ("model.layers.0.mlp.experts.gate_up_proj"), as peft's target_parameters says? */
+bool adapter_config_parameter(const struct adapter_config *config, const char *name);
+
 /* The digest of the base's weights that spate_base_digest has; NULL: it is not there. */
 const struct hash128 *adapter_config_base(const struct adapter_config *config);
 

@@ -44,6 +44,10 @@ bool adapter_source_open(struct adapter_source *source, const char *path, struct
 }
 
 void adapter_source_close(struct adapter_source *source) {
+  for (struct expert_factors *next; source->cut; source->cut = next) {
+    next = source->cut->next;
+    free(source->cut);
+  }
   free(source->found);
   free(source->used);
   safetensors_close(source->safetensors);
@@ -68,7 +72,7 @@ static const struct tensor *tensor_take(struct adapter_source *source, const cha
   return tensor;
 }
 
-static const struct tensor *peft_take(struct adapter_source *source, const char *module, const char *suffix) {
+const struct tensor *adapter_source_take(struct adapter_source *source, const char *module, const char *suffix) {
   char name[NAME_BYTES];
   snprintf(name, sizeof name, PEFT_BASE "%s.%s", module, suffix);
   return tensor_take(source, name);
@@ -80,7 +84,7 @@ static const struct tensor *gguf_take(struct adapter_source *source, const char 
   return tensor_take(source, name);
 }
 
-static bool shape_check(const struct tensor *tensor, int64_t rows, int64_t cols, const char *by, struct error *error) {
+bool adapter_shape_check(const struct tensor *tensor, int64_t rows, int64_t cols, const char *by, struct error *error) {
   char shape[TENSOR_SHAPE_TEXT];
   bool vector = cols == 0;
   if (tensor->n_dim == (vector ? 1 : 2) && tensor->dim[0] == rows && (vector || tensor->dim[1] == cols)) return true;
@@ -108,22 +112,22 @@ static int module_rows(const struct plan *plan, const char *tensor) {
 static bool shapes_check(const struct module_tensors *m, bool embeds, int rows, int cols, const char *by,
                          struct error *error) {
   int out = embeds ? cols : rows, in = embeds ? rows : cols;
-  bool fits =
-      !m->a || (m->by_token ? shape_check(m->a, in, m->rank, by, error) : shape_check(m->a, m->rank, in, by, error));
-  return fits && (!m->b || shape_check(m->b, out, m->rank, by, error)) &&
-         (!m->b_bias || shape_check(m->b_bias, out, 0, by, error)) &&
-         (!m->bias || shape_check(m->bias, out, 0, by, error)) &&
-         (!m->magnitude || shape_check(m->magnitude, out, 0, by, error));
+  bool fits = !m->a || (m->by_token ? adapter_shape_check(m->a, in, m->rank, by, error)
+                                    : adapter_shape_check(m->a, m->rank, in, by, error));
+  return fits && (!m->b || adapter_shape_check(m->b, out, m->rank, by, error)) &&
+         (!m->b_bias || adapter_shape_check(m->b_bias, out, 0, by, error)) &&
+         (!m->bias || adapter_shape_check(m->bias, out, 0, by, error)) &&
+         (!m->magnitude || adapter_shape_check(m->magnitude, out, 0, by, error));
 }
 
 /* peft saves the matrices of vocabularies beside their factors; they must be the base's size. */
 static bool saved_matrix_check(struct adapter_source *source, const struct module_tensors *m, int rows, int cols,
                                const char *by, struct error *error) {
-  const struct tensor *matrix = peft_take(source, m->module.name, "base_layer.weight");
-  return !matrix || shape_check(matrix, rows, cols, by, error);
+  const struct tensor *matrix = adapter_source_take(source, m->module.name, "base_layer.weight");
+  return !matrix || adapter_shape_check(matrix, rows, cols, by, error);
 }
 
-static bool halves_check(const struct module_tensors *m, struct error *error) {
+bool adapter_halves_check(const struct module_tensors *m, struct error *error) {
   return !m->a == !m->b ||
          error_set(error, ERROR_FORMAT, "The adapter has one of lora_A and lora_B of \"%s\" and lacks the other.",
                    m->module.name);
@@ -133,12 +137,12 @@ static bool peft_find(struct adapter_source *source, bool embeds, int rows, int 
                       struct error *error) {
   static const char by[] = "adapter_config.json";
   const char *name = m->module.name;
-  m->a = peft_take(source, name, embeds ? "lora_embedding_A" : "lora_A.weight");
-  m->b = peft_take(source, name, embeds ? "lora_embedding_B" : "lora_B.weight");
-  if (!halves_check(m, error)) return false;
-  m->b_bias = embeds ? NULL : peft_take(source, name, "lora_B.bias");
-  m->bias = embeds ? NULL : peft_take(source, name, m->a ? "base_layer.bias" : "bias");
-  m->magnitude = peft_take(source, name, "lora_magnitude_vector");
+  m->a = adapter_source_take(source, name, embeds ? "lora_embedding_A" : "lora_A.weight");
+  m->b = adapter_source_take(source, name, embeds ? "lora_embedding_B" : "lora_B.weight");
+  if (!adapter_halves_check(m, error)) return false;
+  m->b_bias = embeds ? NULL : adapter_source_take(source, name, "lora_B.bias");
+  m->bias = embeds ? NULL : adapter_source_take(source, name, m->a ? "base_layer.bias" : "bias");
+  m->magnitude = adapter_source_take(source, name, "lora_magnitude_vector");
   if (!m->magnitude != !(m->a && adapter_config_has_magnitudes(source->config)))
     return error_set(error, ERROR_FORMAT, "\"%s\" has %s lora_magnitude_vector, and use_dora is %s.", name,
                      m->magnitude ? "a" : "no", m->magnitude ? "false" : "true");
@@ -151,7 +155,7 @@ static bool gguf_find_module(struct adapter_source *source, bool embeds, int row
   m->a = gguf_take(source, m->module.gguf, "lora_a");
   m->b = gguf_take(source, m->module.gguf, "lora_b");
   m->by_token = embeds;
-  if (!halves_check(m, error)) return false;
+  if (!adapter_halves_check(m, error)) return false;
   if (!m->b) return true;
   int64_t rank = m->b->n_dim == 2 ? m->b->dim[1] : 0;
   if (rank < 1 || rank > LIMIT_ADAPTER_RANK)
@@ -183,17 +187,22 @@ static bool part_find(struct adapter_source *source, const struct plan *plan, co
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   bool embeds = op->kind == OP_EMBED;
   *m = (struct module_tensors){0};
-  if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
   const char *tensor = plan_name(plan, weight->part[part].tensor);
-  if (weight->n_expert > 0 && !expert_name(tensor, expert, m)) return true;
   int rows = module_rows(plan, tensor);
+  if (weight->n_expert > 0) {
+    if (!adapter_parameter_part(source, weight, tensor, expert, rows, m, error)) return false;
+    if (m->a) return true;
+    *m = (struct module_tensors){0};
+  }
+  if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
+  if (weight->n_expert > 0 && !expert_name(tensor, expert, m)) return true;
   if (weight->n_expert > 0)
     return source->gguf || (peft_find(source, false, rows, weight->cols, m, error) && expert_check(m, error));
   return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
                       : peft_find(source, embeds, rows, weight->cols, m, error);
 }
 
-/* Does the tensor belong to an expert of the op that is a module of its own? */
+/* Does the tensor belong to an expert of the op that is a module of its own, or to all of them? */
 static bool op_has_expert(const struct adapter_source *source, const struct plan *plan, const struct op *op,
                           const char *tensor) {
   size_t base = strlen(PEFT_BASE);
@@ -201,6 +210,8 @@ static bool op_has_expert(const struct adapter_source *source, const struct plan
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   for (int p = 0; p < weight->n_part; p++) {
     struct module_tensors m;
+    if (weight->n_expert > 0 && adapter_parameter_has(plan_name(plan, weight->part[p].tensor), tensor + base))
+      return true;
     for (int e = 0; e < weight->n_expert; e++) {
       if (!adapter_module_of(plan, op, p, source->base_architecture, source->settings.pairs, &m.module) ||
           !expert_name(plan_name(plan, weight->part[p].tensor), e, &m))

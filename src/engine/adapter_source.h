@@ -5,6 +5,7 @@
 
 #include "engine/adapter_config.h"
 #include "engine/adapter_module.h"
+#include "engine/adapter_parameter.h"
 #include "engine/engine_file.h"
 #include "format/gguf_adapter.h"
 #include "format/safetensors.h"
@@ -37,6 +38,7 @@ struct adapter_source {
   const char *base_architecture; /* GGUF's name of the base's, borrowed; its reader sets it once it is open */
   bool experts;                  /* its reader takes what changes experts */
   bool *used;                    /* [n_tensor]: it belongs to a module */
+  struct expert_factors *cut;    /* owned: of parameters of all experts, each expert's */
   struct op_tensors *found;      /* [n_found] ops that it has anything for */
   int n_found, found_room;
 };
@@ -51,5 +53,23 @@ const struct hash128 *adapter_source_base(const struct adapter_source *source);
 
 /* Looks up the tensors of all ops and checks their shapes; refuses a tensor that belongs to none. */
 bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error);
+
+/* --- for adapter_source_parameter.c ------------------------------------------------------------------------------- */
+
+/* A tensor of peft's by its module and what it is to that, which is used then; NULL: there is none. */
+const struct tensor *adapter_source_take(struct adapter_source *source, const char *module, const char *suffix);
+/* Its shape; cols 0: a vector. `by`: what wants it, beside the base. */
+bool adapter_shape_check(const struct tensor *tensor, int64_t rows, int64_t cols, const char *by, struct error *error);
+/* Of a and b both or none are there. */
+bool adapter_halves_check(const struct module_tensors *m, struct error *error);
+
+/* What an expert's part of a matrix, `rows` rows of the tensor, has of a parameter of all experts: nothing where m->a
+ * is NULL. */
+bool adapter_parameter_part(struct adapter_source *source, const struct weight *weight, const char *tensor, int expert,
+                            int rows, struct module_tensors *m, struct error *error);
+
+/* Are an adapter's factors of this name, without what peft puts before it, of the parameter that a base's tensor of
+ * experts is in? */
+bool adapter_parameter_has(const char *base, const char *name);
 
 #endif

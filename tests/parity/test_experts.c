@@ -1,14 +1,13 @@
 /* Mixtures of experts in every quant_mode: the CPU's logits against those of the reference on the same engine file, and
  * near the float network's; what overrides reach; what builds and adapters refuse. */
 #include "../unit/model/model_variant.h"
+#include "adapter_file.h"
 #include "parity_support.h"
 
 #include "backend/backends.h"
 #include "backend/cpu/cpu_kernels.h"
 #include "engine/adapter_read.h"
 #include "engine/engine_file.h"
-
-#include <sys/stat.h>
 
 enum { TOKENS = 40 };
 
@@ -151,15 +150,6 @@ static void test_overrides(void **state) {
   scheme_expect("router.2", "int8");
 }
 
-static void test_heads_refused(void **state) {
-  (void)state;
-  spate_error error = {0};
-  assert_false(engine_build("deepseek_lite/model.gguf", "INT4_WEIGHT", "AWQ", NULL, &error));
-  assert_string_equal(error.text,
-                      "The model has latent attention, whose heads' matrices are rounded without calibration so far; "
-                      "choose quant_algo RTN.");
-}
-
 /* The mean divergence of the engine from the float network, over a text that it was not calibrated with. */
 static double divergence_of(const char *exact) {
   spate_error error = {0};
@@ -189,9 +179,10 @@ static double divergence_of(const char *exact) {
  * their choices fall otherwise by chance. */
 static void test_calibrated(void **state) {
   (void)state;
-  static const char *const mixtures[] = {"mixtral", "qwen3_moe", "olmoe", "granite_moe"};
+  static const char *const mixtures[] = {"mixtral",     "qwen3_moe",     "olmoe",       "granite_moe",
+                                         "deepseek_v2", "deepseek_lite", "deepseek_v3", "deepseek_dense"};
   static const char *const methods[] = {"RTN", "AWQ", "GPTQ"};
-  enum { MIXTURES = 4 };
+  enum { MIXTURES = 8 };
   char exact[80];
   double part[3] = {0};
   spate_error error = {0};
@@ -242,34 +233,6 @@ static void test_unlike_refused(void **state) {
   variant_remove(&variant);
 }
 
-static void text_write(const char *folder_path, const char *name, const void *text, size_t size) {
-  char path[512];
-  snprintf(path, sizeof path, "%s/%s", folder_path, name);
-  FILE *file = fopen(path, "wb");
-  assert_true(file && fwrite(text, size, 1, file) == 1 && fclose(file) == 0);
-}
-
-/* A folder of peft's with an adapter of rank 1 for a module of rows × cols. */
-static void adapter_write(const char *path, const char *module, int rows, int cols) {
-  static const char config[] = "{\"peft_type\": \"LORA\", \"r\": 1, \"lora_alpha\": 1, \"bias\": \"none\", "
-                               "\"target_modules\": [\"q_proj\", \"gate_proj\"]}";
-  char header[1024];
-  static uint8_t bytes[4096];
-  int size = snprintf(header, sizeof header,
-                      "{\"base_model.model.%s.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1,%d],\"data_offsets\":"
-                      "[0,%d]},\"base_model.model.%s.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[%d,1],"
-                      "\"data_offsets\":[%d,%d]}}",
-                      module, cols, 4 * cols, module, rows, 4 * cols, 4 * (cols + rows));
-  while (size % 8) header[size++] = ' ';
-  uint64_t length = (uint64_t)size;
-  memset(bytes, 0, sizeof bytes);
-  memcpy(bytes, &length, 8);
-  memcpy(bytes + 8, header, (size_t)size);
-  mkdir(path, 0700);
-  text_write(path, "adapter_config.json", config, sizeof config - 1);
-  text_write(path, "adapter_model.safetensors", bytes, 8 + (size_t)size + 4 * (size_t)(rows + cols));
-}
-
 static bool adapter_reads(const char *module, int rows, int cols, struct error *error) {
   char path[128];
   struct engine_file file;
@@ -280,13 +243,8 @@ static bool adapter_reads(const char *module, int rows, int cols, struct error *
   bool read = adapter != NULL;
   adapter_free(adapter);
   engine_file_close(&file);
-  static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
-  for (int i = 0; i < 2; i++) {
-    snprintf(path, sizeof path, "%s/adapter/%s", folder, names[i]);
-    unlink(path);
-  }
   snprintf(path, sizeof path, "%s/adapter", folder);
-  rmdir(path);
+  adapter_remove(path);
   return read;
 }
 
@@ -330,7 +288,13 @@ static void test_merged(void **state) {
   (void)state;
   static const struct {
     const char *name, *model;
-  } cases[] = {{"experts", "qwen3_moe"}, {"experts_mixtral", "mixtral"}};
+  } cases[] = {{"experts", "qwen3_moe"},
+               {"experts_mixtral", "mixtral"},
+               {"parameters_qwen3_moe", "qwen3_moe"}, /* by peft, of all experts at once */
+               {"parameters_mixtral", "mixtral"},
+               {"parameters_granite_moe", "granite_moe"},
+               {"parameters_gpt_oss", "gpt_oss"},
+               {"parameters_deepseek_v2", "deepseek_v2"}};
   static const int scales[] = {1, -2};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     for (int k = 0; k < 2; k++) {
@@ -352,6 +316,40 @@ static void test_merged(void **state) {
     }
 }
 
+/* Adapters of parameters on an engine that runs, and merged into bases of other shapes and of no experts. */
+static void test_parameters_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *adapter, *base, *sentence;
+  } cases[] = {
+      {"mixtral", "qwen3_moe",
+       "merge_lora: " FIXTURES "/adapter/parameters_mixtral/adapter_model.safetensors: "
+       "\"base_model.model.model.layers.0.mlp.experts.lora_A.weight\" has the shape [10, 40]; the base model and "
+       "adapter_config.json want [14, 20]."},
+      {"gpt_oss", "llama2",
+       "merge_lora: " FIXTURES "/adapter/parameters_gpt_oss/adapter_model.safetensors: "
+       "\"base_model.model.model.layers.0.mlp.experts.lora_A.weight\" belongs to no module of the base model "
+       "that adapters can change."}};
+  spate_error built = {0};
+  struct error error = {0};
+  struct engine_file file;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char given[512];
+    snprintf(given, sizeof given, "%s/adapter/parameters_%s", FIXTURES, cases[i].adapter);
+    merged = given;
+    assert_false(engine_build(cases[i].base, "FP32", NULL, NULL, &built));
+    merged = NULL;
+    assert_string_equal(built.text, cases[i].sentence);
+  }
+  assert_true(engine_build("qwen3_moe", "BF16", NULL, NULL, &built));
+  assert_true(engine_file_open(&file, engine_path, &error));
+  assert_null(adapter_read(FIXTURES "/adapter/parameters_qwen3_moe", &file, 16, &error));
+  assert_non_null(strstr(
+      error.text, "experts.base_layer.lora_A.weight\" changes an expert, which no running engine does: merge the "
+                  "adapter while the engine is built (spate build --merge-lora)."));
+  engine_file_close(&file);
+}
+
 /* Factors of experts are rounded with them, whatever the method. */
 static void test_merged_calibrated(void **state) {
   (void)state;
@@ -370,10 +368,14 @@ static void test_merged_calibrated(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes),         cmocka_unit_test(test_overrides),
-                                     cmocka_unit_test(test_adapters),      cmocka_unit_test(test_no_experts),
-                                     cmocka_unit_test(test_heads_refused), cmocka_unit_test(test_calibrated),
-                                     cmocka_unit_test(test_merged),        cmocka_unit_test(test_merged_calibrated),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_modes),
+                                     cmocka_unit_test(test_overrides),
+                                     cmocka_unit_test(test_adapters),
+                                     cmocka_unit_test(test_no_experts),
+                                     cmocka_unit_test(test_calibrated),
+                                     cmocka_unit_test(test_merged),
+                                     cmocka_unit_test(test_parameters_refused),
+                                     cmocka_unit_test(test_merged_calibrated),
                                      cmocka_unit_test(test_unlike_refused)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

@@ -3,8 +3,11 @@
  * has moved the channels of the feed-forward; with the file's codes they differ by what the linears round: inputs to 8
  * bits where the codes are integers, nothing where they are E4M3; on a GPU, where kernels take those in bf16, to that.
  */
+#include "adapter_file.h"
 #include "parity_support.h"
 #include "quantized_checkpoint.h"
+
+#include "engine/engine_file.h"
 
 #include <limits.h>
 
@@ -109,17 +112,61 @@ static void test_experts(void **state) {
     }
 }
 
+/* With act-order every expert's down has its own order, which gate and up are stored in: its codes are kept. */
+static void test_expert_order(void **state) {
+  (void)state;
+  for (enum network network = NETWORK_MIXTRAL; network < NETWORKS; network++) {
+    struct engine_file file;
+    struct error error;
+    int coded = 0;
+    network_save(folder, network, &forms[ACT_ORDER], false);
+    logits_of(NULL, NULL, "cpu", codes);
+    if (!engine_file_open(&file, engine_path, &error)) fail_msg("%s", error.text);
+    for (int i = 0; i < file.plan->n_op; i++) {
+      const struct op *op = &plan_ops(file.plan)[i];
+      if (op->kind != OP_LINEAR || op->args.linear.expert_mode != EXPERTS_GATHER) continue;
+      assert_int_equal(plan_weights(file.plan)[op->weight[0]].scheme.kind, SCHEME_INT);
+      coded++;
+    }
+    assert_true(coded > 0);
+    engine_file_close(&file);
+  }
+}
+
+/* Into experts in an order of their own no adapter is merged. */
+static void test_order_merged(void **state) {
+  char path[128];
+  spate_error error = {0};
+  spate_build_options build;
+  (void)state;
+  network_save(folder, NETWORK_QWEN3_MOE, &forms[ACT_ORDER], false);
+  snprintf(path, sizeof path, "%s/adapter", folder);
+  adapter_write(path, "model.layers.1.mlp.experts.0.gate_proj", INNER, HIDDEN);
+  spate_build_options_init(&build);
+  build.model = folder;
+  build.output = engine_path;
+  build.merge_lora = path;
+  assert_false(spate_build(&build, &error));
+  assert_string_equal(
+      error.text,
+      "The experts of experts_gate_up.1 have their channels in an order of their own (GPTQ with act-order), "
+      "in which no adapter of experts can be merged. Merge it into the checkpoint that was quantized.");
+  adapter_remove(path);
+}
+
 /* Factors that calibration folds into gate and up belong to channels that act-order has moved. */
 static void test_calibrated_again(void **state) {
   const struct form *form = &forms[ACT_ORDER];
   (void)state;
-  checkpoint_save(folder, form, true);
-  logits_of("FP32", NULL, "cpu", twin);
-  checkpoint_save(folder, form, false);
-  logits_of("INT8_WEIGHT", "AWQ", "cpu", codes);
-  double difference = twin_difference(codes);
-  printf("%s, INT8_WEIGHT with AWQ: %.1e of the range\n", form->name, difference);
-  if (!(difference <= rounded)) fail_msg("more than %g", rounded);
+  for (enum network network = NETWORK_LLAMA; network <= NETWORK_MIXTRAL; network++) {
+    network_save(folder, network, form, true);
+    logits_of("FP32", NULL, "cpu", twin);
+    network_save(folder, network, form, false);
+    logits_of("INT8_WEIGHT", "AWQ", "cpu", codes);
+    double difference = twin_difference(codes);
+    printf("%s, network %d, INT8_WEIGHT with AWQ: %.1e of the range\n", form->name, network, difference);
+    if (!(difference <= rounded)) fail_msg("more than %g", rounded);
+  }
 }
 
 /* NVFP4 with scales of whole matrices, against what gguf makes of the blocks times these (make_nvfp4_fixture.py). */
@@ -153,8 +200,9 @@ static void folder_remove(void) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_experts),
-                                     cmocka_unit_test(test_calibrated_again), cmocka_unit_test(test_nvfp4)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_forms),        cmocka_unit_test(test_experts),          cmocka_unit_test(test_expert_order),
+      cmocka_unit_test(test_order_merged), cmocka_unit_test(test_calibrated_again), cmocka_unit_test(test_nvfp4)};
   char link[64], tokenizer[PATH_MAX];
   if (!mkdtemp(folder) || !realpath(FIXTURES "/model/llama3/tokenizer.json", tokenizer)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

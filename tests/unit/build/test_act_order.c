@@ -59,15 +59,15 @@ static void layer_check(const struct draft *draft, int layer) {
     snprintf(name, sizeof name, "%s.%d", names[i], layer);
     int index = weight_find(draft, name);
     scheme_expect(draft, name, i == 3 ? "int4 g32 f32 min a8" : "F16");
-    assert_true(!act_order_columns(draft_plan(draft), index, draft->checkpoint) == (i != 3));
-    assert_true(!act_order_rows(draft_plan(draft), index, draft->checkpoint) == (i != 2));
+    assert_true(!act_order_columns(draft_plan(draft), index, draft->checkpoint, 0) == (i != 3));
+    assert_true(!act_order_rows(draft_plan(draft), index, draft->checkpoint, 0) == (i != 2));
   }
 }
 
 /* down[r][i] is the twin's [r][order[i]], and channel i of gate and up is the twin's channel order[i]. */
 static void channels_check(const struct draft *draft, const float *down, const float *twin_down, const float *up,
                            const float *twin_up) {
-  const int *order = act_order_columns(draft_plan(draft), weight_find(draft, "down.1"), draft->checkpoint);
+  const int *order = act_order_columns(draft_plan(draft), weight_find(draft, "down.1"), draft->checkpoint, 0);
   int moved = 0;
   for (int i = 0; i < INNER; i++) {
     moved += order[i] != i;
@@ -85,7 +85,7 @@ static void test_act_order(void **state) {
   (void)state;
   draft_make(&twin, true);
   float *twin_down = floats_of(&twin, "down.1"), *twin_up = floats_of(&twin, "gate_up.1");
-  assert_null(act_order_columns(draft_plan(&twin), weight_find(&twin, "down.1"), twin.checkpoint));
+  assert_null(act_order_columns(draft_plan(&twin), weight_find(&twin, "down.1"), twin.checkpoint, 0));
   draft_release(&twin);
   draft_make(&draft, false);
   float *down = floats_of(&draft, "down.1"), *up = floats_of(&draft, "gate_up.1");

@@ -268,17 +268,22 @@ static void test_killed(void **state) {
     method_kill(*state, i, content_expected(*state, i), methods[i] == QUANT_GPTQ ? 1 : 3);
 }
 
-/* With layers of experts, which are in the engine when their layer ends. */
-static void test_killed_mixture(void **state) {
+static void others_kill(const struct place *place, const char *other, int step) {
   const char *plain = model;
-  model = FIXTURES "/model/olmoe";
+  model = other;
   for (int i = 0; i < METHODS; i++) {
-    const struct build_options options = options_make(*state, methods[i]);
+    const struct build_options options = options_make(place, methods[i]);
     const struct content expected = content_alone(&options);
-    method_kill(*state, i, &expected, 2);
+    method_kill(place, i, &expected, step);
   }
   model = plain;
 }
+
+/* With layers of experts, which are in the engine when their layer ends. */
+static void test_killed_mixture(void **state) { others_kill(*state, FIXTURES "/model/olmoe", 2); }
+
+/* With latent attention, of which a site has linears that run later, and heads' matrices. */
+static void test_killed_latent(void **state) { others_kill(*state, FIXTURES "/model/deepseek_dense", 3); }
 
 /* Killed again and again, each build a little further. */
 static void test_killed_often(void **state) {
@@ -661,6 +666,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed_mixture, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_killed_latent, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed_often, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bad, setup, teardown),
       cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),

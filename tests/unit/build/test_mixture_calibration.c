@@ -12,12 +12,11 @@
 
 #include "backend/backends.h"
 #include "build/build.h"
-#include "engine/engine_file.h"
 #include "format/safetensors.h"
 
 #include "../model/model_variant.h"
+#include "calibrated_engine.h"
 
-#include <math.h>
 #include <unistd.h>
 
 static char path[] = "/tmp/spate-mixture-XXXXXX";
@@ -60,32 +59,12 @@ static void engine_build(enum quant_mode mode, enum quant_method method, int n_t
                                 .calib_data = FIXTURES "/build/mixture.txt",
                                 .config = {.quant_mode = (uint8_t)mode, .quant_method = (uint8_t)method},
                                 .overrides = overrides,
+                                .emulate = true,
                                 .n_thread = n_thread};
   if (!build_engine(&build, &error)) fail_msg("%s", error.text);
 }
 
-static int weight_find(const struct engine_file *file, const char *name) {
-  for (int i = 0; i < file->plan->n_weight; i++)
-    if (strcmp(plan_name(file->plan, plan_weights(file->plan)[i].name), name) == 0) return i;
-  fail_msg("There is no weight %s.", name);
-  return -1;
-}
-
-/* Row `row` of a part of an expert's, and its numbers. */
-static void row_read(const struct engine_file *file, int index, int expert, int part, int row, float *out) {
-  const struct weight *w = plan_weights(file->plan) + index;
-  struct slice packed = engine_file_weight(file, index);
-  for (int i = 0; i < w->rows; i++) {
-    int own, at;
-    if (!weight_row_source(w, i, &own, &at) || own != part || at != row) continue;
-    file->backend->unpack_row(w, packed, expert * w->rows + i, out);
-    return;
-  }
-  fail_msg("Part %d has no row %d.", part, row);
-}
-
-/* Numbers of an expert's matrix that are others: between two codes sums of floats may fall otherwise, and by GPTQ what
- * comes after them in the row with them. */
+/* Numbers of an expert's matrix that are others. */
 static int numbers_apart(const struct engine_file *file, const char *name, int expert, const float *expected) {
   float row[64];
   int index = weight_find(file, name), apart = 0;
@@ -93,10 +72,7 @@ static int numbers_apart(const struct engine_file *file, const char *name, int e
   for (int part = 0; part < w->n_part; part++)
     for (int r = 0; r < w->part[part].rows; r++, expected += w->cols) {
       row_read(file, index, expert, part, r, row);
-      for (int c = 0; c < w->cols; c++) {
-        double size = fabs((double)expected[c]) + 0.01;
-        apart += !(fabs((double)row[c] - (double)expected[c]) <= 2e-3 * size);
-      }
+      apart += row_apart(row, expected, w->cols);
     }
   return apart;
 }
@@ -180,35 +156,59 @@ static void test_router(void **state) {
   router = "FP32";
 }
 
-/* A router of halves may lose bits to factors, one of integers all: it gets none, and neither does its norm. */
-static void test_router_kept(void **state) {
-  (void)state;
-  static const char *const modes[] = {"FP16", "INT8_WEIGHT"};
-  for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
-    router = modes[i];
-    struct router_row plain = router_read(QUANT_W8A8, QUANT_ROUND), kept = router_read(QUANT_W8A8, QUANT_SMOOTH);
-    assert_memory_equal(&plain, &kept, sizeof kept);
+/* The factor of a channel, which the norm is divided by: a power of two. */
+static float factor_of(const struct router_row *plain, const struct router_row *scaled, int i) {
+  int exponent;
+  float factor = plain->norm[i] / scaled->norm[i];
+  assert_true(frexpf(factor, &exponent) == 0.5f);
+  return factor;
+}
+
+static float peak_of(const float *row) {
+  float peak = 0;
+  for (int i = 0; i < 32; i++) peak = fmaxf(peak, fabsf(row[i]));
+  return peak;
+}
+
+/* A router of halves, or of codes, is multiplied with the factors as one of floats is: halves to the bit, codes as near
+ * as their steps. */
+static void rounded_check(const char *scheme, enum quant_mode mode, enum quant_method method, bool exact) {
+  router = scheme;
+  struct router_row plain = router_read(mode, QUANT_ROUND), scaled = router_read(mode, method);
+  float step = exact ? 0 : peak_of(scaled.row) / 16, steps = exact ? 0 : peak_of(plain.row) / 16;
+  bool differs = false;
+  for (int i = 0; i < 32; i++) {
+    float factor = factor_of(&plain, &scaled, i);
+    assert_true(fabsf(scaled.row[i] - plain.row[i] * factor) <= step + steps * factor);
+    differs = differs || factor != 1;
   }
+  assert_true(differs);
   router = "FP32";
 }
 
-/* The model with two channels of its first layer's experts' inputs many times as large, by the norm before them. */
-static void channels_raise(struct model_variant *variant) {
-  static const char name[] = "model.layers.0.post_attention_layernorm.weight";
+static void test_router_rounded(void **state) {
+  (void)state;
+  rounded_check("FP16", QUANT_W8A8, QUANT_SMOOTH, true);
+  rounded_check("INT8_WEIGHT", QUANT_W8A8, QUANT_SMOOTH, false);
+  rounded_check("W8A8", QUANT_W8A8, QUANT_SMOOTH, false);
+  rounded_check("FP8", QUANT_W8A8, QUANT_SMOOTH, false);
+}
+
+/* Multiplies numbers of a BF16 tensor of the variant by 2^exponent. */
+static void numbers_scale(struct model_variant *variant, const char *name, const int *at, int count, int exponent) {
   char from[PATH_MAX], to[PATH_MAX + 32];
   struct file file;
   struct error error;
-  const float *channels = expected_of("loud", "channels");
   snprintf(from, sizeof from, "%s/model.safetensors", model);
   snprintf(to, sizeof to, "%s/model.safetensors", variant->path);
   assert_true(file_open(&file, from, &error));
   uint8_t *bytes = malloc(file.size);
   memcpy(bytes, file.data, file.size);
   struct safetensors *tensors = safetensors_read(slice_make(bytes, file.size), &error);
-  const struct tensor *norm = tensors ? tensor_find(&tensors->tensors, name) : NULL;
-  assert_true(norm && norm->data.size == 32 * sizeof(uint16_t));
-  uint16_t *numbers = (uint16_t *)(void *)(bytes + norm->at);
-  for (int i = 0; i < 2; i++) numbers[(int)channels[i]] += 4 << 7; /* bf16: by 2⁴ */
+  const struct tensor *tensor = tensors ? tensor_find(&tensors->tensors, name) : NULL;
+  assert_true(tensor && tensor->type == TENSOR_BF16);
+  uint16_t *numbers = (uint16_t *)(void *)(bytes + tensor->at);
+  for (int i = 0; i < count; i++) numbers[at[i]] = (uint16_t)(numbers[at[i]] + exponent * (1 << 7));
   assert_int_equal(unlink(to), 0);
   FILE *out = fopen(to, "wb");
   assert_true(out && fwrite(bytes, 1, file.size, out) == file.size && fclose(out) == 0);
@@ -217,20 +217,47 @@ static void channels_raise(struct model_variant *variant) {
   free(bytes);
 }
 
-/* Factors that AWQ finds for all that a layer's experts read. */
+/* The model with some numbers scaled. */
+static void variant_begin(struct model_variant *variant, const char *tensor, const int *at, int count, int exponent) {
+  json_t *change = json_object();
+  variant_make(variant, "qwen3_moe", change);
+  numbers_scale(variant, tensor, at, count, exponent);
+  json_decref(change);
+  model = variant->path;
+}
+
+static void variant_end(struct model_variant *variant) {
+  model = FIXTURES "/model/qwen3_moe";
+  variant_remove(variant);
+}
+
+/* A column of a router of halves that has lost bits as it is has no factor; the others keep theirs. */
+static void test_router_small(void **state) {
+  (void)state;
+  enum { COLUMN = 5, ROW = 6 };
+  struct model_variant variant;
+  struct router_row plain, scaled;
+  router = "FP16";
+  plain = router_read(QUANT_W8A8, QUANT_ROUND), scaled = router_read(QUANT_W8A8, QUANT_SMOOTH);
+  assert_true(factor_of(&plain, &scaled, COLUMN) != 1);
+  variant_begin(&variant, "model.layers.0.mlp.gate.weight", (const int[]){ROW * 32 + COLUMN}, 1, -16);
+  plain = router_read(QUANT_W8A8, QUANT_ROUND), scaled = router_read(QUANT_W8A8, QUANT_SMOOTH);
+  assert_true(factor_of(&plain, &scaled, COLUMN) == 1);
+  variant_end(&variant);
+  rounded_check("FP16", QUANT_W8A8, QUANT_SMOOTH, true);
+}
+
+/* Factors that AWQ finds for all that a layer's experts read, where two channels of their inputs are many times as
+ * large, by the norm before them. */
 static void test_loud(void **state) {
   (void)state;
-  const char *plain = model;
   struct model_variant variant;
-  json_t *change = json_object();
-  variant_make(&variant, "qwen3_moe", change);
-  channels_raise(&variant);
-  model = variant.path;
+  const float *channels = expected_of("loud", "channels");
+  const int at[] = {(int)channels[0], (int)channels[1]};
+  variant_begin(&variant, "model.layers.0.post_attention_layernorm.weight", at, 2, 4);
   method_check(QUANT_INT4_WEIGHT, QUANT_AWQ, "loud");
   norm_check(QUANT_INT4_WEIGHT, QUANT_AWQ, "loud");
-  model = plain;
-  variant_remove(&variant);
-  json_decref(change);
+  variant_end(&variant);
 }
 
 /* Of all weights' hashes. */
@@ -267,9 +294,10 @@ static void test_report(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_gptq),        cmocka_unit_test(test_awq),
-                                     cmocka_unit_test(test_smooth),      cmocka_unit_test(test_router),
-                                     cmocka_unit_test(test_router_kept), cmocka_unit_test(test_loud),
-                                     cmocka_unit_test(test_threads),     cmocka_unit_test(test_report)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_gptq),           cmocka_unit_test(test_awq),
+                                     cmocka_unit_test(test_smooth),         cmocka_unit_test(test_router),
+                                     cmocka_unit_test(test_router_rounded), cmocka_unit_test(test_router_small),
+                                     cmocka_unit_test(test_loud),           cmocka_unit_test(test_threads),
+                                     cmocka_unit_test(test_report)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

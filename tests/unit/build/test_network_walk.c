@@ -7,8 +7,8 @@
 #include "build/input_record.h"
 #include "engine/loaded_engine.h"
 
-static const char *const models[] = {"llama2",  "llama3", "llama_bias_yarn", "mistral",
-                                     "smollm2", "qwen2",  "qwen3",           "gemma3"};
+static const char *const models[] = {"llama2", "llama3", "llama_bias_yarn", "mistral",       "smollm2",
+                                     "qwen2",  "qwen3",  "gemma3",          "deepseek_dense"};
 enum { MODELS = sizeof models / sizeof *models, THREADS = 2 };
 
 static const double tolerance = 1e-4; /* of the logits' range */
@@ -41,9 +41,14 @@ static void network_close(struct network *network) {
 static float *matrix_read(const struct network *network, int weight) {
   struct weight_source source;
   const struct weight *w = plan_weights(draft_plan(&network->draft)) + weight;
-  float *out = calloc((size_t)w->rows * (size_t)w->cols, sizeof *out);
+  size_t count = (size_t)w->rows * (size_t)w->cols;
+  float *out = calloc((size_t)weight_experts(w) * count, sizeof *out);
+  struct weight_reader reader;
   assert_true(weight_source_init(&source, draft_plan(&network->draft), weight, network->draft.checkpoint, NULL));
-  assert_true(weight_source_floats(&source, out, NULL));
+  assert_true(weight_reader_init(&reader, &source, 16, NULL)); /* the draft's scheme is F32 */
+  for (int e = 0; e < weight_experts(w); e++)
+    assert_true(weight_reader_matrix(&reader, e, out + (size_t)e * count, NULL));
+  weight_reader_release(&reader);
   return out;
 }
 
@@ -78,10 +83,10 @@ static void sites_walk(const struct network *network, struct network_walk *walk)
   for (int from = 0; walk_site_find(walk->plan, from, &site); from = site.first + site.n_op) {
     float *matrix[WALK_SITE_LINEARS];
     sums_check(walk, &site);
-    for (int i = 0; i < site.count; i++)
+    for (int i = 0; i < site.n_linear; i++)
       matrix[i] = matrix_read(network, walk_site_op(walk->plan, &site, i)->weight[0]);
     if (!network_walk_run(walk, &site, matrix, &error)) fail_msg("%s", error.text);
-    for (int i = 0; i < site.count; i++) free(matrix[i]);
+    for (int i = 0; i < site.n_linear; i++) free(matrix[i]);
   }
 }
 
@@ -201,7 +206,7 @@ static void test_folds(void **state) {
   assert_true(descriptor >= 0);
   close(descriptor);
   for (int i = 0; i < MODELS; i++) assert_true(folded_difference(models[i], path, &missed) <= tolerance);
-  assert_int_equal(missed, 0);
+  assert_int_equal(missed, 2); /* of latent attention's two layers what heads make */
   unlink(path);
 }
 
@@ -225,7 +230,8 @@ static void test_clamps(void **state) {
 /* Every mixture that a family has is a site; one of another form is refused. */
 static void test_mixtures(void **state) {
   (void)state;
-  static const char *const mixtures[] = {"mixtral", "qwen3_moe", "qwen3_moe_mixed", "olmoe", "granite_moe", "gpt_oss"};
+  static const char *const mixtures[] = {"mixtral", "qwen3_moe",   "qwen3_moe_mixed", "olmoe",        "granite_moe",
+                                         "gpt_oss", "deepseek_v2", "deepseek_v3",     "deepseek_lite"};
   const struct engine_config config = {.quant_mode = QUANT_INT4_WEIGHT};
   for (size_t i = 0; i < sizeof mixtures / sizeof *mixtures; i++) {
     struct draft draft;
