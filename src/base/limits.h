@@ -77,7 +77,7 @@ enum limit {
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,
   LIMIT_TOKEN_BYTES = 1 << 12,
-  LIMIT_TOKENIZER_STEPS = 16,         /* normalizing and splitting steps of one tokenizer */
+  LIMIT_TOKENIZER_STEPS = 32,         /* normalizing and splitting steps of one tokenizer */
   LIMIT_WORD_CHARS = 1000,            /* of a word that WordPiece looks at */
   LIMIT_PATTERN_BYTES = 16 << 10,     /* of one split regex */
   LIMIT_AFFIX_BYTES = 32,             /* of what BPE puts before or behind parts of words */

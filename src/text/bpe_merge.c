@@ -78,10 +78,17 @@ static void add_affixed(const struct tokenizer_tables *tables, struct slice char
   memcpy(bytes, tables->prefix.data, before);
   memcpy(bytes + before, character.data, character.size);
   memcpy(bytes + before + character.size, tables->suffix.data, behind);
-  if (!add_known(tables, slice_make(bytes, before + character.size + behind), symbols)) add_unknown(tables, symbols);
+  add_character(tables, slice_make(bytes, before + character.size + behind), symbols);
 }
 
-/* The symbols that merging starts from; ids has room for one a byte. */
+/* How many symbols a piece begins with at most: one a byte, also of what is put around characters where that may fall
+ * back to bytes. */
+static size_t symbols_most(const struct tokenizer_tables *tables, struct slice piece) {
+  bool falls = tables->header->flags & MODEL_BYTE_FALLBACK;
+  return piece.size * (falls ? 1 + tables->prefix.size + tables->suffix.size : 1);
+}
+
+/* The symbols that merging starts from; ids has room for symbols_most. */
 static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice piece, uint32_t *ids) {
   struct symbols symbols = {.ids = ids};
   bool byte_level = tables->header->flags & MODEL_BYTE_LEVEL, affixes = tables->prefix.size + tables->suffix.size > 0;
@@ -176,7 +183,8 @@ static void merge_long(const struct tokenizer_tables *tables, struct bpe_scratch
 
 static bool merge_long_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
                              struct token_list *out) {
-  if (piece.size >= TOKEN_NONE || !scratch_reserve(scratch, piece.size)) return false;
+  size_t most = symbols_most(tables, piece);
+  if (most >= TOKEN_NONE || !scratch_reserve(scratch, most)) return false;
   size_t count = piece_symbols(tables, piece, scratch->ids);
   if (count == 0) return true;
   merge_long(tables, scratch, count);
@@ -187,7 +195,7 @@ static bool merge_long_piece(const struct tokenizer_tables *tables, struct slice
 
 bool bpe_merge_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
                      struct token_list *out) {
-  if (piece.size > SHORT_PIECE) return merge_long_piece(tables, piece, scratch, out);
+  if (symbols_most(tables, piece) > SHORT_PIECE) return merge_long_piece(tables, piece, scratch, out);
   uint32_t ids[SHORT_PIECE];
   size_t count = merge_short(tables, ids, piece_symbols(tables, piece, ids));
   for (size_t i = 0; i < count; i++)

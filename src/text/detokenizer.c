@@ -7,7 +7,9 @@
 static const uint8_t replacement[3] = {0xEF, 0xBF, 0xBD};
 
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, unsigned flags) {
-  *detokenizer = (struct detokenizer){.tokenizer = tokenizer, .flags = flags};
+  bool starts = flags & DETOKENIZE_START;
+  *detokenizer = (struct detokenizer){.tokenizer = tokenizer, .flags = flags, .last = -1};
+  if (starts) detokenizer->n_strip = tokenizer_facts(tokenizer)->strip_leading_space;
 }
 
 /* How many bytes of text, which starts with no valid character, one U+FFFD stands for. */
@@ -37,14 +39,22 @@ static bool is_skipped(const struct detokenizer *detokenizer, int32_t id) {
   return !(detokenizer->flags & DETOKENIZE_MARKS) || tokenizer_is_end(tokenizer, id) || tokenizer_opens(tokenizer, id);
 }
 
-/* The bytes of a token; without its first space where it starts a text. */
+/* The bytes of a token; without spaces where a text that starts is shown without them. */
 static struct slice shown_piece(struct detokenizer *detokenizer, int32_t id) {
-  struct slice piece = tokenizer_piece(detokenizer->tokenizer, id);
-  if (is_skipped(detokenizer, id)) return slice_make(piece.data, 0);
-  if (piece.size == 0 || !(detokenizer->flags & DETOKENIZE_START)) return piece;
+  if (is_skipped(detokenizer, id)) return slice_make("", 0);
+  bool repeats = id == detokenizer->last && tokenizer_facts(detokenizer->tokenizer)->drop_repeats;
+  bool first = detokenizer->flags & DETOKENIZE_START;
+  struct slice piece = tokenizer_shown(detokenizer->tokenizer, id, first);
+  if (first && tokenizer_facts(detokenizer->tokenizer)->bare_start)
+    while (piece.size > 0 && piece.data[0] == ' ') piece = slice_make(piece.data + 1, piece.size - 1);
+  detokenizer->last = id;
   detokenizer->flags &= ~(unsigned)DETOKENIZE_START;
-  bool strips = tokenizer_facts(detokenizer->tokenizer)->strip_leading_space && piece.data[0] == ' ';
-  return strips ? slice_make(piece.data + 1, piece.size - 1) : piece;
+  if (repeats) return slice_make("", 0);
+  for (; detokenizer->n_strip > 0 && piece.size > 0; detokenizer->n_strip--) {
+    if (piece.data[0] != ' ') detokenizer->n_strip = 1;
+    else piece = slice_make(piece.data + 1, piece.size - 1);
+  }
+  return piece;
 }
 
 size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out) {

@@ -20,9 +20,11 @@ enum { DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4) };
 
 struct detokenizer {
   const struct tokenizer *tokenizer; /* borrowed */
-  unsigned flags;
+  unsigned flags;                    /* DETOKENIZE_START goes with the first token */
   uint8_t held[4]; /* beginning of a character, or a space that may end the text */
   size_t n_held;
+  uint32_t n_strip; /* spaces of the beginning that may still go */
+  int32_t last;     /* the token before; -1: none, or it does not matter */
 };
 
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, unsigned flags);

@@ -4,7 +4,7 @@
 
 #include "text/split_pattern.h"
 
-static inline bool step_normalizes(enum step_kind kind) { return kind <= STEP_REPLACE_MATCHES; }
+static inline bool step_normalizes(enum step_kind kind) { return kind <= STEP_SPELL; }
 
 /* A step that is ready to be applied. */
 struct normalizer {

@@ -12,17 +12,25 @@
 
 #include <stdlib.h>
 
+/* What happens to a piece, once: a change (STEP_KINDS: none), then splits. */
+struct stage {
+  enum step_kind change;
+  enum prefix_mode mode;
+  struct slice a, b;
+  int first_split, n_split;
+};
+
 struct tokenizer {
   struct tokenizer_tables tables; /* borrows the blob */
   struct tokenizer_facts facts;
   struct added_set raw, normalized; /* added tokens by where they are looked for */
   int n_normalize;
   struct normalizer normalizers[LIMIT_TOKENIZER_STEPS]; /* the first steps of the tables */
-  bool prefixes;                                        /* a PREFIX_SPACE step follows them */
-  enum prefix_mode prefix_mode;
+  int n_stage;                                          /* at least one */
+  struct stage stages[LIMIT_TOKENIZER_STEPS];
   int n_split;
   struct split_pattern splits[LIMIT_TOKENIZER_STEPS];
-  bool letters; /* the model has pieces in the letters of their bytes */
+  bool asks_first; /* a step looks at where the whole text begins */
 };
 
 /* --- opening -------------------------------------------------------------------------------------------------- */
@@ -39,8 +47,10 @@ static void facts_init(struct tokenizer_facts *facts, const struct blob_header *
       .n_end = (int)header->n_end,
       .add_bos = header->n_prefix > 0,
       .add_eos = header->n_suffix > 0,
-      .strip_leading_space = header->flags & MODEL_STRIP_SPACE,
+      .strip_leading_space = header->flags & MODEL_STRIP_SPACE ? header->strip_most : 0,
       .drop_trailing_space = header->flags & MODEL_SPACE_ENDS,
+      .bare_start = header->flags & MODEL_BARE_START,
+      .drop_repeats = header->flags & MODEL_DROP_REPEATS,
   };
   memcpy(facts->name, header->name, sizeof facts->name);
   memcpy(facts->end, header->end, sizeof facts->end);
@@ -63,8 +73,13 @@ static enum split_view step_view(uint32_t kind) {
 /* A split between bytes may leave parts of characters, which only another such one and a byte-level model take. */
 static bool split_fits(const struct tokenizer *tokenizer, enum split_view view) {
   if (view == VIEW_BYTES || view == VIEW_LETTERS) return tokenizer->tables.header->flags & MODEL_BYTE_LEVEL;
-  enum split_view before = tokenizer->n_split > 0 ? tokenizer->splits[tokenizer->n_split - 1].view : VIEW_TEXT;
-  return before != VIEW_BYTES && before != VIEW_LETTERS;
+  for (int i = tokenizer->n_stage - 1; i >= 0; i--) {
+    const struct stage *stage = &tokenizer->stages[i];
+    enum split_view before = stage->n_split ? tokenizer->splits[stage->first_split + stage->n_split - 1].view : VIEW_TEXT;
+    if (before == VIEW_BYTES || before == VIEW_LETTERS) return false;
+    if (stage->change == STEP_LETTERS) return true;
+  }
+  return true;
 }
 
 static bool split_open(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
@@ -75,34 +90,61 @@ static bool split_open(struct tokenizer *tokenizer, const struct blob_step *step
   split->mode = step->mode;
   split->inverted = step->inverted;
   tokenizer->n_split++;
+  tokenizer->stages[tokenizer->n_stage - 1].n_split++;
   return true;
+}
+
+static struct stage *stage_add(struct tokenizer *tokenizer, enum step_kind change) {
+  struct stage *stage = &tokenizer->stages[tokenizer->n_stage++];
+  *stage = (struct stage){.change = change, .first_split = tokenizer->n_split};
+  return stage;
+}
+
+static void change_open(struct tokenizer *tokenizer, const struct blob_step *step) {
+  struct stage *last = &tokenizer->stages[tokenizer->n_stage - 1];
+  bool idle = last->change == STEP_KINDS && last->n_split == 0;
+  if (idle) tokenizer->n_stage--;
+  struct stage *stage = stage_add(tokenizer, (enum step_kind)step->kind);
+  stage->mode = step->mode;
+  stage->a = tables_text(&tokenizer->tables, step->a);
+  stage->b = tables_text(&tokenizer->tables, step->b);
+  tokenizer->asks_first |= step->kind == STEP_PREFIX && step->mode == PREFIX_FIRST;
+}
+
+static bool normalizer_add(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
+  struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize++];
+  *normalizer =
+      (struct normalizer){step->kind, step->mode, tables_text(tables, step->a), tables_text(tables, step->b), {0}};
+  return normalizer_open(normalizer, error);
 }
 
 static bool step_splits(uint32_t kind) { return kind >= STEP_SPLIT && kind <= STEP_SPLIT_MARKED; }
 
-/* Steps come in the order normalize, prefix, split, letters, affixes; anything else is no table of ours. */
+static bool step_changes(uint32_t kind) {
+  return kind == STEP_PREFIX || kind == STEP_PIECE_REPLACE || kind == STEP_LETTERS;
+}
+
+/* Steps come in the order normalize, pieces, affixes; anything else is no table of ours. */
 static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
+  bool pieces = false;
+  stage_add(tokenizer, STEP_KINDS);
   for (uint32_t i = 0; i < tables->header->n_step; i++) {
     const struct blob_step *step = &tables->steps[i];
-    bool later = tokenizer->prefixes || tokenizer->n_split > 0;
     if (step->kind == STEP_AFFIXES && i + 1 == tables->header->n_step) break;
-    if (tokenizer->letters) return out_of_order(error);
-    if (step->kind == STEP_LETTERS) {
-      tokenizer->letters = true;
-    } else if (step_splits(step->kind)) {
-      if (!split_open(tokenizer, step, error)) return false;
-    } else if (later || step->kind == STEP_AFFIXES) {
-      return out_of_order(error);
-    } else if (step->kind == STEP_PREFIX_SPACE) {
-      tokenizer->prefixes = true;
-      tokenizer->prefix_mode = step->mode;
-    } else {
-      struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize++];
-      *normalizer =
-          (struct normalizer){step->kind, step->mode, tables_text(tables, step->a), tables_text(tables, step->b), {0}};
-      if (!normalizer_open(normalizer, error)) return false;
+    if (step_normalizes((enum step_kind)step->kind)) {
+      if (pieces) return out_of_order(error);
+      if (!normalizer_add(tokenizer, step, error)) return false;
+      continue;
     }
+    pieces = true;
+    if (step_changes(step->kind))
+      change_open(tokenizer, step);
+    else if (!step_splits(step->kind))
+      return out_of_order(error);
+    else if (!split_open(tokenizer, step, error))
+      return false;
   }
   return true;
 }
@@ -140,7 +182,7 @@ struct encoding {
   struct special_guard guard;
   struct token_list *out;
   struct piece_scratch pieces;
-  struct buffer normalized[2], prefixed, letters;
+  struct buffer normalized[2], changed[LIMIT_TOKENIZER_STEPS]; /* by stage */
   pcre2_match_data *match;
 };
 
@@ -156,44 +198,130 @@ static bool encode_piece(void *context, struct slice piece, struct error *error)
   return piece_encode(&e->tokenizer->tables, piece, &e->pieces, e->out) || list_full(e, error);
 }
 
-static bool encode_letters(void *context, struct slice piece, struct error *error) {
-  struct encoding *e = context;
-  buffer_clear(&e->letters);
-  uint8_t *room = buffer_reserve(&e->letters, 2 * piece.size);
-  if (!room) return list_full(e, error);
-  return encode_piece(context, slice_make(room, byte_level_encode(piece, room)), error);
-}
-
 static bool encode_words(void *context, struct slice piece, struct error *error) {
   const struct piece_sink sink = {encode_piece, context};
   return pretokenize_words(piece, &sink, error);
 }
 
-static struct piece_sink piece_sink_of(struct encoding *e) {
-  bool words = e->tokenizer->tables.header->flags & MODEL_SPACE_STARTS;
-  return (struct piece_sink){e->tokenizer->letters ? encode_letters : words ? encode_words : encode_piece, e};
+static bool change_prefix(const struct stage *stage, struct slice *text, size_t *first, struct buffer *out) {
+  struct slice prefix = stage->a;
+  bool there = text->size >= prefix.size && memcmp(text->data, prefix.data, prefix.size) == 0;
+  if (there || (stage->mode == PREFIX_FIRST && *first == 0)) return true;
+  buffer_append(out, prefix.data, prefix.size);
+  if (!buffer_append(out, text->data, text->size)) return false;
+  *text = buffer_slice(out);
+  *first += *first ? prefix.size : 0;
+  return true;
 }
 
-/* Text without added tokens. `first`: it starts where the whole text starts. */
-static bool encode_plain(struct encoding *e, struct slice text, bool first, struct error *error) {
-  const struct tokenizer *tokenizer = e->tokenizer;
-  if (text.size == 0) return true;
-  if (tokenizer->prefixes && text.data[0] != ' ' && (first || tokenizer->prefix_mode == PREFIX_ALWAYS)) {
-    buffer_clear(&e->prefixed);
-    buffer_append(&e->prefixed, " ", 1);
-    if (!buffer_append(&e->prefixed, text.data, text.size)) return list_full(e, error);
-    text = buffer_slice(&e->prefixed);
+static size_t replaced_size(const struct stage *stage, struct slice text) {
+  size_t size = 0;
+  for (size_t at = 0; at < text.size;) {
+    bool match = text.size - at >= stage->a.size && memcmp(text.data + at, stage->a.data, stage->a.size) == 0;
+    at += match ? stage->a.size : 1;
+    size += match ? stage->b.size : 1;
   }
-  const struct piece_sink sink = piece_sink_of(e);
-  return pretokenize(tokenizer->splits, tokenizer->n_split, e->match, text, &sink, error);
+  return size;
 }
 
-static bool normalize(struct encoding *e, struct slice *text, struct error *error) {
+static bool change_replace(struct encoding *e, const struct stage *stage, struct slice *text, size_t *first,
+                           struct buffer *out, struct error *error) {
+  const struct normalizer step = {.kind = STEP_REPLACE, .a = stage->a, .b = stage->b};
+  *first = replaced_size(stage, slice_make(text->data, *first));
+  return normalize_step(&step, e->match, *text, out, text, error);
+}
+
+/* Also of text that is split amid characters. */
+static bool change_letters(struct slice *text, size_t *first, struct buffer *out) {
+  uint8_t *room = buffer_reserve(out, 2 * text->size);
+  if (!room) return false;
+  *first = byte_level_encode(slice_make(text->data, *first), room);
+  *text = slice_make(room, byte_level_encode(*text, room));
+  return true;
+}
+
+/* The piece as the stage's change leaves it. The first `*first` bytes stand for the first character of the whole text. */
+static bool stage_change(struct encoding *e, int at, struct slice *text, size_t *first, struct error *error) {
+  const struct stage *stage = &e->tokenizer->stages[at];
+  struct buffer *out = &e->changed[at];
+  if (stage->change == STEP_KINDS) return true;
+  buffer_clear(out);
+  switch (stage->change) {
+  case STEP_PREFIX: return change_prefix(stage, text, first, out) || list_full(e, error);
+  case STEP_LETTERS: return change_letters(text, first, out) || list_full(e, error);
+  default: return change_replace(e, stage, text, first, out, error);
+  }
+}
+
+/* What takes the pieces of a stage to the next. */
+struct stage_way {
+  struct encoding *e;
+  int next;
+  const uint8_t *origin; /* of the text that is split */
+  size_t first;
+};
+
+static bool stage_run(struct encoding *e, int at, struct slice text, size_t first, struct error *error);
+
+static bool stage_take(void *context, struct slice piece, struct error *error) {
+  const struct stage_way *way = context;
+  size_t before = (size_t)(piece.data - way->origin);
+  return stage_run(way->e, way->next, piece, before < way->first ? way->first - before : 0, error);
+}
+
+static bool stage_run(struct encoding *e, int at, struct slice text, size_t first, struct error *error) {
+  const struct tokenizer *tokenizer = e->tokenizer;
+  const struct stage *stage = &tokenizer->stages[at];
+  if (!stage_change(e, at, &text, &first, error)) return false;
+  struct stage_way way = {e, at + 1, text.data, first};
+  bool words = tokenizer->tables.header->flags & MODEL_SPACE_STARTS, last = at + 1 == tokenizer->n_stage;
+  const struct piece_sink sink = {last ? words ? encode_words : encode_piece : stage_take, last ? (void *)e : &way};
+  return pretokenize(tokenizer->splits + stage->first_split, stage->n_split, e->match, text, &sink, error);
+}
+
+/* Text without added tokens; `first` as for stage_change. */
+static bool encode_plain(struct encoding *e, struct slice text, size_t first, struct error *error) {
+  return text.size == 0 || stage_run(e, 0, text, first, error);
+}
+
+/* How many bytes of what the step makes of text stand for its first `first` ones: none when they have gone, or when
+ * they were replaced together with others. */
+static bool first_follow(struct encoding *e, const struct normalizer *step, struct slice text, struct slice result,
+                         size_t *first, struct error *error) {
+  struct slice start = slice_make(text.data, *first), left;
+  struct error failure = {0};
+  size_t from = 0, end = 0;
+  if (step->kind == STEP_STRIP) {
+    size_t gone = (size_t)(result.data - text.data);
+    *first = *first > gone ? *first - gone : 0;
+    return true;
+  }
+  if (step->kind == STEP_REPLACE && text.size >= step->a.size && memcmp(text.data, step->a.data, step->a.size) == 0)
+    end = step->a.size;
+  if (step->kind == STEP_REPLACE_MATCHES &&
+      (!split_pattern_next(&step->matches, e->match, text, 0, &from, &end, &failure) || from > 0))
+    end = 0;
+  if (end > 0) {
+    *first = end > *first ? 0 : step->b.size;
+    return true;
+  }
+  if (step->kind == STEP_REPLACE || step->kind == STEP_REPLACE_MATCHES) return true;
+  struct buffer out;
+  buffer_init(&out, LIMIT_NORMALIZED_BYTES);
+  bool done = normalize_step(step, e->match, start, &out, &left, error);
+  *first = left.size;
+  buffer_release(&out);
+  return done;
+}
+
+/* *first: as for stage_change, of the text and then of what it became. */
+static bool normalize(struct encoding *e, struct slice *text, size_t *first, struct error *error) {
   int free_buffer = 0;
   for (int i = 0; i < e->tokenizer->n_normalize; i++) {
+    const struct normalizer *step = &e->tokenizer->normalizers[i];
     struct slice result;
-    if (!normalize_step(&e->tokenizer->normalizers[i], e->match, *text, &e->normalized[free_buffer], &result, error))
-      return false;
+    if (!normalize_step(step, e->match, *text, &e->normalized[free_buffer], &result, error)) return false;
+    if (e->tokenizer->asks_first && *first > 0 && !first_follow(e, step, *text, result, first, error)) return false;
     if (result.data == buffer_slice(&e->normalized[free_buffer]).data)
       free_buffer ^= 1; /* a step may also give a part of its text */
     *text = result;
@@ -201,18 +329,25 @@ static bool normalize(struct encoding *e, struct slice *text, struct error *erro
   return true;
 }
 
+static size_t first_size(struct slice text) {
+  uint32_t code;
+  return utf8_read(text, &code);
+}
+
 /* Text between added tokens of the raw text; parse_special: all of it may hold special tokens. */
-static bool encode_stretch(struct encoding *e, struct slice text, bool first, bool parse_special, struct error *error) {
+static bool encode_stretch(struct encoding *e, struct slice text, bool begins, bool parse_special, struct error *error) {
   const struct special_guard guard = {.parse = parse_special};
-  if (!normalize(e, &text, error)) return false;
+  size_t first = begins ? first_size(text) : 0;
+  if (!normalize(e, &text, &first, error)) return false;
   size_t at = 0;
   struct added_match match;
   while (added_set_next(&e->tokenizer->normalized, text, at, &guard, &match)) {
-    if (!encode_plain(e, slice_make(text.data + at, match.start - at), first && at == 0, error)) return false;
+    size_t left = first > at ? first - at : 0;
+    if (!encode_plain(e, slice_make(text.data + at, match.start - at), left, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
   }
-  return encode_plain(e, slice_make(text.data + at, text.size - at), first && at == 0, error);
+  return encode_plain(e, slice_make(text.data + at, text.size - at), first > at ? first - at : 0, error);
 }
 
 /* The same for [start, end) of the text. Normalizing loses the places of the guard's ranges: where a special token is
@@ -252,8 +387,7 @@ static bool encode_around(struct encoding *e, const int32_t *ids, uint32_t count
 static bool encoding_init(struct encoding *e, struct error *error) {
   buffer_init(&e->normalized[0], LIMIT_NORMALIZED_BYTES);
   buffer_init(&e->normalized[1], LIMIT_NORMALIZED_BYTES);
-  buffer_init(&e->prefixed, LIMIT_NORMALIZED_BYTES);
-  buffer_init(&e->letters, 2 * (size_t)LIMIT_NORMALIZED_BYTES);
+  for (int i = 0; i < e->tokenizer->n_stage; i++) buffer_init(&e->changed[i], 2 * (size_t)LIMIT_NORMALIZED_BYTES);
   e->match = pcre2_match_data_create(1, NULL);
   return e->match || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
 }
@@ -262,8 +396,7 @@ static void encoding_release(struct encoding *e) {
   piece_scratch_release(&e->pieces);
   buffer_release(&e->normalized[0]);
   buffer_release(&e->normalized[1]);
-  buffer_release(&e->prefixed);
-  buffer_release(&e->letters);
+  for (int i = 0; i < e->tokenizer->n_stage; i++) buffer_release(&e->changed[i]);
   pcre2_match_data_free(e->match);
 }
 
@@ -296,9 +429,16 @@ static bool id_known(const struct tokenizer *tokenizer, int32_t id) {
 }
 
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id) {
+  return tokenizer_shown(tokenizer, id, false);
+}
+
+struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
   if (!id_known(tokenizer, id)) return slice_make("", 0);
-  struct slice piece = tables_piece(&tokenizer->tables, (uint32_t)id);
-  bool joins = tokenizer->tables.token_flags[id] & TOKEN_JOINS && piece.size > 0;
+  if (tables->shown && !(tables->token_flags[id] & TOKEN_SPECIAL))
+    return tables_shown(tables, (uint32_t)id, first ? PLACE_FIRST : PLACE_LATER);
+  struct slice piece = tables_piece(tables, (uint32_t)id);
+  bool joins = tables->token_flags[id] & TOKEN_JOINS && piece.size > 0;
   return joins ? slice_make(piece.data + 1, piece.size - 1) : piece;
 }
 

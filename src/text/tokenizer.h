@@ -76,6 +76,9 @@ bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice te
 /* The bytes that a token stands for (maybe part of a character); empty for an id that has none or is out of range. */
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
 
+/* The same where the token may be the first of a text, which some tokenizers show otherwise. */
+struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first);
+
 /* The id whose written form is exactly text (special tokens included), or -1. */
 int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text);
 
@@ -92,8 +95,10 @@ struct tokenizer_facts {
   int32_t end[TOKENIZER_END_MAX];
   int n_end;
   bool add_bos, add_eos;    /* what ENCODE_ADD_SPECIAL puts around the text */
-  bool strip_leading_space; /* a text that starts with a space token is shown without that space */
+  uint32_t strip_leading_space; /* a text is shown without up to so many spaces that it starts with */
+  bool bare_start;          /* and without all that its first token starts with */
   bool drop_trailing_space; /* one that ends with a space is shown without it */
+  bool drop_repeats;        /* a run of one token is shown once */
 };
 
 const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer);

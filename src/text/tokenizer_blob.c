@@ -42,6 +42,7 @@ static bool write_header(const struct tokenizer_spec *spec, struct buffer *blob)
       .n_end = (uint32_t)spec->n_end,
       .model = spec->model,
       .word_chars = spec->word_chars,
+      .strip_most = spec->strip_most,
   };
   for (size_t id = 0; spec->scores && id < spec->n_token; id++)
     if (spec->scores[id] < header.score_least || id == 0) header.score_least = spec->scores[id];
@@ -115,6 +116,21 @@ static bool write_trie(const struct token_trie *trie, struct buffer *blob) {
   struct trie_node *nodes = section_add(blob, SECTION_TRIE, trie->count, sizeof *nodes);
   if (nodes && trie->count) memcpy(nodes, trie->nodes, trie->count * sizeof *nodes);
   return nodes;
+}
+
+static bool write_shown(const struct tokenizer_spec *spec, struct buffer *blob) {
+  size_t count = spec->flags & MODEL_WRITTEN ? spec->n_token * TOKEN_PLACES : 0, at = 0;
+  uint32_t *offsets = section_add(blob, SECTION_SHOWN_OFFSETS, count ? count + 1 : 0, sizeof *offsets);
+  if (!offsets) return false;
+  for (size_t i = 0; i < count; i++) {
+    at += spec->shown[i].size;
+    if (at > LIMIT_TOKENIZER_BYTES) return false;
+    offsets[i + 1] = (uint32_t)at;
+  }
+  uint8_t *bytes = section_add(blob, SECTION_SHOWN, at, 1);
+  for (size_t i = at = 0; bytes && i < count; at += spec->shown[i++].size)
+    if (spec->shown[i].size) memcpy(bytes + at, spec->shown[i].data, spec->shown[i].size);
+  return bytes;
 }
 
 static int compare_added(const void *left, const void *right) {
@@ -192,7 +208,7 @@ bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, stru
   buffer_init(&texts, LIMIT_TOKENIZER_BYTES);
   bool fits = write_header(spec, blob) && write_tokens(spec, blob) && write_vocab(spec, blob) &&
               write_merges(spec, blob) && write_texts(spec, blob, &texts) && write_scores(spec, blob) &&
-              write_trie(&trie, blob);
+              write_trie(&trie, blob) && write_shown(spec, blob);
   buffer_release(&texts);
   if (!fits)
     return error_set(error, ERROR_LIMIT, "The compiled tokenizer would be larger than the %zu bytes allowed.",

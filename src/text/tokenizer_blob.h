@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "text/token_trie.h"
 
-enum { BLOB_VERSION = 2 };
+enum { BLOB_VERSION = 3 };
 
 enum blob_section {
   SECTION_TOKEN_OFFSETS, /* uint32_t [n_token + 1] into SECTION_TOKEN_BYTES */
@@ -22,6 +22,8 @@ enum blob_section {
   SECTION_TEXT,          /* uint8_t: texts of added tokens and steps */
   SECTION_SCORES,        /* double [n_token] of MODEL_UNIGRAM; empty otherwise */
   SECTION_TRIE,          /* struct trie_node, of MODEL_UNIGRAM and MODEL_WORDPIECE; empty otherwise */
+  SECTION_SHOWN_OFFSETS, /* uint32_t [n_token * TOKEN_PLACES + 1] of MODEL_WRITTEN into SECTION_SHOWN; empty otherwise */
+  SECTION_SHOWN,         /* uint8_t */
   SECTIONS,
 };
 
@@ -37,7 +39,7 @@ struct blob_header {
   int32_t bos, eos, unk, pad;
   uint32_t n_prefix, n_suffix, n_end;
   uint32_t model, word_chars; /* enum model_kind; see tokenizer_spec.h */
-  uint32_t reserved;
+  uint32_t strip_most; /* of MODEL_STRIP_SPACE */
   double score_least; /* of all tokens of MODEL_UNIGRAM */
   int32_t prefix[TOKENIZER_AROUND_MAX], suffix[TOKENIZER_AROUND_MAX], end[TOKENIZER_END_MAX];
   char name[TOKENIZER_NAME_MAX];
@@ -74,6 +76,8 @@ struct tokenizer_tables {
   const struct blob_step *steps;
   const double *scores;
   const struct trie_node *trie;
+  const uint32_t *shown_offsets; /* of MODEL_WRITTEN */
+  const uint8_t *shown;          /* NULL: tokens are shown as they are */
   size_t vocab_mask, merge_mask; /* slots - 1 */
   struct slice prefix, suffix;   /* of STEP_AFFIXES; empty where there is none */
 };
@@ -83,6 +87,11 @@ bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct erro
 static inline struct slice tables_piece(const struct tokenizer_tables *tables, uint32_t id) {
   uint32_t start = tables->token_offsets[id];
   return slice_make(tables->token_bytes + start, tables->token_offsets[id + 1] - start);
+}
+
+static inline struct slice tables_shown(const struct tokenizer_tables *tables, uint32_t id, enum token_place place) {
+  const uint32_t *at = &tables->shown_offsets[(size_t)id * TOKEN_PLACES + place];
+  return slice_make(tables->shown + at[0], at[1] - at[0]);
 }
 
 static inline struct slice tables_text(const struct tokenizer_tables *tables, struct blob_range range) {

@@ -41,6 +41,10 @@ static unsigned added_flags(const json_t *token) {
          (json_take_bool(token, "normalized", !special) ? ADDED_NORMALIZED : 0u);
 }
 
+static bool word_model(const struct tokenizer_spec *spec) {
+  return spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
+}
+
 static bool read_added_token(struct tokenizer_spec *spec, const json_t *token, struct error *error) {
   struct slice text = json_take_text(token, "content"), looked_for;
   uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
@@ -55,9 +59,13 @@ static bool read_added_token(struct tokenizer_spec *spec, const json_t *token, s
     return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, shown.size,
                      LIMIT_TOKEN_BYTES);
   if (!(flags & ADDED_SPECIAL)) shown = looked_for; /* a marker keeps its name */
+  bool marked = spec->flags & MODEL_SPACE_MARKED && !(flags & ADDED_SPECIAL);
+  if (marked && !(shown = spec_replaced(spec, shown, SPACE_MARK, " ")).data) return spec_out_of_memory(error);
   struct token_spec *known = &spec->tokens[id];
   if (flags & ADDED_SPECIAL)
     *known = (struct token_spec){shown, TOKEN_SPECIAL};
+  else if (!known->bytes.data && word_model(spec) && !(spec->flags & MODEL_WRITTEN))
+    return json_unfit(error); /* a word of which no model knows that it begins one */
   else if (!known->bytes.data)
     *known = (struct token_spec){shown, 0};
   if (looked_for.size) spec->added[spec->n_added++] = (struct added_spec){looked_for, id, flags};
@@ -80,72 +88,134 @@ static bool read_added(struct tokenizer_spec *spec, const json_t *list, struct e
 
 /* --- around the text ------------------------------------------------------------------------------------------ */
 
-static bool add_around(struct tokenizer_spec *spec, const json_t *ids, bool after, struct error *error) {
+enum { THE_TEXT = -1, FRAME_ITEMS = 2 * TOKENIZER_AROUND_MAX + 1 };
+
+/* A text with tokens around it, in the parts that components of a post-processor leave to the next: a template makes each
+ * token a part, and one part of many are what it takes for a text. */
+struct frame {
+  int n_item, n_part;
+  int32_t items[FRAME_ITEMS];
+  int ends[FRAME_ITEMS]; /* of parts, by items */
+};
+
+static bool frame_overflows(struct error *error) {
+  return malformed("its post-processor puts too many tokens or unknown ones around a text", error);
+}
+
+static bool frame_add(struct frame *frame, int32_t item, struct error *error) {
+  if (frame->n_item == FRAME_ITEMS) return frame_overflows(error);
+  frame->items[frame->n_item++] = item;
+  return true;
+}
+
+/* A token with its ids. */
+static bool frame_add_token(const struct tokenizer_spec *spec, struct frame *frame, const json_t *ids,
+                            struct error *error) {
   size_t i;
   const json_t *id;
-  int *count = after ? &spec->n_suffix : &spec->n_prefix;
-  int32_t *out = after ? spec->suffix : spec->prefix;
   if (json_array_size(ids) == 0) return malformed("its post-processor names a special token without ids", error);
   json_array_foreach(ids, i, id) {
     json_int_t value = json_integer_value(id);
-    if (!json_is_integer(id) || value < 0 || (size_t)value >= spec->n_token || *count == TOKENIZER_AROUND_MAX)
-      return malformed("its post-processor puts too many tokens or unknown ones around a text", error);
-    out[(*count)++] = (int32_t)value;
+    if (!json_is_integer(id) || value < 0 || (size_t)value >= spec->n_token) return frame_overflows(error);
+    if (!frame_add(frame, (int32_t)value, error)) return false;
   }
   return true;
 }
 
+static bool frame_copy(struct frame *to, const struct frame *from, int part, struct error *error) {
+  for (int i = part ? from->ends[part - 1] : 0; i < from->ends[part]; i++)
+    if (!frame_add(to, from->items[i], error)) return false;
+  return true;
+}
+
+static bool frame_end_part(struct frame *frame, struct error *error) {
+  if (frame->n_part == FRAME_ITEMS) return frame_overflows(error);
+  frame->ends[frame->n_part++] = frame->n_item;
+  return true;
+}
+
 /* ["[CLS]", 101] */
-static bool add_pair(struct tokenizer_spec *spec, const json_t *pair, bool after, struct error *error) {
+static bool pair_id(const struct tokenizer_spec *spec, struct frame *frame, const json_t *pair, struct error *error) {
   json_t *ids = json_pack("[O]", json_array_get(pair, 1));
-  bool done =
-      ids ? add_around(spec, ids, after, error) : malformed("its post-processor names no cls or sep token", error);
+  bool done = ids ? frame_add_token(spec, frame, ids, error)
+                  : malformed("its post-processor names no cls or sep token", error);
   json_decref(ids);
   return done;
 }
 
-static bool read_template(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  const json_t *single = json_object_get(component, "single"), *element;
-  size_t i;
-  bool after = false;
-  json_array_foreach(single, i, element) {
-    struct slice name = json_take_text(json_object_get(element, "SpecialToken"), "id");
-    if (!name.data) {
-      if (after || !json_object_get(element, "Sequence"))
-        return malformed("its post-processor's template is not one text with special tokens around it", error);
-      after = true;
-      continue;
-    }
-    const json_t *tokens = json_object_get(component, "special_tokens");
-    const json_t *token = json_object_getn(tokens, (const char *)name.data, name.size);
-    if (!add_around(spec, json_object_get(token, "ids"), after, error)) return false;
+/* BERT's, and RoBERTa's, which puts a sep before the second part, too. */
+static bool frame_words(const struct tokenizer_spec *spec, struct frame *frame, const json_t *component, bool both,
+                        struct error *error) {
+  const json_t *cls = json_object_get(component, "cls"), *sep = json_object_get(component, "sep");
+  struct frame out = {0};
+  for (int part = 0; part < frame->n_part; part++) {
+    const json_t *before = part == 0 ? cls : both ? sep : NULL;
+    if ((before && !pair_id(spec, &out, before, error)) || !frame_copy(&out, frame, part, error) ||
+        !pair_id(spec, &out, sep, error) || !frame_end_part(&out, error))
+      return false;
   }
-  return after || malformed("its post-processor's template has no text", error);
+  *frame = out;
+  return true;
+}
+
+static bool frame_template(const struct tokenizer_spec *spec, struct frame *frame, const json_t *component,
+                           struct error *error) {
+  const json_t *pieces = json_object_get(component, frame->n_part == 2 ? "pair" : "single"), *piece;
+  struct frame out = {0};
+  size_t i;
+  if (frame->n_part > 2) return malformed("its post-processor's template is one of more than two parts", error);
+  json_array_foreach(pieces, i, piece) {
+    struct slice name = json_take_text(json_object_get(piece, "SpecialToken"), "id");
+    struct slice which = json_take_text(json_object_get(piece, "Sequence"), "id");
+    const json_t *token =
+        json_object_getn(json_object_get(component, "special_tokens"), (const char *)name.data, name.size);
+    int part = which.data && slice_is(which, "B") ? 1 : 0;
+    if (!name.data && (!which.data || part >= frame->n_part))
+      return malformed("its post-processor's template is not one text with special tokens around it", error);
+    bool done = name.data ? frame_add_token(spec, &out, json_object_get(token, "ids"), error)
+                          : frame_copy(&out, frame, part, error);
+    if (!done || !frame_end_part(&out, error)) return false;
+  }
+  *frame = out;
+  return true;
 }
 
 /* *templated: a template says what is around a text. */
-static bool read_post_processor(struct tokenizer_spec *spec, const json_t *component, bool *templated,
-                                struct error *error) {
+static bool read_post_processor(const struct tokenizer_spec *spec, const json_t *component, struct frame *frame,
+                                bool *templated, struct error *error) {
   struct slice type = json_type_of(component);
   if (!component || json_is_null(component) || slice_is(type, "ByteLevel")) return true;
   if (slice_is(type, "Sequence")) {
     size_t i;
     const json_t *element;
     json_array_foreach(json_object_get(component, "processors"), i, element) {
-      if (!read_post_processor(spec, element, templated, error)) return false;
+      if (!read_post_processor(spec, element, frame, templated, error)) return false;
     }
     return true;
   }
-  if (slice_is(type, "BertProcessing") || slice_is(type, "RobertaProcessing")) {
-    *templated = true;
-    return add_pair(spec, json_object_get(component, "cls"), false, error) &&
-           add_pair(spec, json_object_get(component, "sep"), true, error);
-  }
-  if (!slice_is(type, "TemplateProcessing"))
-    return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's post-processor '%.*s' is not supported.",
-                     SLICE_ARGS(type));
   *templated = true;
-  return read_template(spec, component, error);
+  bool roberta = slice_is(type, "RobertaProcessing");
+  if (roberta || slice_is(type, "BertProcessing")) return frame_words(spec, frame, component, roberta, error);
+  if (slice_is(type, "TemplateProcessing")) return frame_template(spec, frame, component, error);
+  return json_unsupported("post-processor", type, error);
+}
+
+static bool read_around(struct tokenizer_spec *spec, const json_t *component, bool *templated, struct error *error) {
+  struct frame frame = {.n_item = 1, .n_part = 1, .items = {THE_TEXT}, .ends = {1}};
+  if (!read_post_processor(spec, component, &frame, templated, error)) return false;
+  bool after = false;
+  for (int i = 0; i < frame.n_item; i++) {
+    int *count = after ? &spec->n_suffix : &spec->n_prefix;
+    if (frame.items[i] == THE_TEXT && after)
+      return malformed("its post-processor's template is not one text with special tokens around it", error);
+    if (frame.items[i] == THE_TEXT) {
+      after = true;
+      continue;
+    }
+    if (*count == TOKENIZER_AROUND_MAX) return frame_overflows(error);
+    (after ? spec->suffix : spec->prefix)[(*count)++] = frame.items[i];
+  }
+  return after || malformed("its post-processor's template has no text", error);
 }
 
 /* --- special tokens of tokenizer_config.json ------------------------------------------------------------------- */
@@ -177,6 +247,16 @@ static void read_config(struct tokenizer_spec *spec, const json_t *config, bool 
     spec->suffix[spec->n_suffix++] = spec->eos;
 }
 
+/* A token is shown without the spaces that its bytes begin with: others cannot go. */
+static bool first_tokens_fit(const struct tokenizer_spec *spec, struct error *error) {
+  for (size_t id = 0; spec->flags & MODEL_BARE_START && id < spec->n_token; id++) {
+    struct slice bytes = spec->tokens[id].bytes;
+    for (size_t at = 1; at < bytes.size; at++)
+      if (bytes.data[at] == ' ' && bytes.data[at - 1] != ' ') return json_unfit(error);
+  }
+  return true;
+}
+
 /* --- whole ---------------------------------------------------------------------------------------------------- */
 
 static bool read_root(struct tokenizer_spec *spec, const json_t *root, const json_t *config, struct error *error) {
@@ -184,18 +264,18 @@ static bool read_root(struct tokenizer_spec *spec, const json_t *root, const jso
   size_t count = 0;
   bool templated = false;
   if (!json_read_kind(spec, model, error) || !json_read_steps(spec, root, error) ||
-      !json_read_flags(spec, model, error) || !json_count_tokens(spec, model, added, &count, error) ||
+      !json_read_flags(spec, model, error) || !json_decoder_fits(spec, error) || !json_count_tokens(spec, model, added, &count, error) ||
       !spec_reserve_tokens(spec, count, error) || !json_read_vocab(spec, model, error) ||
-      !read_added(spec, added, error) || !spec_index(spec, error) || !json_read_merges(spec, model, error) ||
-      !read_post_processor(spec, json_object_get(root, "post_processor"), &templated, error))
+      !read_added(spec, added, error) || !first_tokens_fit(spec, error) || !spec_index(spec, error) || !json_read_merges(spec, model, error) ||
+      !read_around(spec, json_object_get(root, "post_processor"), &templated, error))
     return false;
   if (spec->model == MODEL_BPE) spec->unk = find_added(spec, json_take_text(model, "unk_token"));
   read_config(spec, config, templated);
   if (spec->flags & MODEL_BYTE_LEVEL) spec_byte_tokens(spec);
-  if (spec->model == MODEL_BPE && !(spec->flags & MODEL_BYTE_LEVEL) && spec_space_starts(spec))
-    spec->flags |= MODEL_SPACE_STARTS;
+  bool written = spec->flags & MODEL_WRITTEN, plain = !written && !(spec->flags & MODEL_BYTE_LEVEL);
+  if (spec->model == MODEL_BPE && plain && spec_space_starts(spec)) spec->flags |= MODEL_SPACE_STARTS;
   json_name(spec);
-  return true;
+  return !written || json_show_tokens(spec, error);
 }
 
 /* A pattern that does not compile is found when the tokenizer is built, not when it serves. */
@@ -203,6 +283,17 @@ static bool opens(struct slice blob, struct error *error) {
   struct tokenizer *tokenizer = tokenizer_open(blob, error);
   tokenizer_close(tokenizer);
   return tokenizer;
+}
+
+static bool compile(const json_t *root, const json_t *config, unsigned form, struct buffer *blob, struct error *error) {
+  struct tokenizer_spec spec;
+  spec_init(&spec);
+  spec.flags = form;
+  buffer_clear(blob);
+  bool done = read_root(&spec, root, config, error) && tokenizer_blob_write(&spec, blob, error) &&
+              opens(buffer_slice(blob), error);
+  spec_release(&spec);
+  return done;
 }
 
 bool tokenizer_compile_json(struct slice tokenizer_json, struct slice tokenizer_config_json, struct buffer *blob,
@@ -213,11 +304,12 @@ bool tokenizer_compile_json(struct slice tokenizer_json, struct slice tokenizer_
     json_decref(root);
     return error_prefix(error, "tokenizer_config.json: ");
   }
-  struct tokenizer_spec spec;
-  spec_init(&spec);
-  bool done = read_root(&spec, root, config, error) && tokenizer_blob_write(&spec, blob, error) &&
-              opens(buffer_slice(blob), error);
-  spec_release(&spec);
+  struct error unfit = {0};
+  bool done = compile(root, config, 0, blob, &unfit);
+  if (!done && unfit.code == ERROR_UNSUPPORTED)
+    done = compile(root, config, MODEL_WRITTEN, blob, error);
+  else if (!done && error)
+    *error = unfit;
   json_decref(root);
   json_decref(config);
   return done;

@@ -1,5 +1,6 @@
 /* What the files that read a tokenizer.json share: tokenizer_json.c (the whole, special tokens), tokenizer_json_model.c
- * (vocabulary, scores, merges), tokenizer_json_normalizer.c, tokenizer_json_steps.c (splits), tokenizer_json_decoder.c.
+ * (vocabulary, scores, merges), tokenizer_json_normalizer.c, tokenizer_json_steps.c (splits), tokenizer_json_decoder.c,
+ * and what reads a file as it is written, tokenizer_json_written.c.
  */
 #ifndef SPATE_TEXT_TOKENIZER_JSON_H
 #define SPATE_TEXT_TOKENIZER_JSON_H
@@ -23,6 +24,16 @@ bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct err
 /* One component of the normalizer, and of the decoder. */
 bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error);
 bool json_read_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error);
+
+/* Whether the plain form, whose flags are known, shows what the decoder that was read would. */
+bool json_decoder_fits(const struct tokenizer_spec *spec, struct error *error);
+
+/* The same of a decoder for MODEL_WRITTEN; and then, when all tokens are known, what each is shown as. */
+bool json_read_written_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error);
+bool json_show_tokens(struct tokenizer_spec *spec, struct error *error);
+
+/* What the plain form of a tokenizer has no room for: it is read again, as it is written. Nobody sees the sentence. */
+bool json_unfit(struct error *error);
 
 /* The sentences about a component: `where` is what it is one of, `what` its type. */
 bool json_unsupported(const char *where, struct slice what, struct error *error);

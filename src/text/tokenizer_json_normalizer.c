@@ -14,15 +14,14 @@ static bool read_replace(struct tokenizer_spec *spec, const json_t *component, s
   struct slice to = json_take_text(component, "content"), name = slice_text("Replace");
   if (!to.data || (from.size == 0 && regex.size == 0))
     return json_malformed("normalizer", name, "it has no pattern, or no content", error);
-  if (regex.data && spec->flags & MODEL_SPACE_MARKED)
-    return json_malformed("normalizer", name, "a Regex after spaces were replaced is not supported", error);
+  bool written = spec->flags & MODEL_WRITTEN;
+  if (regex.data && spec->flags & MODEL_SPACE_MARKED) return json_unfit(error);
   if (regex.data) return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE_MATCHES, .a = regex, .b = to}, error);
-  if (slice_is(from, " ") && slice_is(to, SPACE_MARK)) {
+  if (!written && slice_is(from, " ") && slice_is(to, SPACE_MARK)) {
     spec->flags |= MODEL_SPACE_MARKED;
     return spec_unmark_spaces(spec, error);
   }
-  if (spec->flags & MODEL_SPACE_MARKED && (holds_space(from) || holds_space(to)))
-    return json_malformed("normalizer", name, "one with spaces can only replace a space by U+2581", error);
+  if (spec->flags & MODEL_SPACE_MARKED && (holds_space(from) || holds_space(to))) return json_unfit(error);
   return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE, .a = from, .b = to}, error);
 }
 
@@ -78,10 +77,9 @@ static bool read_plain_normalizer(struct tokenizer_spec *spec, struct slice type
 bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice type = json_type_of(component);
   bool known = false;
-  if (spec->splits_letters) return json_malformed("normalizer", type, "it is not supported after ByteLevel", error);
-  bool bytes = slice_is(type, "ByteLevel");
-  if (bytes && spec->flags & MODEL_SPACE_MARKED)
-    return json_malformed("normalizer", type, "it is not supported after spaces were replaced", error);
+  bool bytes = slice_is(type, "ByteLevel"), written = spec->flags & MODEL_WRITTEN;
+  if (bytes && written) return spec_step(spec, (struct step_spec){.kind = STEP_SPELL}, error);
+  if (spec->splits_letters || (bytes && spec->flags & MODEL_SPACE_MARKED)) return json_unfit(error);
   if (bytes) { /* text stays the bytes that the letters stand for */
     spec->flags |= MODEL_BYTE_LEVEL;
     spec->splits_letters = true;
@@ -95,6 +93,6 @@ bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, 
   if (!slice_is(type, "Prepend")) return json_unsupported("normalizer", type, error);
   struct slice prefix = json_take_text(component, "prepend");
   if (!prefix.data) return json_malformed("normalizer", type, "it has nothing to prepend", error);
-  if (slice_is(prefix, SPACE_MARK)) prefix = slice_text(" ");
+  if (slice_is(prefix, SPACE_MARK) && !written) prefix = slice_text(" ");
   return spec_step(spec, (struct step_spec){.kind = STEP_PREPEND, .a = prefix}, error);
 }

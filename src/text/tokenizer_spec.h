@@ -1,9 +1,11 @@
 /* What a tokenizer is, in memory, between reading its source (tokenizer.json, a GGUF vocabulary, another library's
  * file) and writing the blob. Lives only while building; everything in it is in one arena.
  *
- * One form of bytes: a token's bytes are what it stands for in the text. Byte-level tokens are mapped back from their
- * printable letters; where a tokenizer writes U+2581 for a space, the space itself is kept (and a U+2581 in the text
- * becomes a space, which is what such a tokenizer cannot tell apart either). So the same bytes serve both ways. */
+ * Two forms. Plain, which is quicker and fits what models have: a token's bytes are what it stands for in the text.
+ * Byte-level tokens are mapped back from their printable letters; where a tokenizer writes U+2581 for a space, the space
+ * itself is kept (and a U+2581 in the text becomes a space, which is what such a tokenizer cannot tell apart either). So
+ * the same bytes serve both ways. As written (MODEL_WRITTEN), for all else: tokens are what their source calls them, each
+ * component does to a text just what its author's does, and what a token is shown as is kept beside it. */
 #ifndef SPATE_TEXT_TOKENIZER_SPEC_H
 #define SPATE_TEXT_TOKENIZER_SPEC_H
 
@@ -34,10 +36,13 @@ enum model_flag {
   MODEL_BYTE_FALLBACK = 2, /* characters without a token become byte tokens */
   MODEL_FUSE_UNKNOWN = 4,  /* a run of unknown characters is one unknown token */
   MODEL_IGNORE_MERGES = 8, /* a piece that is a token is that token, whatever the merges say */
-  MODEL_STRIP_SPACE = 16,  /* decoding drops the first space of a text */
+  MODEL_STRIP_SPACE = 16,  /* decoding drops the first space of a text, or more */
   MODEL_SPACE_MARKED = 32, /* the source writes U+2581 for a space */
   MODEL_SPACE_STARTS = 64, /* no token has a space after another character: no merge crosses the start of a word */
   MODEL_SPACE_ENDS = 128,  /* tokens that end a word end with a space, which decoding drops at the end of a text */
+  MODEL_WRITTEN = 256,     /* tokens are as their source writes them, and shown as SECTION_SHOWN says */
+  MODEL_DROP_REPEATS = 512, /* decoding shows a run of one token once */
+  MODEL_BARE_START = 1024, /* decoding drops all spaces in front of the first token */
 };
 
 enum added_flag {
@@ -64,13 +69,16 @@ enum step_kind {
   STEP_PREPEND,         /* a in front of every stretch of text */
   STEP_REPLACE,         /* every a by b */
   STEP_REPLACE_MATCHES, /* what the regex a matches by b */
-  STEP_PREFIX_SPACE,    /* a space in front of a stretch that does not start with one; mode: enum prefix_mode */
+  STEP_SPELL,           /* the letters of the text's bytes (byte_level.h) */
+  STEP_PREFIX,          /* a in front of a piece that does not start with it; mode: enum prefix_mode */
+  STEP_PIECE_REPLACE,   /* every a of a piece by b */
   STEP_SPLIT,           /* by the regex a; mode: enum split_mode */
   STEP_SPLIT_BYTES,     /* the same, where each byte is a character: of a byte-level model, after all STEP_SPLIT */
   STEP_SPLIT_LETTERS,   /* the same, where the regex sees the letters in which bytes are written (byte_level.h) */
   STEP_SPLIT_MARKED,    /* by a regex that sees U+2581 where the text has a space */
-  STEP_LETTERS,         /* pieces become the letters of their bytes: after all splits */
-  STEP_AFFIXES,         /* of BPE: a in front of symbols that begin no piece, b behind those that end one; last */
+  STEP_LETTERS,         /* pieces become the letters of their bytes */
+  STEP_AFFIXES,         /* of BPE: a in front of symbols that begin no piece, b behind those that end one; of WordPiece as
+                           it is written: a in front of tokens that begin no word; last */
   STEP_KINDS,
 };
 
@@ -86,6 +94,31 @@ struct token_spec {
   struct slice bytes;
   uint8_t flags; /* enum token_flag */
 };
+
+/* What decoding does to the tokens of a text, one after the other, each to its own string; after DECODE_FUSE to all. */
+enum decode_kind {
+  DECODE_JOIN,        /* a between tokens */
+  DECODE_REPLACE,     /* every a by b */
+  DECODE_MATCHES,     /* what the regex a matches by b */
+  DECODE_STRIP,       /* up to `start` and `stop` times a from its ends */
+  DECODE_MARKS,       /* a becomes a space; of the first token nothing, if `apart` */
+  DECODE_WORDS,       /* a in front of a token goes, else a space comes, but for the first; `apart`: then tidied up */
+  DECODE_SUFFIX,      /* every a a space, of the last token nothing */
+  DECODE_CTC,         /* a goes; `apart`: tidied up, and b a space */
+  DECODE_BYTES,       /* "<0x41>" is a byte */
+  DECODE_LETTERS,     /* letters of bytes are those */
+  DECODE_FUSE,
+};
+
+struct decode_step {
+  enum decode_kind kind;
+  struct slice a, b;
+  uint32_t start, stop;
+  bool apart;
+};
+
+/* Where a token stands, of those that are shown. */
+enum token_place { PLACE_LATER, PLACE_FIRST, TOKEN_PLACES };
 
 struct merge_spec {
   uint32_t left, right, result; /* token ids */
@@ -110,6 +143,7 @@ struct tokenizer_spec {
   char name[TOKENIZER_NAME_MAX];
   enum model_kind model;
   unsigned flags;           /* enum model_flag */
+  char decoders[8];         /* a letter for each component of a plain form's decoder (tokenizer_json_decoder.c) */
   bool splits_letters;      /* a byte-level component was read: later ones see the letters of bytes */
   bool words_apart;         /* WordPiece's decoder puts a space before signs, too */
   struct slice word_suffix; /* of BPE's tokens that end a word, as its source writes it; empty: they have none */
@@ -118,6 +152,10 @@ struct tokenizer_spec {
   double *scores;           /* [n_token] of MODEL_UNIGRAM, natural logarithms of probabilities; else NULL */
   size_t n_token, n_merge, n_added;
   struct token_spec *tokens; /* [n_token], indexed by id; an id nobody uses has no bytes */
+  struct slice *shown;       /* [n_token * TOKEN_PLACES] of MODEL_WRITTEN, by id and place; else NULL */
+  uint32_t strip_most;       /* spaces that decoding drops in front of a text: of MODEL_STRIP_SPACE */
+  int n_decode;
+  struct decode_step decode[LIMIT_TOKENIZER_STEPS]; /* of MODEL_WRITTEN, while its source is read */
   struct merge_spec *merges;
   struct added_spec *added;
   uint32_t byte_token[256]; /* id by byte, or TOKEN_NONE */

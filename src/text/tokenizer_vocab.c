@@ -155,7 +155,7 @@ static bool unigram_steps(struct tokenizer_spec *spec, const struct vocab_source
   struct step_spec rules = {.kind = STEP_CHARSMAP, .mode = CHARSMAP_LONGEST, .a = source->charsmap};
   struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text(" {2,}"), .b = slice_text(" ")};
   struct step_spec ends = {.kind = STEP_STRIP, .mode = STRIP_LEFT | STRIP_RIGHT};
-  struct step_spec prefix = {.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS};
+  struct step_spec prefix = {.kind = STEP_PREFIX, .mode = PREFIX_ALWAYS, .a = slice_text(" ")};
   struct step_spec words = {.kind = STEP_SPLIT, .mode = SPLIT_WITH_NEXT, .a = slice_text(" ")};
   if (source->charsmap.size > 0 && !charsmap_check(source->charsmap))
     return error_set(error, ERROR_FORMAT, "The vocabulary's tokenizer.ggml.precompiled_charsmap is not one.");
