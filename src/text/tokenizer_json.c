@@ -45,29 +45,39 @@ static bool word_model(const struct tokenizer_spec *spec) {
   return spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
 }
 
+/* A marker keeps its name, another token is shown as what it is looked for. */
+static bool added_shown(struct tokenizer_spec *spec, struct token_spec *known, struct slice content,
+                        struct slice looked_for, unsigned flags, struct error *error) {
+  bool marked = spec->flags & MODEL_SPACE_MARKED && !(flags & ADDED_SPECIAL), written = spec->flags & MODEL_WRITTEN;
+  struct slice shown = flags & ADDED_SPECIAL ? content : looked_for;
+  if (marked) shown = spec_replaced(spec, shown, SPACE_MARK, " ");
+  if (marked) content = spec_replaced(spec, content, SPACE_MARK, " ");
+  if (!shown.data || !content.data) return spec_out_of_memory(error);
+  bool is_new = !known->bytes.data, renamed = !slice_equal(shown, content);
+  if (flags & ADDED_SPECIAL) {
+    *known = (struct token_spec){.bytes = shown, .flags = TOKEN_SPECIAL};
+    return true;
+  }
+  if (!written && is_new ? word_model(spec) : !written && renamed) return json_unfit(error);
+  if (is_new) *known = (struct token_spec){.bytes = written ? content : shown};
+  known->named = shown;
+  return true;
+}
+
 static bool read_added_token(struct tokenizer_spec *spec, const json_t *token, struct error *error) {
   struct slice text = json_take_text(token, "content"), looked_for;
   uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
   if (!text.data) return error_set(error, ERROR_FORMAT, "Added token %u has no content.", id);
   if (text.size == 0) return true;
   unsigned flags = added_flags(token);
-  struct slice shown = spec_copy(spec, text);
-  looked_for = shown;
-  if (!shown.data) return spec_out_of_memory(error);
-  if (flags & ADDED_NORMALIZED && !normalized_text(spec, shown, &looked_for, error)) return false;
-  if (shown.size > LIMIT_TOKEN_BYTES || looked_for.size > LIMIT_TOKEN_BYTES)
-    return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, shown.size,
+  struct slice content = spec_copy(spec, text);
+  looked_for = content;
+  if (!content.data) return spec_out_of_memory(error);
+  if (flags & ADDED_NORMALIZED && !normalized_text(spec, content, &looked_for, error)) return false;
+  if (text.size > LIMIT_TOKEN_BYTES || looked_for.size > LIMIT_TOKEN_BYTES)
+    return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, text.size,
                      LIMIT_TOKEN_BYTES);
-  if (!(flags & ADDED_SPECIAL)) shown = looked_for; /* a marker keeps its name */
-  bool marked = spec->flags & MODEL_SPACE_MARKED && !(flags & ADDED_SPECIAL);
-  if (marked && !(shown = spec_replaced(spec, shown, SPACE_MARK, " ")).data) return spec_out_of_memory(error);
-  struct token_spec *known = &spec->tokens[id];
-  if (flags & ADDED_SPECIAL)
-    *known = (struct token_spec){shown, TOKEN_SPECIAL};
-  else if (!known->bytes.data && word_model(spec) && !(spec->flags & MODEL_WRITTEN))
-    return json_unfit(error); /* a word of which no model knows that it begins one */
-  else if (!known->bytes.data)
-    *known = (struct token_spec){shown, 0};
+  if (!added_shown(spec, &spec->tokens[id], content, looked_for, flags, error)) return false;
   if (looked_for.size) spec->added[spec->n_added++] = (struct added_spec){looked_for, id, flags};
   return true;
 }

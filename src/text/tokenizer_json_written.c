@@ -249,7 +249,8 @@ static bool suffix_ends(const struct decode_step *step, struct slice text, uint3
 
 static bool show(struct showing *s, struct tokenizer_spec *spec, uint32_t id, enum token_place place,
                  struct error *error) {
-  s->text = spec->tokens[id].bytes;
+  const struct token_spec *token = &spec->tokens[id];
+  s->text = token->named.data ? token->named : token->bytes;
   if (!s->text.data) s->text = slice_text("");
   for (int i = 0; i < spec->n_decode; i++) {
     const struct decode_step *step = &spec->decode[i];

@@ -92,7 +92,8 @@ enum split_mode { SPLIT_ISOLATED, SPLIT_REMOVED, SPLIT_WITH_PREVIOUS, SPLIT_WITH
 
 struct token_spec {
   struct slice bytes;
-  uint8_t flags; /* enum token_flag */
+  uint8_t flags;      /* enum token_flag */
+  struct slice named; /* what an added token is shown as, of MODEL_WRITTEN; data NULL: as its bytes are */
 };
 
 /* What decoding does to the tokens of a text, one after the other, each to its own string; after DECODE_FUSE to all. */

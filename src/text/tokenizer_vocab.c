@@ -31,7 +31,7 @@ static bool read_added(struct tokenizer_spec *spec, uint32_t id, struct slice te
     return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, copy.size,
                      LIMIT_TOKEN_BYTES);
   bool special = type != VOCAB_USER;
-  spec->tokens[id] = (struct token_spec){copy, special ? TOKEN_SPECIAL : 0};
+  spec->tokens[id] = (struct token_spec){.bytes = copy, .flags = special ? TOKEN_SPECIAL : 0};
   if (copy.size && utf8_valid(copy))
     spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
   return true;
