@@ -301,11 +301,10 @@ static bool first_follow(struct encoding *e, const struct normalizer *step, stru
   if (step->kind == STEP_REPLACE_MATCHES &&
       (!split_pattern_next(&step->matches, e->match, text, 0, &from, &end, &failure) || from > 0))
     end = 0;
-  if (end > 0) {
-    *first = end > *first ? 0 : step->b.size;
+  if (end > *first) {
+    *first = 0;
     return true;
   }
-  if (step->kind == STEP_REPLACE || step->kind == STEP_REPLACE_MATCHES) return true;
   struct buffer out;
   buffer_init(&out, LIMIT_NORMALIZED_BYTES);
   bool done = normalize_step(step, e->match, start, &out, &left, error);
@@ -339,13 +338,14 @@ static bool encode_stretch(struct encoding *e, struct slice text, bool begins, b
   const struct special_guard guard = {.parse = parse_special};
   size_t first = begins ? first_size(text) : 0;
   if (!normalize(e, &text, &first, error)) return false;
-  size_t at = 0;
+  size_t at = 0, from = 0;
   struct added_match match;
-  while (added_set_next(&e->tokenizer->normalized, text, at, &guard, &match)) {
-    size_t left = first > at ? first - at : 0;
-    if (!encode_plain(e, slice_make(text.data + at, match.start - at), left, error)) return false;
+  while (added_set_next(&e->tokenizer->normalized, text, from, at, &guard, &match)) {
+    size_t left = first > at ? first - at : 0, size = match.start > at ? match.start - at : 0;
+    if (!encode_plain(e, slice_make(text.data + at, size), left, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
+    from = match.next;
   }
   return encode_plain(e, slice_make(text.data + at, text.size - at), first > at ? first - at : 0, error);
 }
@@ -368,12 +368,13 @@ static bool encode_guarded(struct encoding *e, struct slice text, size_t start, 
 }
 
 static bool encode_text(struct encoding *e, struct slice text, struct error *error) {
-  size_t at = 0;
+  size_t at = 0, from = 0;
   struct added_match match;
-  while (added_set_next(&e->tokenizer->raw, text, at, &e->guard, &match)) {
+  while (added_set_next(&e->tokenizer->raw, text, from, at, &e->guard, &match)) {
     if (!encode_guarded(e, text, at, match.start, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
+    from = match.next;
   }
   return encode_guarded(e, text, at, text.size, error);
 }

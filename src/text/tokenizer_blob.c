@@ -133,12 +133,14 @@ static bool write_shown(const struct tokenizer_spec *spec, struct buffer *blob) 
   return bytes;
 }
 
+/* Of equal texts the last one is found: which one the package finds is a matter of luck. */
 static int compare_added(const void *left, const void *right) {
   const struct added_spec *a = left, *b = right;
   if ((a->flags ^ b->flags) & ADDED_NORMALIZED) return a->flags & ADDED_NORMALIZED ? 1 : -1;
   size_t common = a->text.size < b->text.size ? a->text.size : b->text.size;
   int order = memcmp(a->text.data, b->text.data, common);
-  return order ? order : (a->text.size > b->text.size) - (a->text.size < b->text.size);
+  if (!order) order = (a->text.size > b->text.size) - (a->text.size < b->text.size);
+  return order ? order : (a->id < b->id) - (a->id > b->id);
 }
 
 /* Appends text to the texts gathered so far. */

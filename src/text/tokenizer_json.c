@@ -45,6 +45,16 @@ static bool word_model(const struct tokenizer_spec *spec) {
   return spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
 }
 
+/* In the plain form a text has spaces for marks, and ends of words, when added tokens are looked for in it and shown. */
+static bool added_fits(const struct tokenizer_spec *spec, struct slice content, unsigned flags) {
+  bool marked = spec->flags & MODEL_SPACE_MARKED, spaced = content.size && memchr(content.data, ' ', content.size);
+  if (spec->flags & MODEL_SPACE_ENDS && content.size && content.data[content.size - 1] == ' ') return false;
+  if (!(flags & ADDED_NORMALIZED)) return true;
+  if (spec->spells_text) return !(flags & (ADDED_LSTRIP | ADDED_RSTRIP | ADDED_SINGLE_WORD));
+  if (!marked) return true;
+  return !(flags & (ADDED_LSTRIP | ADDED_RSTRIP)) && !(spaced && spec->marks_pieces);
+}
+
 /* A marker keeps its name, another token is shown as what it is looked for. */
 static bool added_shown(struct tokenizer_spec *spec, struct token_spec *known, struct slice content,
                         struct slice looked_for, unsigned flags, struct error *error) {
@@ -53,6 +63,7 @@ static bool added_shown(struct tokenizer_spec *spec, struct token_spec *known, s
   if (marked) shown = spec_replaced(spec, shown, SPACE_MARK, " ");
   if (marked) content = spec_replaced(spec, content, SPACE_MARK, " ");
   if (!shown.data || !content.data) return spec_out_of_memory(error);
+  if (!written && !added_fits(spec, content, flags)) return json_unfit(error);
   bool is_new = !known->bytes.data, renamed = !slice_equal(shown, content);
   if (flags & ADDED_SPECIAL) {
     *known = (struct token_spec){.bytes = shown, .flags = TOKEN_SPECIAL};
@@ -257,14 +268,20 @@ static void read_config(struct tokenizer_spec *spec, const json_t *config, bool 
     spec->suffix[spec->n_suffix++] = spec->eos;
 }
 
-/* A token is shown without the spaces that its bytes begin with: others cannot go. */
-static bool first_tokens_fit(const struct tokenizer_spec *spec, struct error *error) {
-  for (size_t id = 0; spec->flags & MODEL_BARE_START && id < spec->n_token; id++) {
-    struct slice bytes = spec->tokens[id].bytes;
-    for (size_t at = 1; at < bytes.size; at++)
-      if (bytes.data[at] == ' ' && bytes.data[at - 1] != ' ') return json_unfit(error);
-  }
-  return true;
+static bool inner_space(struct slice bytes) {
+  for (size_t at = 1; at < bytes.size; at++)
+    if (bytes.data[at] == ' ' && bytes.data[at - 1] != ' ') return true;
+  return false;
+}
+
+/* Whether the tokens, now indexed, have the plain form. Shown as a text's first, one is without the spaces that its bytes
+ * begin with: others cannot go. A space falls back to the bytes of U+2581 unless it is a token. */
+static bool tokens_fit(const struct tokenizer_spec *spec, struct error *error) {
+  bool falls = spec->flags & MODEL_SPACE_MARKED && spec->flags & MODEL_BYTE_FALLBACK, fine = true;
+  if (falls && spec_find(spec, slice_text(" ")) == TOKEN_NONE) return json_unfit(error);
+  for (size_t id = 0; fine && id < spec->n_token; id++)
+    fine = !(spec->flags & MODEL_BARE_START) || !inner_space(spec->tokens[id].bytes);
+  return fine || json_unfit(error);
 }
 
 /* --- whole ---------------------------------------------------------------------------------------------------- */
@@ -276,7 +293,7 @@ static bool read_root(struct tokenizer_spec *spec, const json_t *root, const jso
   if (!json_read_kind(spec, model, error) || !json_read_steps(spec, root, error) ||
       !json_read_flags(spec, model, error) || !json_decoder_fits(spec, error) || !json_count_tokens(spec, model, added, &count, error) ||
       !spec_reserve_tokens(spec, count, error) || !json_read_vocab(spec, model, error) ||
-      !read_added(spec, added, error) || !first_tokens_fit(spec, error) || !spec_index(spec, error) || !json_read_merges(spec, model, error) ||
+      !read_added(spec, added, error) || !spec_index(spec, error) || !tokens_fit(spec, error) || !json_read_merges(spec, model, error) ||
       !read_around(spec, json_object_get(root, "post_processor"), &templated, error))
     return false;
   if (spec->model == MODEL_BPE) spec->unk = find_added(spec, json_take_text(model, "unk_token"));

@@ -75,5 +75,6 @@ bool json_decoder_fits(const struct tokenizer_spec *spec, struct error *error) {
   else if (spec->flags & MODEL_BYTE_LEVEL) fitting = bytes;
   else if (spec->flags & MODEL_SPACE_MARKED) fitting = spec->flags & MODEL_BYTE_FALLBACK ? fallback : marks;
   else if (spec->flags & MODEL_SPACE_ENDS) fitting = suffixes;
+  if (fitting == fused && spec->flags & MODEL_BYTE_FALLBACK) return spec->flags & MODEL_WRITTEN || json_unfit(error);
   return spec->flags & MODEL_WRITTEN || is_one_of(spec->decoders, fitting) || json_unfit(error);
 }

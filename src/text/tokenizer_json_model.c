@@ -109,9 +109,13 @@ static bool read_word_flags(struct tokenizer_spec *spec, const json_t *model, st
 
 bool json_read_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
   bool words = spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
+  bool written = spec->flags & MODEL_WRITTEN;
   if (words && spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED)) return json_unfit(error);
+  if (spec->model == MODEL_WORDPIECE && !written && !spec->drops_space) return json_unfit(error);
   if (json_take_bool(model, "byte_fallback", false)) spec->flags |= MODEL_BYTE_FALLBACK;
   if (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_BYTE_FALLBACK) return json_unfit(error);
+  if (spec->flags & MODEL_BYTE_LEVEL && spec->model == MODEL_UNIGRAM) return json_unfit(error);
+  if (spec->mark_waits) return json_unfit(error);
   if (spec->model == MODEL_BPE) return read_bpe_flags(spec, model, error);
   return !words || read_word_flags(spec, model, error);
 }

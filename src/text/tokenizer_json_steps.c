@@ -192,7 +192,8 @@ static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component,
   if (spec->splits_letters || !slice_is(m.mark, SPACE_MARK)) return json_unfit(error);
   if (words && !words_by_spaces(spec, error)) return false;
   if (splits_already(spec) || (words && (m.prefix != PREFIX_ALWAYS || !m.splits))) return json_unfit(error);
-  if (!(spec->flags & MODEL_SPACE_MARKED) && !spec_unmark_spaces(spec, error)) return false;
+  spec->marks_pieces = !(spec->flags & MODEL_SPACE_MARKED);
+  if (spec->marks_pieces && !spec_unmark_spaces(spec, error)) return false;
   spec->flags |= MODEL_SPACE_MARKED;
   if (m.prefix != PREFIX_MODES && !add_prefix(spec, m.prefix, error)) return false;
   return !m.splits ||
@@ -243,6 +244,8 @@ static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *compon
   if (slice_is(type, "Digits")) return read_digits(spec, component, error);
   if (slice_is(type, "Punctuation") && read_mode(component, &mode))
     return spec_split(spec, slice_text(split_punctuation), mode, false, error);
+  static const char *const dropping[] = {"BertPreTokenizer", "WhitespaceSplit", "Whitespace"};
+  for (size_t i = 0; i < sizeof dropping / sizeof *dropping; i++) spec->drops_space |= slice_is(type, dropping[i]);
   if (slice_is(type, "BertPreTokenizer")) return spec_bert_splits(spec, error);
   if (slice_is(type, "WhitespaceSplit")) return spec_split(spec, slice_text(split_space), SPLIT_REMOVED, false, error);
   if (slice_is(type, "Whitespace")) return spec_split(spec, slice_text(words_or_signs), SPLIT_REMOVED, true, error);

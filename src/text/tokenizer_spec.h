@@ -145,6 +145,10 @@ struct tokenizer_spec {
   enum model_kind model;
   unsigned flags;           /* enum model_flag */
   char decoders[8];         /* a letter for each component of a plain form's decoder (tokenizer_json_decoder.c) */
+  bool mark_waits;          /* a U+2581 was put in front, before spaces become such */
+  bool drops_space;         /* no piece has white space */
+  bool spells_text;         /* a ByteLevel normalizes: added tokens are looked for among letters of bytes */
+  bool marks_pieces;        /* spaces are marked after added tokens have been found */
   bool splits_letters;      /* a byte-level component was read: later ones see the letters of bytes */
   bool words_apart;         /* WordPiece's decoder puts a space before signs, too */
   struct slice word_suffix; /* of BPE's tokens that end a word, as its source writes it; empty: they have none */

@@ -226,16 +226,23 @@ def word_level(rng, pieces):
     return {"type": "WordLevel", "unk_token": "<unk>", "vocab": {token: i for i, token in enumerate(ordered)}}
 
 
-def added_tokens(rng, model):
+def added_tokens(rng, model, normalizer_):
+    """None is looked for as another is: of those the package finds any."""
     vocab = model["vocab"]
     ids = {token[0]: i for i, token in enumerate(vocab)} if isinstance(vocab, list) else dict(vocab)
     wanted, listed = ["<s>", "</s>", "<pad>"] + rng.sample(["<m>", "[M]", "it's", "ab", "The", " ab", "x1 "], rng.randint(0, 4)), []
+    seen = set()
     for text in wanted:
         if text not in ids:
             ids[text] = max(ids.values()) + 1
         special = text[0] == "<"
+        normalized = not special and flag(rng)
+        sought = normalized, normalizer_.normalize_str(text) if normalized and normalizer_ else text
+        if sought in seen:
+            continue
+        seen.add(sought)
         listed.append({"id": ids[text], "content": text, "single_word": not special and flag(rng), "lstrip": rng.random() < 0.3,
-                       "rstrip": rng.random() < 0.3, "normalized": not special and flag(rng), "special": special})
+                       "rstrip": rng.random() < 0.3, "normalized": normalized, "special": special})
     return sorted(listed, key=lambda token: token["id"]), {token: ids[token] for token in ("<s>", "</s>", "<pad>")}
 
 
@@ -255,7 +262,7 @@ def pipeline(seed, texts):
     pieces = sorted({piece.replace("\0", "") for piece in pieces} - {""}) or ["a"]  # which no key of an object may have
     model = rng.choice((bpe, bpe, unigram, word_piece, word_level))(rng, pieces)
     state["model"] = model
-    state["added_tokens"], ids = added_tokens(rng, model)
+    state["added_tokens"], ids = added_tokens(rng, model, tokenizer.normalizer)
     if rng.random() < 0.6:
         parts_ = [processor(rng, ids) for _ in range(rng.choice((1, 1, 2)))]
         state["post_processor"] = parts_[0] if len(parts_) == 1 else {"type": "Sequence", "processors": parts_}
@@ -315,6 +322,9 @@ def compare(seed, program, folder, count=12):
     names = lambda ids: [tokenizer.id_to_token(i) for i in ids]
     for text, (ids, decoded) in zip(texts, got):
         encoding = theirs(lambda: tokenizer.encode(text).ids)
+        # Equally likely cuts of a Unigram model: the package's sums of scores are rounded in another order.
+        if encoding is not None and ids != encoding and state["model"]["type"] == "Unigram" and sorted(ids) == sorted(encoding):
+            continue
         if encoding is not None and ids != encoding:
             return "ids", differing(text, names(ids), names(encoding))
         shown = theirs(lambda: tokenizer.decode(encoding)) if encoding else None
