@@ -39,27 +39,44 @@ static bool is_skipped(const struct detokenizer *detokenizer, int32_t id) {
   return !(detokenizer->flags & DETOKENIZE_MARKS) || tokenizer_is_end(tokenizer, id) || tokenizer_opens(tokenizer, id);
 }
 
-/* The bytes of a token; without spaces where a text that starts is shown without them. */
-static struct slice shown_piece(struct detokenizer *detokenizer, int32_t id) {
-  if (is_skipped(detokenizer, id)) return slice_make("", 0);
-  bool repeats = id == detokenizer->last && tokenizer_facts(detokenizer->tokenizer)->drop_repeats;
-  bool first = detokenizer->flags & DETOKENIZE_START;
-  struct slice piece = tokenizer_shown(detokenizer->tokenizer, id, first);
-  if (first && tokenizer_facts(detokenizer->tokenizer)->bare_start)
-    while (piece.size > 0 && piece.data[0] == ' ') piece = slice_make(piece.data + 1, piece.size - 1);
-  detokenizer->last = id;
-  detokenizer->flags &= ~(unsigned)DETOKENIZE_START;
-  if (repeats) return slice_make("", 0);
-  for (; detokenizer->n_strip > 0 && piece.size > 0; detokenizer->n_strip--) {
-    if (piece.data[0] != ' ') detokenizer->n_strip = 1;
-    else piece = slice_make(piece.data + 1, piece.size - 1);
+static struct slice without_spaces(struct slice piece, uint32_t *most) {
+  while (*most > 0 && piece.size > 0 && piece.data[0] == ' ') {
+    piece = slice_make(piece.data + 1, piece.size - 1);
+    --*most;
   }
+  if (piece.size > 0) *most = 0;
   return piece;
 }
 
-size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out) {
+/* What the token before has left, which is shown by whether another one comes. */
+static struct slice rest_of_last(const struct detokenizer *detokenizer, bool ends) {
+  const struct tokenizer *tokenizer = detokenizer->tokenizer;
+  bool first = detokenizer->last_first;
+  struct slice later = tokenizer_shown(tokenizer, detokenizer->last, first, false);
+  struct slice last = tokenizer_shown(tokenizer, detokenizer->last, first, true);
+  size_t shown = slice_common(later, last);
+  return ends ? slice_make(last.data + shown, last.size - shown) : slice_make(later.data + shown, later.size - shown);
+}
+
+/* The bytes of a token that is not skipped: those that do not wait for what comes behind it. */
+static struct slice shown_piece(struct detokenizer *detokenizer, int32_t id) {
+  const struct tokenizer *tokenizer = detokenizer->tokenizer;
+  const struct tokenizer_facts *facts = tokenizer_facts(tokenizer);
+  bool first = detokenizer->flags & DETOKENIZE_START, repeats = id == detokenizer->last && facts->drop_repeats;
+  struct slice piece = tokenizer_shown(tokenizer, id, first, false);
+  detokenizer->last = id;
+  if (repeats || tokenizer_unseen(tokenizer, id)) return slice_make("", 0);
+  detokenizer->flags &= ~(unsigned)DETOKENIZE_START;
+  detokenizer->last_first = first;
+  if (facts->shows_last) piece.size = slice_common(piece, tokenizer_shown(tokenizer, id, first, true));
+  uint32_t all = first && facts->bare_start ? LIMIT_TOKEN_BYTES : 0;
+  return without_spaces(without_spaces(piece, &all), &detokenizer->n_strip);
+}
+
+/* The bytes that come next, behind those that are held. */
+static size_t take_bytes(struct detokenizer *detokenizer, struct slice piece, uint8_t *out) {
   uint8_t bytes[LIMIT_TOKEN_BYTES + sizeof detokenizer->held];
-  struct slice piece = shown_piece(detokenizer, id), text = slice_make(bytes, detokenizer->n_held + piece.size);
+  struct slice text = slice_make(bytes, detokenizer->n_held + piece.size);
   if (piece.size == 0) return 0;
   memcpy(bytes, detokenizer->held, detokenizer->n_held);
   memcpy(bytes + detokenizer->n_held, piece.data, piece.size);
@@ -71,11 +88,26 @@ size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *ou
   return write_valid(slice_make(bytes, complete), out);
 }
 
+static bool last_waits(const struct detokenizer *detokenizer) {
+  return detokenizer->last >= 0 && tokenizer_facts(detokenizer->tokenizer)->shows_last &&
+         !tokenizer_unseen(detokenizer->tokenizer, detokenizer->last);
+}
+
+size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out) {
+  size_t before = 0;
+  if (is_skipped(detokenizer, id)) return 0;
+  if (last_waits(detokenizer)) before = take_bytes(detokenizer, rest_of_last(detokenizer, false), out);
+  return before + take_bytes(detokenizer, shown_piece(detokenizer, id), out + before);
+}
+
 size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out) {
+  size_t before = 0;
+  if (last_waits(detokenizer)) before = take_bytes(detokenizer, rest_of_last(detokenizer, true), out);
   bool unfinished = detokenizer->n_held > 0 && detokenizer->held[0] != ' '; /* a space that ends the text */
   detokenizer->n_held = 0;
-  if (unfinished) memcpy(out, replacement, sizeof replacement);
-  return unfinished ? sizeof replacement : 0;
+  detokenizer->last = -1;
+  if (unfinished) memcpy(out + before, replacement, sizeof replacement);
+  return before + (unfinished ? sizeof replacement : 0);
 }
 
 bool detokenize(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags,

@@ -49,6 +49,7 @@ static void facts_init(struct tokenizer_facts *facts, const struct blob_header *
       .add_eos = header->n_suffix > 0,
       .strip_leading_space = header->flags & MODEL_STRIP_SPACE ? header->strip_most : 0,
       .drop_trailing_space = header->flags & MODEL_SPACE_ENDS,
+      .shows_last = header->flags & MODEL_SHOWS_LAST,
       .bare_start = header->flags & MODEL_BARE_START,
       .drop_repeats = header->flags & MODEL_DROP_REPEATS,
   };
@@ -430,14 +431,14 @@ static bool id_known(const struct tokenizer *tokenizer, int32_t id) {
 }
 
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id) {
-  return tokenizer_shown(tokenizer, id, false);
+  return tokenizer_shown(tokenizer, id, false, false);
 }
 
-struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first) {
+struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first, bool last) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
   if (!id_known(tokenizer, id)) return slice_make("", 0);
   if (tables->shown && !(tables->token_flags[id] & TOKEN_SPECIAL))
-    return tables_shown(tables, (uint32_t)id, first ? PLACE_FIRST : PLACE_LATER);
+    return tables_shown(tables, (uint32_t)id, (first ? PLACE_FIRST : 0u) | (last ? PLACE_LAST : 0u));
   struct slice piece = tables_piece(tables, (uint32_t)id);
   bool joins = tables->token_flags[id] & TOKEN_JOINS && piece.size > 0;
   return joins ? slice_make(piece.data + 1, piece.size - 1) : piece;
@@ -452,6 +453,10 @@ int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text) {
 
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
   return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_SPECIAL;
+}
+
+bool tokenizer_unseen(const struct tokenizer *tokenizer, int32_t id) {
+  return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_UNSEEN;
 }
 
 bool tokenizer_opens(const struct tokenizer *tokenizer, int32_t id) {

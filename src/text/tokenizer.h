@@ -76,8 +76,9 @@ bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice te
 /* The bytes that a token stands for (maybe part of a character); empty for an id that has none or is out of range. */
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
 
-/* The same where the token may be the first of a text, which some tokenizers show otherwise. */
-struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first);
+/* The same where the token is the first or the last of a text, which some tokenizers show otherwise. */
+struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first, bool last);
+bool tokenizer_unseen(const struct tokenizer *tokenizer, int32_t id); /* the first of a text is another than it */
 
 /* The id whose written form is exactly text (special tokens included), or -1. */
 int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text);
@@ -98,6 +99,7 @@ struct tokenizer_facts {
   uint32_t strip_leading_space; /* a text is shown without up to so many spaces that it starts with */
   bool bare_start;          /* and without all that its first token starts with */
   bool drop_trailing_space; /* one that ends with a space is shown without it */
+  bool shows_last;          /* what the last token is shown as is another thing */
   bool drop_repeats;        /* a run of one token is shown once */
 };
 

@@ -118,18 +118,24 @@ static bool write_trie(const struct token_trie *trie, struct buffer *blob) {
   return nodes;
 }
 
-static bool write_shown(const struct tokenizer_spec *spec, struct buffer *blob) {
-  size_t count = spec->flags & MODEL_WRITTEN ? spec->n_token * TOKEN_PLACES : 0, at = 0;
-  uint32_t *offsets = section_add(blob, SECTION_SHOWN_OFFSETS, count ? count + 1 : 0, sizeof *offsets);
-  if (!offsets) return false;
+/* Appends text to the texts gathered so far. */
+static struct blob_range text_add(struct buffer *texts, struct slice text) {
+  struct blob_range range = {(uint32_t)texts->size, (uint32_t)text.size};
+  buffer_append(texts, text.data, text.size);
+  return range;
+}
+
+/* What is shown alike in two places is stored once. */
+static bool write_shown(const struct tokenizer_spec *spec, struct buffer *blob, struct buffer *texts) {
+  size_t count = spec->flags & MODEL_WRITTEN ? spec->n_token * TOKEN_PLACES : 0;
+  struct blob_range *ranges = section_add(blob, SECTION_SHOWN_RANGES, count, sizeof *ranges);
+  if (!ranges) return false;
   for (size_t i = 0; i < count; i++) {
-    at += spec->shown[i].size;
-    if (at > LIMIT_TOKENIZER_BYTES) return false;
-    offsets[i + 1] = (uint32_t)at;
+    bool same = i % TOKEN_PLACES > 0 && slice_equal(spec->shown[i], spec->shown[i - 1]);
+    ranges[i] = same ? ranges[i - 1] : text_add(texts, spec->shown[i]);
   }
-  uint8_t *bytes = section_add(blob, SECTION_SHOWN, at, 1);
-  for (size_t i = at = 0; bytes && i < count; at += spec->shown[i++].size)
-    if (spec->shown[i].size) memcpy(bytes + at, spec->shown[i].data, spec->shown[i].size);
+  uint8_t *bytes = texts->failed ? NULL : section_add(blob, SECTION_SHOWN, texts->size, 1);
+  if (bytes && texts->size) memcpy(bytes, texts->data, texts->size);
   return bytes;
 }
 
@@ -141,13 +147,6 @@ static int compare_added(const void *left, const void *right) {
   int order = memcmp(a->text.data, b->text.data, common);
   if (!order) order = (a->text.size > b->text.size) - (a->text.size < b->text.size);
   return order ? order : (a->id < b->id) - (a->id > b->id);
-}
-
-/* Appends text to the texts gathered so far. */
-static struct blob_range text_add(struct buffer *texts, struct slice text) {
-  struct blob_range range = {(uint32_t)texts->size, (uint32_t)text.size};
-  buffer_append(texts, text.data, text.size);
-  return range;
 }
 
 static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, struct buffer *texts) {
@@ -206,12 +205,14 @@ bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, stru
   struct token_trie trie = {0};
   bool walks = spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
   if (walks && !token_trie_build(spec, &trie, error)) return false;
-  struct buffer texts;
+  struct buffer texts, shown;
   buffer_init(&texts, LIMIT_TOKENIZER_BYTES);
+  buffer_init(&shown, LIMIT_TOKENIZER_BYTES);
   bool fits = write_header(spec, blob) && write_tokens(spec, blob) && write_vocab(spec, blob) &&
               write_merges(spec, blob) && write_texts(spec, blob, &texts) && write_scores(spec, blob) &&
-              write_trie(&trie, blob) && write_shown(spec, blob);
+              write_trie(&trie, blob) && write_shown(spec, blob, &shown);
   buffer_release(&texts);
+  buffer_release(&shown);
   if (!fits)
     return error_set(error, ERROR_LIMIT, "The compiled tokenizer would be larger than the %zu bytes allowed.",
                      blob->max);

@@ -22,7 +22,7 @@ enum blob_section {
   SECTION_TEXT,          /* uint8_t: texts of added tokens and steps */
   SECTION_SCORES,        /* double [n_token] of MODEL_UNIGRAM; empty otherwise */
   SECTION_TRIE,          /* struct trie_node, of MODEL_UNIGRAM and MODEL_WORDPIECE; empty otherwise */
-  SECTION_SHOWN_OFFSETS, /* uint32_t [n_token * TOKEN_PLACES + 1] of MODEL_WRITTEN into SECTION_SHOWN; empty otherwise */
+  SECTION_SHOWN_RANGES,  /* struct blob_range [n_token * TOKEN_PLACES] of MODEL_WRITTEN in SECTION_SHOWN; else empty */
   SECTION_SHOWN,         /* uint8_t */
   SECTIONS,
 };
@@ -76,8 +76,8 @@ struct tokenizer_tables {
   const struct blob_step *steps;
   const double *scores;
   const struct trie_node *trie;
-  const uint32_t *shown_offsets; /* of MODEL_WRITTEN */
-  const uint8_t *shown;          /* NULL: tokens are shown as they are */
+  const struct blob_range *shown_ranges; /* of MODEL_WRITTEN */
+  const uint8_t *shown;                  /* NULL: tokens are shown as they are */
   size_t vocab_mask, merge_mask; /* slots - 1 */
   struct slice prefix, suffix;   /* of STEP_AFFIXES; empty where there is none */
 };
@@ -89,9 +89,10 @@ static inline struct slice tables_piece(const struct tokenizer_tables *tables, u
   return slice_make(tables->token_bytes + start, tables->token_offsets[id + 1] - start);
 }
 
-static inline struct slice tables_shown(const struct tokenizer_tables *tables, uint32_t id, enum token_place place) {
-  const uint32_t *at = &tables->shown_offsets[(size_t)id * TOKEN_PLACES + place];
-  return slice_make(tables->shown + at[0], at[1] - at[0]);
+/* place: enum token_place. */
+static inline struct slice tables_shown(const struct tokenizer_tables *tables, uint32_t id, unsigned place) {
+  struct blob_range range = tables->shown_ranges[(size_t)id * TOKEN_PLACES + place];
+  return slice_make(tables->shown + range.offset, range.size);
 }
 
 static inline struct slice tables_text(const struct tokenizer_tables *tables, struct blob_range range) {

@@ -246,6 +246,8 @@ static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *compon
     return spec_split(spec, slice_text(split_punctuation), mode, false, error);
   static const char *const dropping[] = {"BertPreTokenizer", "WhitespaceSplit", "Whitespace"};
   for (size_t i = 0; i < sizeof dropping / sizeof *dropping; i++) spec->drops_space |= slice_is(type, dropping[i]);
+  spec->parts_signs |= slice_is(type, "BertPreTokenizer") ||
+                       (slice_is(type, "Punctuation") && read_mode(component, &mode) && mode <= SPLIT_REMOVED);
   if (slice_is(type, "BertPreTokenizer")) return spec_bert_splits(spec, error);
   if (slice_is(type, "WhitespaceSplit")) return spec_split(spec, slice_text(split_space), SPLIT_REMOVED, false, error);
   if (slice_is(type, "Whitespace")) return spec_split(spec, slice_text(words_or_signs), SPLIT_REMOVED, true, error);

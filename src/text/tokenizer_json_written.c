@@ -1,5 +1,5 @@
 /* tokenizer.json as it is written: what its decoder shows each token as. Steps are run here, on the string of each token,
- * once where others come before it and once where it is the first. What cannot be told token by token is refused. */
+ * for each place that it may have in a text. What cannot be told token by token is refused. */
 #include "text/byte_level.h"
 #include "text/normalize.h"
 #include "text/tokenizer_json.h"
@@ -22,21 +22,30 @@ static bool read_before(const struct tokenizer_spec *spec, enum decode_kind kind
   return false;
 }
 
+/* Of a fused text's beginning, which detokenizers know. */
+static bool strips_start(const struct tokenizer_spec *spec, const struct decode_step *step) {
+  bool strips = step->kind == DECODE_STRIP && step->stop == 0 && slice_is(step->a, " ");
+  return strips && !(spec->flags & MODEL_STRIP_SPACE);
+}
+
+/* What is done to each character is the same for tokens as for their text, unless there are tokens of bytes. */
+static bool maps_characters(const struct tokenizer_spec *spec, const struct decode_step *step) {
+  bool one = utf8_characters(step->a) == 1, stripped = spec->flags & MODEL_STRIP_SPACE;
+  if (stripped || read_before(spec, DECODE_BYTES) || read_before(spec, DECODE_LETTERS)) return false;
+  return step->kind == DECODE_MARKS || (step->kind == DECODE_REPLACE && one) ||
+         (step->kind == DECODE_WORDS && !step->apart);
+}
+
 /* A text is shown while it is written. */
 static bool step_fits(const struct tokenizer_spec *spec, const struct decode_step *step, struct slice type,
                       struct error *error) {
   bool fused = read_before(spec, DECODE_FUSE) || read_before(spec, DECODE_LETTERS);
-  bool strips = step->kind == DECODE_STRIP && step->stop == 0 && slice_is(step->a, " ");
-  bool places = step->kind == DECODE_MARKS || step->kind == DECODE_WORDS || step->kind == DECODE_SUFFIX;
   if (step->kind == DECODE_FUSE) return true;
-  if (fused && (!strips || spec->flags & MODEL_STRIP_SPACE))
+  if (fused && !strips_start(spec, step) && !maps_characters(spec, step))
     return refuse(type, "where it looks at a fused text", error);
   if (!fused && read_before(spec, DECODE_BYTES)) return refuse(type, "behind ByteFallback, but for a Fuse", error);
   if (step->kind == DECODE_CTC && spec->n_decode > 0)
     return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's CTC decoder has to be the first one.");
-  if (places && read_before(spec, DECODE_CTC)) return refuse(type, "behind CTC", error);
-  if (read_before(spec, DECODE_SUFFIX))
-    return refuse(type, "behind BPEDecoder, but for a Fuse: it sees the end of a text", error);
   return true;
 }
 
@@ -45,12 +54,15 @@ static bool add_step(struct tokenizer_spec *spec, struct decode_step step, struc
   if (spec->n_decode == LIMIT_TOKENIZER_STEPS)
     return error_set(error, ERROR_LIMIT, "The tokenizer's decoder has more than %d steps.", LIMIT_TOKENIZER_STEPS);
   bool fused = read_before(spec, DECODE_FUSE) || read_before(spec, DECODE_LETTERS);
-  if (fused && step.kind == DECODE_STRIP && step.start > 0) {
+  bool start = fused && step.kind == DECODE_STRIP;
+  if (start && step.start > 0) {
     spec->flags |= MODEL_STRIP_SPACE;
     spec->strip_most = step.start;
   }
   if (step.kind == DECODE_CTC) spec->flags |= MODEL_DROP_REPEATS;
-  if (!fused) spec->decode[spec->n_decode++] = step;
+  if (step.kind == DECODE_SUFFIX) spec->flags |= MODEL_SHOWS_LAST;
+  step.whole = fused;
+  if (!start) spec->decode[spec->n_decode++] = step;
   return true;
 }
 
@@ -219,8 +231,10 @@ static bool show_letters(struct showing *s, struct error *error) {
   return true;
 }
 
-static bool show_step(struct showing *s, const struct decode_step *step, const struct normalizer *pattern, bool first,
-                      struct error *error) {
+/* place: enum token_place. */
+static bool show_step(struct showing *s, const struct decode_step *step, const struct normalizer *pattern,
+                      unsigned place, struct error *error) {
+  bool first = step->whole || place & PLACE_FIRST, last = place & PLACE_LAST;
   bool vanishes = step->kind == DECODE_MARKS && first && step->apart;
   switch (step->kind) {
   case DECODE_JOIN: return first || prepend_space(s, error);
@@ -229,7 +243,7 @@ static bool show_step(struct showing *s, const struct decode_step *step, const s
   case DECODE_STRIP: show_strip(s, step); return true;
   case DECODE_MARKS: return replace(s, step->a, slice_text(vanishes ? "" : " "), error);
   case DECODE_WORDS: return show_words(s, step, first, error);
-  case DECODE_SUFFIX: return replace(s, step->a, slice_text(" "), error);
+  case DECODE_SUFFIX: return replace(s, step->a, slice_text(last ? "" : " "), error);
   case DECODE_CTC: return show_ctc(s, step, error);
   case DECODE_BYTES: return show_byte(s, error);
   case DECODE_LETTERS: return show_letters(s, error);
@@ -237,25 +251,14 @@ static bool show_step(struct showing *s, const struct decode_step *step, const s
   }
 }
 
-/* The last token's suffix goes: which is told from others by the space that it becomes, so only ends may have it. */
-static bool suffix_ends(const struct decode_step *step, struct slice text, uint32_t id, struct error *error) {
-  const uint8_t *found = memmem(text.data, text.size, step->a.data, step->a.size);
-  bool fine = found ? found + step->a.size == text.data + text.size : text.size == 0 || text.data[text.size - 1] != ' ';
-  return fine || error_set(error, ERROR_UNSUPPORTED,
-                           "Token %u has the suffix of BPEDecoder within it, or a space at its end, which is not "
-                           "supported: whether it is the end of a text is not known when it is shown.",
-                           id);
-}
-
-static bool show(struct showing *s, struct tokenizer_spec *spec, uint32_t id, enum token_place place,
-                 struct error *error) {
-  const struct token_spec *token = &spec->tokens[id];
+static bool show(struct showing *s, struct tokenizer_spec *spec, uint32_t id, unsigned place, struct error *error) {
+  struct token_spec *token = &spec->tokens[id];
   s->text = token->named.data ? token->named : token->bytes;
   if (!s->text.data) s->text = slice_text("");
   for (int i = 0; i < spec->n_decode; i++) {
     const struct decode_step *step = &spec->decode[i];
-    if (step->kind == DECODE_SUFFIX && !suffix_ends(step, s->text, id, error)) return false;
-    if (!show_step(s, step, &s->patterns[i], place == PLACE_FIRST, error)) return false;
+    if (!show_step(s, step, &s->patterns[i], place, error)) return false;
+    if (step->kind == DECODE_CTC && s->text.size == 0) token->flags |= TOKEN_UNSEEN;
   }
   if (s->text.size > LIMIT_TOKEN_BYTES)
     return error_set(error, ERROR_LIMIT, "Token %u is shown as %zu bytes, more than the %d allowed.", id, s->text.size,
@@ -278,13 +281,12 @@ static bool patterns_open(struct showing *s, const struct tokenizer_spec *spec, 
 
 bool json_show_tokens(struct tokenizer_spec *spec, struct error *error) {
   struct showing s = {0};
-  if (read_before(spec, DECODE_SUFFIX)) spec->flags |= MODEL_SPACE_ENDS;
   buffer_init(&s.out[0], LIMIT_TOKENIZER_BYTES);
   buffer_init(&s.out[1], LIMIT_TOKENIZER_BYTES);
   spec->shown = arena_array(&spec->arena, spec->n_token * TOKEN_PLACES, sizeof *spec->shown);
   bool fine = spec->shown ? patterns_open(&s, spec, error) : spec_out_of_memory(error);
   for (uint32_t id = 0; fine && id < spec->n_token; id++)
-    fine = show(&s, spec, id, PLACE_LATER, error) && show(&s, spec, id, PLACE_FIRST, error);
+    for (unsigned place = 0; fine && place < TOKEN_PLACES; place++) fine = show(&s, spec, id, place, error);
   for (int i = 0; i < spec->n_decode; i++) normalizer_close(&s.patterns[i]);
   pcre2_match_data_free(s.match);
   buffer_release(&s.out[0]);

@@ -24,6 +24,7 @@ enum token_flag {
   TOKEN_BYTE = 4,    /* stands for one byte that no character token covers */
   TOKEN_ATOMIC = 8,  /* its bytes as a piece of their own encode to just this token (found by the blob's writer) */
   TOKEN_JOINS = 16,  /* shown without the space that its bytes begin with */
+  TOKEN_UNSEEN = 64, /* dropped before it is known which tokens are the first */
   TOKEN_OPENS = 32,  /* a marker that begins a text or a turn: no part of an answer */
 };
 
@@ -42,6 +43,7 @@ enum model_flag {
   MODEL_SPACE_ENDS = 128,  /* tokens that end a word end with a space, which decoding drops at the end of a text */
   MODEL_WRITTEN = 256,     /* tokens are as their source writes them, and shown as SECTION_SHOWN says */
   MODEL_DROP_REPEATS = 512, /* decoding shows a run of one token once */
+  MODEL_SHOWS_LAST = 2048, /* a text's last token is shown as PLACE_LAST says */
   MODEL_BARE_START = 1024, /* decoding drops all spaces in front of the first token */
 };
 
@@ -116,10 +118,11 @@ struct decode_step {
   struct slice a, b;
   uint32_t start, stop;
   bool apart;
+  bool whole; /* the text is one by now: all of it is first */
 };
 
-/* Where a token stands, of those that are shown. */
-enum token_place { PLACE_LATER, PLACE_FIRST, TOKEN_PLACES };
+/* Where a token stands, of those that are shown: flags. */
+enum token_place { PLACE_FIRST = 1, PLACE_LAST = 2, TOKEN_PLACES = 4 };
 
 struct merge_spec {
   uint32_t left, right, result; /* token ids */
@@ -147,6 +150,7 @@ struct tokenizer_spec {
   char decoders[8];         /* a letter for each component of a plain form's decoder (tokenizer_json_decoder.c) */
   bool mark_waits;          /* a U+2581 was put in front, before spaces become such */
   bool drops_space;         /* no piece has white space */
+  bool parts_signs;         /* none has two signs of punctuation, as the prefix ## has */
   bool spells_text;         /* a ByteLevel normalizes: added tokens are looked for among letters of bytes */
   bool marks_pieces;        /* spaces are marked after added tokens have been found */
   bool splits_letters;      /* a byte-level component was read: later ones see the letters of bytes */

@@ -28,10 +28,9 @@ REFUSED = {
     "a fused text": "a text is shown while it is written: what looks at all of it would hold it back to its end",
     "behind ByteFallback": "the same for a run of bytes",
     "CTC decoder has to be the first": "repeats are those of ids",
-    "behind CTC": "which token is the first is known when those that CTC drops are",
     "more than two parts": "the package stops with 'not yet implemented'",
+    "The end of a text changes": "more than 64 bytes of one token",
     "too many tokens": "of the post-processor: eight before a text and eight behind it",
-    "the end of a text": "two components that treat the last token differently",
 }
 BEHAVIORS = ("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous")
 SPLITS = ({"String": " "}, {"String": "a"}, {"String": "--"}, {"String": MARK}, {"String": "e\u0301"}, {"String": "."},
@@ -233,14 +232,14 @@ def added_tokens(rng, model, normalizer_):
     wanted, listed = ["<s>", "</s>", "<pad>"] + rng.sample(["<m>", "[M]", "it's", "ab", "The", " ab", "x1 "], rng.randint(0, 4)), []
     seen = set()
     for text in wanted:
-        if text not in ids:
-            ids[text] = max(ids.values()) + 1
         special = text[0] == "<"
         normalized = not special and flag(rng)
         sought = normalized, normalizer_.normalize_str(text) if normalized and normalizer_ else text
         if sought in seen:
             continue
         seen.add(sought)
+        if text not in ids:
+            ids[text] = max(ids.values()) + 1
         listed.append({"id": ids[text], "content": text, "single_word": not special and flag(rng), "lstrip": rng.random() < 0.3,
                        "rstrip": rng.random() < 0.3, "normalized": normalized, "special": special})
     return sorted(listed, key=lambda token: token["id"]), {token: ids[token] for token in ("<s>", "</s>", "<pad>")}
