@@ -8,7 +8,7 @@ static const uint8_t replacement[3] = {0xEF, 0xBF, 0xBD};
 
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, unsigned flags) {
   bool starts = flags & DETOKENIZE_START;
-  *detokenizer = (struct detokenizer){.tokenizer = tokenizer, .flags = flags, .last = -1};
+  *detokenizer = (struct detokenizer){.tokenizer = tokenizer, .flags = flags, .last = -1, .waiting = -1};
   if (starts) detokenizer->n_strip = tokenizer_facts(tokenizer)->strip_leading_space;
 }
 
@@ -48,27 +48,29 @@ static struct slice without_spaces(struct slice piece, uint32_t *most) {
   return piece;
 }
 
-/* What the token before has left, which is shown by whether another one comes. */
-static struct slice rest_of_last(const struct detokenizer *detokenizer, bool ends) {
-  const struct tokenizer *tokenizer = detokenizer->tokenizer;
-  bool first = detokenizer->last_first;
-  struct slice later = tokenizer_shown(tokenizer, detokenizer->last, first, false);
-  struct slice last = tokenizer_shown(tokenizer, detokenizer->last, first, true);
+/* What is left of the token that waits, by whether the text ends with it. */
+static struct slice take_rest(struct detokenizer *detokenizer, bool ends) {
+  int32_t id = detokenizer->waiting;
+  if (id < 0) return slice_make("", 0);
+  struct slice later = tokenizer_shown(detokenizer->tokenizer, id, detokenizer->first_waits, false);
+  struct slice last = tokenizer_shown(detokenizer->tokenizer, id, detokenizer->first_waits, true);
   size_t shown = slice_common(later, last);
+  detokenizer->waiting = -1;
   return ends ? slice_make(last.data + shown, last.size - shown) : slice_make(later.data + shown, later.size - shown);
 }
 
-/* The bytes of a token that is not skipped: those that do not wait for what comes behind it. */
-static struct slice shown_piece(struct detokenizer *detokenizer, int32_t id) {
+/* The bytes of a token that do not wait for what comes behind it. */
+static struct slice take_piece(struct detokenizer *detokenizer, int32_t id) {
   const struct tokenizer *tokenizer = detokenizer->tokenizer;
   const struct tokenizer_facts *facts = tokenizer_facts(tokenizer);
-  bool first = detokenizer->flags & DETOKENIZE_START, repeats = id == detokenizer->last && facts->drop_repeats;
+  bool first = detokenizer->flags & DETOKENIZE_START;
   struct slice piece = tokenizer_shown(tokenizer, id, first, false);
-  detokenizer->last = id;
-  if (repeats || tokenizer_unseen(tokenizer, id)) return slice_make("", 0);
   detokenizer->flags &= ~(unsigned)DETOKENIZE_START;
-  detokenizer->last_first = first;
-  if (facts->shows_last) piece.size = slice_common(piece, tokenizer_shown(tokenizer, id, first, true));
+  if (facts->shows_last) {
+    piece.size = slice_common(piece, tokenizer_shown(tokenizer, id, first, true));
+    detokenizer->waiting = id;
+    detokenizer->first_waits = first;
+  }
   uint32_t all = first && facts->bare_start ? LIMIT_TOKEN_BYTES : 0;
   return without_spaces(without_spaces(piece, &all), &detokenizer->n_strip);
 }
@@ -88,26 +90,21 @@ static size_t take_bytes(struct detokenizer *detokenizer, struct slice piece, ui
   return write_valid(slice_make(bytes, complete), out);
 }
 
-static bool last_waits(const struct detokenizer *detokenizer) {
-  return detokenizer->last >= 0 && tokenizer_facts(detokenizer->tokenizer)->shows_last &&
-         !tokenizer_unseen(detokenizer->tokenizer, detokenizer->last);
-}
-
 size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out) {
-  size_t before = 0;
   if (is_skipped(detokenizer, id)) return 0;
-  if (last_waits(detokenizer)) before = take_bytes(detokenizer, rest_of_last(detokenizer, false), out);
-  return before + take_bytes(detokenizer, shown_piece(detokenizer, id), out + before);
+  bool repeats = id == detokenizer->last && tokenizer_facts(detokenizer->tokenizer)->drop_repeats;
+  detokenizer->last = id;
+  if (repeats || tokenizer_unseen(detokenizer->tokenizer, id)) return 0;
+  size_t rest = take_bytes(detokenizer, take_rest(detokenizer, false), out);
+  return rest + take_bytes(detokenizer, take_piece(detokenizer, id), out + rest);
 }
 
 size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out) {
-  size_t before = 0;
-  if (last_waits(detokenizer)) before = take_bytes(detokenizer, rest_of_last(detokenizer, true), out);
+  size_t rest = take_bytes(detokenizer, take_rest(detokenizer, true), out);
   bool unfinished = detokenizer->n_held > 0 && detokenizer->held[0] != ' '; /* a space that ends the text */
   detokenizer->n_held = 0;
-  detokenizer->last = -1;
-  if (unfinished) memcpy(out + before, replacement, sizeof replacement);
-  return before + (unfinished ? sizeof replacement : 0);
+  if (unfinished) memcpy(out + rest, replacement, sizeof replacement);
+  return rest + (unfinished ? sizeof replacement : 0);
 }
 
 bool detokenize(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags,

@@ -27,8 +27,9 @@ struct detokenizer {
   uint8_t held[4]; /* beginning of a character, or a space that may end the text */
   size_t n_held;
   uint32_t n_strip; /* spaces of the beginning that may still go */
-  int32_t last;     /* the token before; -1: none, or it does not matter */
-  bool last_first;  /* which was a text's first */
+  int32_t last;     /* the token before; -1: none */
+  int32_t waiting;  /* the token whose end depends on what comes behind it; -1: none */
+  bool first_waits; /* which was a text's first */
 };
 
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, unsigned flags);

@@ -4,7 +4,7 @@ ids and texts of adversarial strings, and texts of random ids.
 
     compare_pipelines.py [--count N] [--first SEED] [--keep FOLDER] [-v]     TOKENIZE_TEXTS: the program
 
-A pipeline that is refused has to be refused by one of the sentences of REFUSED. PIPELINES: how many (400).
+A pipeline that is refused has to be refused by one of the sentences of REFUSED. PIPELINES: how many (1000).
 """
 import argparse
 import collections
@@ -307,6 +307,8 @@ def compare(seed, program, folder, count=12):
     rng = random.Random(f"{seed}/texts")
     texts = [random_text(rng) for _ in range(count)]
     state = pipeline(seed, texts)
+    if state["model"]["type"] == "Unigram" and state["model"]["byte_fallback"]:
+        texts = [BYTE.sub("", text) for text in texts]  # which the package takes for those bytes, as docs/tokenizers.md says
     path = pathlib.Path(folder) / f"{seed}.tokenizer.json"
     path.write_text(json.dumps(state), encoding="utf-8")
     tokenizer = Tokenizer.from_file(str(path))
@@ -327,7 +329,8 @@ def compare(seed, program, folder, count=12):
         if encoding is not None and ids != encoding:
             return "ids", differing(text, names(ids), names(encoding))
         shown = theirs(lambda: tokenizer.decode(encoding)) if encoding else None
-        if shown is not None and decoded != shown:
+        garbled = shown and falls and "\ufffd" in shown and any(BYTE.fullmatch(name) for name in names(ids))
+        if shown is not None and decoded != shown and not garbled:
             return "decode", differing(names(ids), decoded, shown)
     for ids, (_, decoded) in zip(lists, got[len(texts):]):
         shown = theirs(lambda: tokenizer.decode(ids))
@@ -359,7 +362,7 @@ def main():
             return 77
         return subprocess.run([other, *sys.argv], env=os.environ | {"COMPARE_AGAIN": "1"}).returncode
     parser = argparse.ArgumentParser()
-    parser.add_argument("--count", type=int, default=int(os.environ.get("PIPELINES", 400)))
+    parser.add_argument("--count", type=int, default=int(os.environ.get("PIPELINES", 1000)))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--keep")
     parser.add_argument("-v", action="store_true")
