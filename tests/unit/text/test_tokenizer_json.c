@@ -18,7 +18,7 @@ static void test_families(void **state) {
       "gemma",      "added",         "roberta",        "bert",    "bert_cased",      "wordlevel", "xlmr",
       "t5",         "unigram_bytes", "tekken",         "gpt4o",   "deepseek3",       "falcon",    "clip",
       "openai_gpt", "both_affixes",  "scripts",        "letters", "byte_normalizer", "twice",     "gemma4",
-      "neox",       "deepseek_llm",  "wordpiece_apart"};
+      "neox",       "deepseek_llm",  "wordpiece_apart", "ctc", "inner_prefix", "inner_marks"};
   for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
     struct fixture fixture;
     fixture_open(&fixture, names[n]);
