@@ -96,6 +96,8 @@ size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *ou
   detokenizer->last = id;
   if (repeats || tokenizer_unseen(detokenizer->tokenizer, id)) return 0;
   size_t rest = take_bytes(detokenizer, take_rest(detokenizer, false), out);
+  bool bare = detokenizer->flags & DETOKENIZE_START && tokenizer_continues(detokenizer->tokenizer, id);
+  if (bare) rest = take_bytes(detokenizer, slice_text("##"), out); /* nothing before it */
   return rest + take_bytes(detokenizer, take_piece(detokenizer, id), out + rest);
 }
 

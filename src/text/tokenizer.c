@@ -455,6 +455,13 @@ bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
   return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_SPECIAL;
 }
 
+bool tokenizer_continues(const struct tokenizer *tokenizer, int32_t id) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
+  if (tables->header->model != MODEL_WORDPIECE || tables->shown || !id_known(tokenizer, id)) return false;
+  struct slice piece = tables_piece(tables, (uint32_t)id);
+  return tables->token_flags[id] & TOKEN_TEXT && piece.size > 0 && piece.data[0] != ' ';
+}
+
 bool tokenizer_unseen(const struct tokenizer *tokenizer, int32_t id) {
   return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_UNSEEN;
 }

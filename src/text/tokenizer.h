@@ -78,6 +78,7 @@ struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
 
 /* The same where the token is the first or the last of a text, which some tokenizers show otherwise. */
 struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first, bool last);
+bool tokenizer_continues(const struct tokenizer *tokenizer, int32_t id); /* of plain WordPiece: it begins no word */
 bool tokenizer_unseen(const struct tokenizer *tokenizer, int32_t id); /* the first of a text is another than it */
 
 /* The id whose written form is exactly text (special tokens included), or -1. */

@@ -111,8 +111,8 @@ bool json_read_flags(struct tokenizer_spec *spec, const json_t *model, struct er
   bool words = spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
   bool written = spec->flags & MODEL_WRITTEN;
   if (words && spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED)) return json_unfit(error);
-  if (spec->model == MODEL_WORDPIECE && !written && !(spec->drops_space && spec->parts_signs))
-    return json_unfit(error);
+  bool plain_pieces = spec->drops_space && spec->parts_signs && slice_is(word_prefix(model), "##");
+  if (spec->model == MODEL_WORDPIECE && !written && !plain_pieces) return json_unfit(error);
   if (json_take_bool(model, "byte_fallback", false)) spec->flags |= MODEL_BYTE_FALLBACK;
   if (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_BYTE_FALLBACK) return json_unfit(error);
   if (spec->flags & MODEL_BYTE_LEVEL && spec->model == MODEL_UNIGRAM) return json_unfit(error);
