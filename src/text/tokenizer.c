@@ -389,7 +389,7 @@ static bool encode_around(struct encoding *e, const int32_t *ids, uint32_t count
 static bool encoding_init(struct encoding *e, struct error *error) {
   buffer_init(&e->normalized[0], LIMIT_NORMALIZED_BYTES);
   buffer_init(&e->normalized[1], LIMIT_NORMALIZED_BYTES);
-  for (int i = 0; i < e->tokenizer->n_stage; i++) buffer_init(&e->changed[i], 2 * (size_t)LIMIT_NORMALIZED_BYTES);
+  for (int i = 0; i < e->tokenizer->n_stage; i++) buffer_init(&e->changed[i], LIMIT_NORMALIZED_BYTES);
   e->match = pcre2_match_data_create(1, NULL);
   return e->match || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
 }

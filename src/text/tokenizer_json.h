@@ -35,6 +35,9 @@ bool json_show_tokens(struct tokenizer_spec *spec, struct error *error);
 /* What the plain form of a tokenizer has no room for: it is read again, as it is written. Nobody sees the sentence. */
 bool json_unfit(struct error *error);
 
+/* Adds STEP_LETTERS or STEP_SPELL: each makes a text twice as long, or less. */
+bool json_spell(struct tokenizer_spec *spec, enum step_kind kind, struct error *error);
+
 /* The sentences about a component: `where` is what it is one of, `what` its type. */
 bool json_unsupported(const char *where, struct slice what, struct error *error);
 bool json_malformed(const char *where, struct slice what, const char *expected, struct error *error);

@@ -87,7 +87,7 @@ bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, 
   struct slice type = json_type_of(component);
   bool known = false;
   bool bytes = slice_is(type, "ByteLevel"), written = spec->flags & MODEL_WRITTEN;
-  if (bytes && written) return spec_step(spec, (struct step_spec){.kind = STEP_SPELL}, error);
+  if (bytes && written) return json_spell(spec, STEP_SPELL, error);
   if (!written && !stays_plain(spec, component, type)) return json_unfit(error);
   if (spec->splits_letters || (bytes && spec->flags & MODEL_SPACE_MARKED)) return json_unfit(error);
   if (bytes) { /* text stays the bytes that the letters stand for */

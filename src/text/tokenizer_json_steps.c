@@ -58,11 +58,21 @@ static bool add_prefix(struct tokenizer_spec *spec, enum prefix_mode mode, struc
   return spec_step(spec, (struct step_spec){.kind = STEP_PREFIX, .mode = mode, .a = slice_text(" ")}, error);
 }
 
+bool json_spell(struct tokenizer_spec *spec, enum step_kind kind, struct error *error) {
+  int count = 0;
+  for (int i = 0; i < spec->n_step; i++)
+    count += spec->steps[i].kind == STEP_LETTERS || spec->steps[i].kind == STEP_SPELL;
+  if (count == LIMIT_SPELLINGS)
+    return error_set(error, ERROR_LIMIT, "The tokenizer has more than %d ByteLevel components that spell texts in letters.",
+                     LIMIT_SPELLINGS);
+  return spec_step(spec, (struct step_spec){.kind = kind}, error);
+}
+
 static bool write_byte_level(struct tokenizer_spec *spec, bool prefix, bool splits, struct error *error) {
   struct step_spec space = {.kind = STEP_PREFIX, .mode = PREFIX_ALWAYS, .a = slice_text(" ")};
   return (!prefix || spec_step(spec, space, error)) &&
          (!splits || spec_split(spec, slice_text(split_gpt2), SPLIT_ISOLATED, false, error)) &&
-         spec_step(spec, (struct step_spec){.kind = STEP_LETTERS}, error);
+         json_spell(spec, STEP_LETTERS, error);
 }
 
 /* A second one writes the letters of the first one's bytes as letters again. */

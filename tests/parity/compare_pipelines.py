@@ -29,6 +29,7 @@ REFUSED = {
     "behind ByteFallback": "the same for a run of bytes",
     "CTC decoder has to be the first": "repeats are those of ids",
     "more than two parts": "the package stops with 'not yet implemented'",
+    "more than 4 ByteLevel": "each may double a text",
     "The end of a text changes": "more than 64 bytes of one token",
     "too many tokens": "of the post-processor: eight before a text and eight behind it",
 }

@@ -229,6 +229,8 @@ static void test_refused(void **state) {
        "supported."},
       {SPLIT("\\\\h"),
        "The split regex '\\h' uses an escape whose meaning differs between engines at byte 0, which is not supported."},
+      {AFTER_BYTES(PLAIN_BYTES "," PLAIN_BYTES "," PLAIN_BYTES "," PLAIN_BYTES),
+       "The tokenizer has more than 4 ByteLevel components that spell texts in letters."},
       {"{" MODEL ",\"decoder\":{\"type\":\"Magic\"}}", "The tokenizer's decoder 'Magic' is not supported."},
       {DECODERS("{\"type\":\"Fuse\"},{\"type\":\"CTC\"}"),
        "The tokenizer's decoder 'CTC' is not supported where it looks at a fused text."},
