@@ -31,8 +31,8 @@ struct added_match {
   uint32_t id;
 };
 
-/* The first match at or after `from`, passing over special tokens that the guard does not allow. It takes no white space
- * before `taken`. */
+/* The first match at or after `from`, passing over special tokens that the guard does not allow. It takes no white
+ * space before `taken`. */
 bool added_set_next(const struct added_set *set, struct slice text, size_t from, size_t taken,
                     const struct special_guard *guard, struct added_match *match);
 

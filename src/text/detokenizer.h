@@ -24,7 +24,7 @@ enum {
 struct detokenizer {
   const struct tokenizer *tokenizer; /* borrowed */
   unsigned flags;                    /* DETOKENIZE_START goes with the first token */
-  uint8_t held[4]; /* beginning of a character, or a space that may end the text */
+  uint8_t held[4];                   /* beginning of a character, or a space that may end the text */
   size_t n_held;
   uint32_t n_strip; /* spaces of the beginning that may still go */
   int32_t last;     /* the token before; -1: none */

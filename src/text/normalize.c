@@ -186,3 +186,30 @@ bool normalizer_open(struct normalizer *step, struct error *error) {
 }
 
 void normalizer_close(struct normalizer *step) { split_pattern_close(&step->matches); }
+
+bool normalize_first(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct slice result,
+                     size_t *first, struct error *error) {
+  struct slice start = slice_make(text.data, *first), left;
+  struct error failure = {0};
+  size_t from = 0, end = 0;
+  if (step->kind == STEP_STRIP) {
+    size_t gone = (size_t)(result.data - text.data);
+    *first = *first > gone ? *first - gone : 0;
+    return true;
+  }
+  if (step->kind == STEP_REPLACE && text.size >= step->a.size && memcmp(text.data, step->a.data, step->a.size) == 0)
+    end = step->a.size;
+  if (step->kind == STEP_REPLACE_MATCHES &&
+      (!split_pattern_next(&step->matches, match, text, 0, &from, &end, &failure) || from > 0))
+    end = 0;
+  if (end > *first) {
+    *first = 0;
+    return true;
+  }
+  struct buffer out;
+  buffer_init(&out, LIMIT_NORMALIZED_BYTES);
+  bool done = normalize_step(step, match, start, &out, &left, error);
+  *first = left.size;
+  buffer_release(&out);
+  return done;
+}

@@ -5,20 +5,11 @@
 
 #include "base/utf8.h"
 #include "text/added_tokens.h"
-#include "text/byte_level.h"
 #include "text/normalize.h"
 #include "text/piece_encode.h"
-#include "text/pretokenize.h"
+#include "text/piece_stages.h"
 
 #include <stdlib.h>
-
-/* What happens to a piece, once: a change (STEP_KINDS: none), then splits. */
-struct stage {
-  enum step_kind change;
-  enum prefix_mode mode;
-  struct slice a, b;
-  int first_split, n_split;
-};
 
 struct tokenizer {
   struct tokenizer_tables tables; /* borrows the blob */
@@ -26,11 +17,7 @@ struct tokenizer {
   struct added_set raw, normalized; /* added tokens by where they are looked for */
   int n_normalize;
   struct normalizer normalizers[LIMIT_TOKENIZER_STEPS]; /* the first steps of the tables */
-  int n_stage;                                          /* at least one */
-  struct stage stages[LIMIT_TOKENIZER_STEPS];
-  int n_split;
-  struct split_pattern splits[LIMIT_TOKENIZER_STEPS];
-  bool asks_first; /* a step looks at where the whole text begins */
+  struct piece_stages stages;                           /* the others */
 };
 
 /* --- opening -------------------------------------------------------------------------------------------------- */
@@ -57,61 +44,6 @@ static void facts_init(struct tokenizer_facts *facts, const struct blob_header *
   memcpy(facts->end, header->end, sizeof facts->end);
 }
 
-static bool out_of_order(struct error *error) {
-  return error_set(error, ERROR_FORMAT,
-                   "The compiled tokenizer is corrupt: its steps are out of order; build the engine again.");
-}
-
-static enum split_view step_view(uint32_t kind) {
-  switch (kind) {
-  case STEP_SPLIT_BYTES: return VIEW_BYTES;
-  case STEP_SPLIT_LETTERS: return VIEW_LETTERS;
-  case STEP_SPLIT_MARKED: return VIEW_MARKS;
-  default: return VIEW_TEXT;
-  }
-}
-
-/* A split between bytes may leave parts of characters, which only another such one and a byte-level model take. */
-static bool split_fits(const struct tokenizer *tokenizer, enum split_view view) {
-  if (view == VIEW_BYTES || view == VIEW_LETTERS) return tokenizer->tables.header->flags & MODEL_BYTE_LEVEL;
-  for (int i = tokenizer->n_stage - 1; i >= 0; i--) {
-    const struct stage *stage = &tokenizer->stages[i];
-    enum split_view before = stage->n_split ? tokenizer->splits[stage->first_split + stage->n_split - 1].view : VIEW_TEXT;
-    if (before == VIEW_BYTES || before == VIEW_LETTERS) return false;
-    if (stage->change == STEP_LETTERS) return true;
-  }
-  return true;
-}
-
-static bool split_open(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
-  struct split_pattern *split = &tokenizer->splits[tokenizer->n_split];
-  enum split_view view = step_view(step->kind);
-  if (!split_fits(tokenizer, view)) return out_of_order(error);
-  if (!split_pattern_open(split, tables_text(&tokenizer->tables, step->a), view, error)) return false;
-  split->mode = step->mode;
-  split->inverted = step->inverted;
-  tokenizer->n_split++;
-  tokenizer->stages[tokenizer->n_stage - 1].n_split++;
-  return true;
-}
-
-static struct stage *stage_add(struct tokenizer *tokenizer, enum step_kind change) {
-  struct stage *stage = &tokenizer->stages[tokenizer->n_stage++];
-  *stage = (struct stage){.change = change, .first_split = tokenizer->n_split};
-  return stage;
-}
-
-static void change_open(struct tokenizer *tokenizer, const struct blob_step *step) {
-  struct stage *last = &tokenizer->stages[tokenizer->n_stage - 1];
-  bool idle = last->change == STEP_KINDS && last->n_split == 0;
-  if (idle) tokenizer->n_stage--;
-  struct stage *stage = stage_add(tokenizer, (enum step_kind)step->kind);
-  stage->mode = step->mode;
-  stage->a = tables_text(&tokenizer->tables, step->a);
-  stage->b = tables_text(&tokenizer->tables, step->b);
-  tokenizer->asks_first |= step->kind == STEP_PREFIX && step->mode == PREFIX_FIRST;
-}
-
 static bool normalizer_add(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
   struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize++];
@@ -120,33 +52,15 @@ static bool normalizer_add(struct tokenizer *tokenizer, const struct blob_step *
   return normalizer_open(normalizer, error);
 }
 
-static bool step_splits(uint32_t kind) { return kind >= STEP_SPLIT && kind <= STEP_SPLIT_MARKED; }
-
-static bool step_changes(uint32_t kind) {
-  return kind == STEP_PREFIX || kind == STEP_PIECE_REPLACE || kind == STEP_LETTERS;
-}
-
 /* Steps come in the order normalize, pieces, affixes; anything else is no table of ours. */
 static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
-  bool pieces = false;
-  stage_add(tokenizer, STEP_KINDS);
-  for (uint32_t i = 0; i < tables->header->n_step; i++) {
-    const struct blob_step *step = &tables->steps[i];
-    if (step->kind == STEP_AFFIXES && i + 1 == tables->header->n_step) break;
-    if (step_normalizes((enum step_kind)step->kind)) {
-      if (pieces) return out_of_order(error);
-      if (!normalizer_add(tokenizer, step, error)) return false;
-      continue;
-    }
-    pieces = true;
-    if (step_changes(step->kind))
-      change_open(tokenizer, step);
-    else if (!step_splits(step->kind))
-      return out_of_order(error);
-    else if (!split_open(tokenizer, step, error))
-      return false;
-  }
+  uint32_t count = tables->header->n_step, i = 0;
+  if (count > 0 && tables->steps[count - 1].kind == STEP_AFFIXES) count--;
+  for (; i < count && step_normalizes((enum step_kind)tables->steps[i].kind); i++)
+    if (!normalizer_add(tokenizer, &tables->steps[i], error)) return false;
+  for (; i < count; i++)
+    if (!piece_stages_add(&tokenizer->stages, tables, &tables->steps[i], error)) return false;
   return true;
 }
 
@@ -156,6 +70,7 @@ struct tokenizer *tokenizer_open(struct slice blob, struct error *error) {
     error_set(error, ERROR_MEMORY, "No memory for a tokenizer.");
     return NULL;
   }
+  piece_stages_init(&tokenizer->stages);
   if (!tables_open(&tokenizer->tables, blob, error) || !steps_open(tokenizer, error)) {
     tokenizer_close(tokenizer);
     return NULL;
@@ -169,7 +84,7 @@ struct tokenizer *tokenizer_open(struct slice blob, struct error *error) {
 void tokenizer_close(struct tokenizer *tokenizer) {
   if (!tokenizer) return;
   for (int i = 0; i < tokenizer->n_normalize; i++) normalizer_close(&tokenizer->normalizers[i]);
-  for (int i = 0; i < tokenizer->n_split; i++) split_pattern_close(&tokenizer->splits[i]);
+  piece_stages_close(&tokenizer->stages);
   free(tokenizer);
 }
 
@@ -183,7 +98,8 @@ struct encoding {
   struct special_guard guard;
   struct token_list *out;
   struct piece_scratch pieces;
-  struct buffer normalized[2], changed[LIMIT_TOKENIZER_STEPS]; /* by stage */
+  struct buffer normalized[2];
+  struct stage_run stages;
   pcre2_match_data *match;
 };
 
@@ -204,124 +120,15 @@ static bool encode_words(void *context, struct slice piece, struct error *error)
   return pretokenize_words(piece, &sink, error);
 }
 
-static bool change_prefix(const struct stage *stage, struct slice *text, size_t *first, struct buffer *out) {
-  struct slice prefix = stage->a;
-  bool there = text->size >= prefix.size && memcmp(text->data, prefix.data, prefix.size) == 0;
-  if (there || (stage->mode == PREFIX_FIRST && *first == 0)) return true;
-  buffer_append(out, prefix.data, prefix.size);
-  if (!buffer_append(out, text->data, text->size)) return false;
-  *text = buffer_slice(out);
-  *first += *first ? prefix.size : 0;
-  return true;
-}
-
-static size_t replaced_size(const struct stage *stage, struct slice text) {
-  size_t size = 0;
-  for (size_t at = 0; at < text.size;) {
-    bool match = text.size - at >= stage->a.size && memcmp(text.data + at, stage->a.data, stage->a.size) == 0;
-    at += match ? stage->a.size : 1;
-    size += match ? stage->b.size : 1;
-  }
-  return size;
-}
-
-static bool change_replace(struct encoding *e, const struct stage *stage, struct slice *text, size_t *first,
-                           struct buffer *out, struct error *error) {
-  const struct normalizer step = {.kind = STEP_REPLACE, .a = stage->a, .b = stage->b};
-  *first = replaced_size(stage, slice_make(text->data, *first));
-  return normalize_step(&step, e->match, *text, out, text, error);
-}
-
-/* Also of text that is split amid characters. */
-static bool change_letters(struct slice *text, size_t *first, struct buffer *out) {
-  uint8_t *room = buffer_reserve(out, 2 * text->size);
-  if (!room) return false;
-  *first = byte_level_encode(slice_make(text->data, *first), room);
-  *text = slice_make(room, byte_level_encode(*text, room));
-  return true;
-}
-
-/* The piece as the stage's change leaves it. The first `*first` bytes stand for the first character of the whole text. */
-static bool stage_change(struct encoding *e, int at, struct slice *text, size_t *first, struct error *error) {
-  const struct stage *stage = &e->tokenizer->stages[at];
-  struct buffer *out = &e->changed[at];
-  if (stage->change == STEP_KINDS) return true;
-  buffer_clear(out);
-  switch (stage->change) {
-  case STEP_PREFIX: return change_prefix(stage, text, first, out) || list_full(e, error);
-  case STEP_LETTERS: return change_letters(text, first, out) || list_full(e, error);
-  default: return change_replace(e, stage, text, first, out, error);
-  }
-}
-
-/* What takes the pieces of a stage to the next. */
-struct stage_way {
-  struct encoding *e;
-  int next;
-  const uint8_t *origin; /* of the text that is split */
-  size_t first;
-};
-
-static bool stage_run(struct encoding *e, int at, struct slice text, size_t first, struct error *error);
-
-static bool stage_take(void *context, struct slice piece, struct error *error) {
-  const struct stage_way *way = context;
-  size_t before = (size_t)(piece.data - way->origin);
-  return stage_run(way->e, way->next, piece, before < way->first ? way->first - before : 0, error);
-}
-
-static bool stage_run(struct encoding *e, int at, struct slice text, size_t first, struct error *error) {
-  const struct tokenizer *tokenizer = e->tokenizer;
-  const struct stage *stage = &tokenizer->stages[at];
-  if (!stage_change(e, at, &text, &first, error)) return false;
-  struct stage_way way = {e, at + 1, text.data, first};
-  bool words = tokenizer->tables.header->flags & MODEL_SPACE_STARTS, last = at + 1 == tokenizer->n_stage;
-  const struct piece_sink sink = {last ? words ? encode_words : encode_piece : stage_take, last ? (void *)e : &way};
-  return pretokenize(tokenizer->splits + stage->first_split, stage->n_split, e->match, text, &sink, error);
-}
-
-/* Text without added tokens; `first` as for stage_change. */
-static bool encode_plain(struct encoding *e, struct slice text, size_t first, struct error *error) {
-  return text.size == 0 || stage_run(e, 0, text, first, error);
-}
-
-/* How many bytes of what the step makes of text stand for its first `first` ones: none when they have gone, or when
- * they were replaced together with others. */
-static bool first_follow(struct encoding *e, const struct normalizer *step, struct slice text, struct slice result,
-                         size_t *first, struct error *error) {
-  struct slice start = slice_make(text.data, *first), left;
-  struct error failure = {0};
-  size_t from = 0, end = 0;
-  if (step->kind == STEP_STRIP) {
-    size_t gone = (size_t)(result.data - text.data);
-    *first = *first > gone ? *first - gone : 0;
-    return true;
-  }
-  if (step->kind == STEP_REPLACE && text.size >= step->a.size && memcmp(text.data, step->a.data, step->a.size) == 0)
-    end = step->a.size;
-  if (step->kind == STEP_REPLACE_MATCHES &&
-      (!split_pattern_next(&step->matches, e->match, text, 0, &from, &end, &failure) || from > 0))
-    end = 0;
-  if (end > *first) {
-    *first = 0;
-    return true;
-  }
-  struct buffer out;
-  buffer_init(&out, LIMIT_NORMALIZED_BYTES);
-  bool done = normalize_step(step, e->match, start, &out, &left, error);
-  *first = left.size;
-  buffer_release(&out);
-  return done;
-}
-
-/* *first: as for stage_change, of the text and then of what it became. */
+/* *first: as for stage_run_text, of the text and then of what it became. */
 static bool normalize(struct encoding *e, struct slice *text, size_t *first, struct error *error) {
   int free_buffer = 0;
   for (int i = 0; i < e->tokenizer->n_normalize; i++) {
     const struct normalizer *step = &e->tokenizer->normalizers[i];
     struct slice result;
     if (!normalize_step(step, e->match, *text, &e->normalized[free_buffer], &result, error)) return false;
-    if (e->tokenizer->asks_first && *first > 0 && !first_follow(e, step, *text, result, first, error)) return false;
+    if (e->tokenizer->stages.asks_first && *first > 0 && !normalize_first(step, e->match, *text, result, first, error))
+      return false;
     if (result.data == buffer_slice(&e->normalized[free_buffer]).data)
       free_buffer ^= 1; /* a step may also give a part of its text */
     *text = result;
@@ -335,7 +142,8 @@ static size_t first_size(struct slice text) {
 }
 
 /* Text between added tokens of the raw text; parse_special: all of it may hold special tokens. */
-static bool encode_stretch(struct encoding *e, struct slice text, bool begins, bool parse_special, struct error *error) {
+static bool encode_stretch(struct encoding *e, struct slice text, bool begins, bool parse_special,
+                           struct error *error) {
   const struct special_guard guard = {.parse = parse_special};
   size_t first = begins ? first_size(text) : 0;
   if (!normalize(e, &text, &first, error)) return false;
@@ -343,12 +151,12 @@ static bool encode_stretch(struct encoding *e, struct slice text, bool begins, b
   struct added_match match;
   while (added_set_next(&e->tokenizer->normalized, text, from, at, &guard, &match)) {
     size_t left = first > at ? first - at : 0, size = match.start > at ? match.start - at : 0;
-    if (!encode_plain(e, slice_make(text.data + at, size), left, error)) return false;
+    if (!stage_run_text(&e->stages, slice_make(text.data + at, size), left, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
     from = match.next;
   }
-  return encode_plain(e, slice_make(text.data + at, text.size - at), first > at ? first - at : 0, error);
+  return stage_run_text(&e->stages, slice_make(text.data + at, text.size - at), first > at ? first - at : 0, error);
 }
 
 /* The same for [start, end) of the text. Normalizing loses the places of the guard's ranges: where a special token is
@@ -389,8 +197,10 @@ static bool encode_around(struct encoding *e, const int32_t *ids, uint32_t count
 static bool encoding_init(struct encoding *e, struct error *error) {
   buffer_init(&e->normalized[0], LIMIT_NORMALIZED_BYTES);
   buffer_init(&e->normalized[1], LIMIT_NORMALIZED_BYTES);
-  for (int i = 0; i < e->tokenizer->n_stage; i++) buffer_init(&e->changed[i], LIMIT_NORMALIZED_BYTES);
   e->match = pcre2_match_data_create(1, NULL);
+  bool words = e->tokenizer->tables.header->flags & MODEL_SPACE_STARTS;
+  stage_run_init(&e->stages, &e->tokenizer->stages, e->match,
+                 (struct piece_sink){words ? encode_words : encode_piece, e});
   return e->match || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
 }
 
@@ -398,7 +208,7 @@ static void encoding_release(struct encoding *e) {
   piece_scratch_release(&e->pieces);
   buffer_release(&e->normalized[0]);
   buffer_release(&e->normalized[1]);
-  for (int i = 0; i < e->tokenizer->n_stage; i++) buffer_release(&e->changed[i]);
+  stage_run_release(&e->stages);
   pcre2_match_data_free(e->match);
 }
 

@@ -39,8 +39,8 @@ struct blob_header {
   int32_t bos, eos, unk, pad;
   uint32_t n_prefix, n_suffix, n_end;
   uint32_t model, word_chars; /* enum model_kind; see tokenizer_spec.h */
-  uint32_t strip_most; /* of MODEL_STRIP_SPACE */
-  double score_least; /* of all tokens of MODEL_UNIGRAM */
+  uint32_t strip_most;        /* of MODEL_STRIP_SPACE */
+  double score_least;         /* of all tokens of MODEL_UNIGRAM */
   int32_t prefix[TOKENIZER_AROUND_MAX], suffix[TOKENIZER_AROUND_MAX], end[TOKENIZER_END_MAX];
   char name[TOKENIZER_NAME_MAX];
   struct blob_range sections[SECTIONS];
@@ -78,8 +78,8 @@ struct tokenizer_tables {
   const struct trie_node *trie;
   const struct blob_range *shown_ranges; /* of MODEL_WRITTEN */
   const uint8_t *shown;                  /* NULL: tokens are shown as they are */
-  size_t vocab_mask, merge_mask; /* slots - 1 */
-  struct slice prefix, suffix;   /* of STEP_AFFIXES; empty where there is none */
+  size_t vocab_mask, merge_mask;         /* slots - 1 */
+  struct slice prefix, suffix;           /* of STEP_AFFIXES; empty where there is none */
 };
 
 bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct error *error);

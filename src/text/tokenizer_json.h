@@ -1,6 +1,6 @@
 /* What the files that read a tokenizer.json share: tokenizer_json.c (the whole, special tokens), tokenizer_json_model.c
  * (vocabulary, scores, merges), tokenizer_json_normalizer.c, tokenizer_json_steps.c (splits), tokenizer_json_decoder.c,
- * and what reads a file as it is written, tokenizer_json_written.c.
+ * tokenizer_json_around.c (post-processor), and what reads a file as it is written, tokenizer_json_written.c.
  */
 #ifndef SPATE_TEXT_TOKENIZER_JSON_H
 #define SPATE_TEXT_TOKENIZER_JSON_H
@@ -20,6 +20,9 @@ void json_name(struct tokenizer_spec *spec); /* what people call it */
 
 /* Reads normalizer, pre_tokenizer and decoder into the spec's flags and steps. */
 bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error);
+
+/* Reads the post-processor into the spec's prefix and suffix. *templated: it says what is around a text. */
+bool json_read_around(struct tokenizer_spec *spec, const json_t *component, bool *templated, struct error *error);
 
 /* One component of the normalizer, and of the decoder. */
 bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error);

@@ -1,5 +1,5 @@
-/* tokenizer.json: its decoder's components, which join tokens to a text, to flags of the plain form. What that form cannot
- * show is left to tokenizer_json_written.c. */
+/* tokenizer.json: its decoder's components, which join tokens to a text, to flags of the plain form. What that form
+ * cannot show is left to tokenizer_json_written.c. */
 #include "text/tokenizer_json.h"
 
 /* Letters of components, in the order of the decoder. */
@@ -66,15 +66,22 @@ static bool is_one_of(const char *word, const char *const *words) {
 }
 
 bool json_decoder_fits(const struct tokenizer_spec *spec, struct error *error) {
-  static const char *const bytes[] = {"B", "BF", NULL}, *const suffixes[] = {"X", "XF", NULL}, *const fused[] = {"F", NULL};
-  static const char *const marks[] = {"M", "MF", "R", "RF", "RFS", NULL}, *const fallback[] = {"Rf", "RfF", "RfFS", NULL};
+  static const char *const bytes[] = {"B", "BF", NULL}, *const suffixes[] = {"X", "XF", NULL},
+                           *const fused[] = {"F", NULL};
+  static const char *const marks[] = {"M", "MF", "R", "RF", "RFS", NULL}, *const fallback[] = {"Rf", "RfF", "RfFS",
+                                                                                               NULL};
   static const char *const words[] = {"W", "WF", NULL}, *const none[] = {"", NULL};
   const char *const *fitting = fused;
-  if (spec->model == MODEL_WORDLEVEL) fitting = none;
-  else if (spec->model == MODEL_WORDPIECE) fitting = words;
-  else if (spec->flags & MODEL_BYTE_LEVEL) fitting = bytes;
-  else if (spec->flags & MODEL_SPACE_MARKED) fitting = spec->flags & MODEL_BYTE_FALLBACK ? fallback : marks;
-  else if (spec->flags & MODEL_SPACE_ENDS) fitting = suffixes;
+  if (spec->model == MODEL_WORDLEVEL)
+    fitting = none;
+  else if (spec->model == MODEL_WORDPIECE)
+    fitting = words;
+  else if (spec->flags & MODEL_BYTE_LEVEL)
+    fitting = bytes;
+  else if (spec->flags & MODEL_SPACE_MARKED)
+    fitting = spec->flags & MODEL_BYTE_FALLBACK ? fallback : marks;
+  else if (spec->flags & MODEL_SPACE_ENDS)
+    fitting = suffixes;
   if (fitting == fused && spec->flags & MODEL_BYTE_FALLBACK) return spec->flags & MODEL_WRITTEN || json_unfit(error);
   return spec->flags & MODEL_WRITTEN || is_one_of(spec->decoders, fitting) || json_unfit(error);
 }

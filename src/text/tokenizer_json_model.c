@@ -102,7 +102,8 @@ static bool read_word_flags(struct tokenizer_spec *spec, const json_t *model, st
   if (!(spec->flags & MODEL_WRITTEN) || spec->model != MODEL_WORDPIECE) return true;
   struct slice prefix = word_prefix(model);
   if (prefix.size > LIMIT_AFFIX_BYTES)
-    return error_set(error, ERROR_LIMIT, "The prefix of the tokenizer's WordPiece model has more than the %d bytes allowed.",
+    return error_set(error, ERROR_LIMIT,
+                     "The prefix of the tokenizer's WordPiece model has more than the %d bytes allowed.",
                      LIMIT_AFFIX_BYTES);
   return spec_step(spec, (struct step_spec){.kind = STEP_AFFIXES, .a = prefix}, error);
 }
@@ -124,9 +125,9 @@ bool json_read_flags(struct tokenizer_spec *spec, const json_t *model, struct er
 void json_name(struct tokenizer_spec *spec) {
   static const char *const names[MODEL_KINDS] = {
       [MODEL_UNIGRAM] = "Unigram", [MODEL_WORDPIECE] = "WordPiece", [MODEL_WORDLEVEL] = "WordLevel"};
-  const char *bpe = spec->flags & MODEL_BYTE_LEVEL   ? "byte-level BPE"
+  const char *bpe = spec->flags & MODEL_BYTE_LEVEL                     ? "byte-level BPE"
                     : spec->flags & (MODEL_SPACE_ENDS | MODEL_WRITTEN) ? "BPE"
-                                                     : "SentencePiece BPE";
+                                                                       : "SentencePiece BPE";
   snprintf(spec->name, sizeof spec->name, "%s", spec->model == MODEL_BPE ? bpe : names[spec->model]);
 }
 

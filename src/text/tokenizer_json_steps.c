@@ -63,7 +63,8 @@ bool json_spell(struct tokenizer_spec *spec, enum step_kind kind, struct error *
   for (int i = 0; i < spec->n_step; i++)
     count += spec->steps[i].kind == STEP_LETTERS || spec->steps[i].kind == STEP_SPELL;
   if (count == LIMIT_SPELLINGS)
-    return error_set(error, ERROR_LIMIT, "The tokenizer has more than %d ByteLevel components that spell texts in letters.",
+    return error_set(error, ERROR_LIMIT,
+                     "The tokenizer has more than %d ByteLevel components that spell texts in letters.",
                      LIMIT_SPELLINGS);
   return spec_step(spec, (struct step_spec){.kind = kind}, error);
 }
@@ -274,8 +275,7 @@ bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct err
       !each_component(spec, json_object_get(root, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer, error))
     return false;
   const json_t *decoder = json_object_get(root, "decoder");
-  if (!(spec->flags & MODEL_WRITTEN))
-    return each_component(spec, decoder, "decoders", json_read_decoder, error);
+  if (!(spec->flags & MODEL_WRITTEN)) return each_component(spec, decoder, "decoders", json_read_decoder, error);
   if (decoder && !json_is_null(decoder))
     return each_component(spec, decoder, "decoders", json_read_written_decoder, error);
   spec->decode[spec->n_decode++] = (struct decode_step){.kind = DECODE_JOIN};

@@ -1,5 +1,5 @@
-/* tokenizer.json as it is written: what its decoder shows each token as. Steps are run here, on the string of each token,
- * for each place that it may have in a text. What cannot be told token by token is refused. */
+/* tokenizer.json as it is written: what its decoder shows each token as. Steps are run here, on the string of each
+ * token, for each place that it may have in a text. What cannot be told token by token is refused. */
 #include "text/byte_level.h"
 #include "text/normalize.h"
 #include "text/tokenizer_json.h"
@@ -158,9 +158,9 @@ static bool replace(struct showing *s, struct slice from, struct slice to, struc
 
 /* As BERT's own code does it to a text. */
 static bool tidy(struct showing *s, struct error *error) {
-  static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},   {" ,", ","},
-                                         {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"},
-                                         {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+  static const char *const pairs[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                         {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                         {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
     if (!replace(s, slice_text(pairs[i][0]), slice_text(pairs[i][1]), error)) return false;
   return true;

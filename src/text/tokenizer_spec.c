@@ -229,7 +229,8 @@ bool spec_word_token(struct tokenizer_spec *spec, uint32_t id, struct slice text
                      LIMIT_TOKEN_BYTES - 1);
   bytes[0] = ' ';
   if (text.size) memcpy(bytes + begins, text.data, text.size);
-  spec->tokens[id] = (struct token_spec){.bytes = slice_make(bytes, text.size + begins), .flags = text.size ? TOKEN_TEXT : 0};
+  spec->tokens[id] =
+      (struct token_spec){.bytes = slice_make(bytes, text.size + begins), .flags = text.size ? TOKEN_TEXT : 0};
   for (size_t i = 0; i < sizeof joined / sizeof *joined; i++)
     if (begins && spec->model == MODEL_WORDPIECE && !spec->words_apart && slice_starts(text, joined[i]))
       spec->tokens[id].flags |= TOKEN_JOINS;

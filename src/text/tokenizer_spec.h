@@ -2,10 +2,11 @@
  * file) and writing the blob. Lives only while building; everything in it is in one arena.
  *
  * Two forms. Plain, which is quicker and fits what models have: a token's bytes are what it stands for in the text.
- * Byte-level tokens are mapped back from their printable letters; where a tokenizer writes U+2581 for a space, the space
- * itself is kept (and a U+2581 in the text becomes a space, which is what such a tokenizer cannot tell apart either). So
- * the same bytes serve both ways. As written (MODEL_WRITTEN), for all else: tokens are what their source calls them, each
- * component does to a text just what its author's does, and what a token is shown as is kept beside it. */
+ * Byte-level tokens are mapped back from their printable letters; where a tokenizer writes U+2581 for a space, the
+ * space itself is kept (and a U+2581 in the text becomes a space, which is what such a tokenizer cannot tell apart
+ * either). So the same bytes serve both ways. As written (MODEL_WRITTEN), for all else: tokens are what their source
+ * calls them, each component does to a text just what its author's does, and what a token is shown as is kept beside
+ * it. */
 #ifndef SPATE_TEXT_TOKENIZER_SPEC_H
 #define SPATE_TEXT_TOKENIZER_SPEC_H
 
@@ -33,18 +34,18 @@ enum token_flag {
 enum model_kind { MODEL_BPE, MODEL_UNIGRAM, MODEL_WORDPIECE, MODEL_WORDLEVEL, MODEL_KINDS };
 
 enum model_flag {
-  MODEL_BYTE_LEVEL = 1,    /* symbols are bytes; otherwise characters */
-  MODEL_BYTE_FALLBACK = 2, /* characters without a token become byte tokens */
-  MODEL_FUSE_UNKNOWN = 4,  /* a run of unknown characters is one unknown token */
-  MODEL_IGNORE_MERGES = 8, /* a piece that is a token is that token, whatever the merges say */
-  MODEL_STRIP_SPACE = 16,  /* decoding drops the first space of a text, or more */
-  MODEL_SPACE_MARKED = 32, /* the source writes U+2581 for a space */
-  MODEL_SPACE_STARTS = 64, /* no token has a space after another character: no merge crosses the start of a word */
-  MODEL_SPACE_ENDS = 128,  /* tokens that end a word end with a space, which decoding drops at the end of a text */
-  MODEL_WRITTEN = 256,     /* tokens are as their source writes them, and shown as SECTION_SHOWN says */
+  MODEL_BYTE_LEVEL = 1,     /* symbols are bytes; otherwise characters */
+  MODEL_BYTE_FALLBACK = 2,  /* characters without a token become byte tokens */
+  MODEL_FUSE_UNKNOWN = 4,   /* a run of unknown characters is one unknown token */
+  MODEL_IGNORE_MERGES = 8,  /* a piece that is a token is that token, whatever the merges say */
+  MODEL_STRIP_SPACE = 16,   /* decoding drops the first space of a text, or more */
+  MODEL_SPACE_MARKED = 32,  /* the source writes U+2581 for a space */
+  MODEL_SPACE_STARTS = 64,  /* no token has a space after another character: no merge crosses the start of a word */
+  MODEL_SPACE_ENDS = 128,   /* tokens that end a word end with a space, which decoding drops at the end of a text */
+  MODEL_WRITTEN = 256,      /* tokens are as their source writes them, and shown as SECTION_SHOWN says */
   MODEL_DROP_REPEATS = 512, /* decoding shows a run of one token once */
-  MODEL_SHOWS_LAST = 2048, /* a text's last token is shown as PLACE_LAST says */
-  MODEL_BARE_START = 1024, /* decoding drops all spaces in front of the first token */
+  MODEL_SHOWS_LAST = 2048,  /* a text's last token is shown as PLACE_LAST says */
+  MODEL_BARE_START = 1024,  /* decoding drops all spaces in front of the first token */
 };
 
 enum added_flag {
@@ -79,8 +80,8 @@ enum step_kind {
   STEP_SPLIT_LETTERS,   /* the same, where the regex sees the letters in which bytes are written (byte_level.h) */
   STEP_SPLIT_MARKED,    /* by a regex that sees U+2581 where the text has a space */
   STEP_LETTERS,         /* pieces become the letters of their bytes */
-  STEP_AFFIXES,         /* of BPE: a in front of symbols that begin no piece, b behind those that end one; of WordPiece as
-                           it is written: a in front of tokens that begin no word; last */
+  STEP_AFFIXES, /* of BPE: a in front of symbols that begin no piece, b behind those that end one; of WordPiece as
+                   it is written: a in front of tokens that begin no word; last */
   STEP_KINDS,
 };
 
@@ -100,16 +101,16 @@ struct token_spec {
 
 /* What decoding does to the tokens of a text, one after the other, each to its own string; after DECODE_FUSE to all. */
 enum decode_kind {
-  DECODE_JOIN,        /* a between tokens */
-  DECODE_REPLACE,     /* every a by b */
-  DECODE_MATCHES,     /* what the regex a matches by b */
-  DECODE_STRIP,       /* up to `start` and `stop` times a from its ends */
-  DECODE_MARKS,       /* a becomes a space; of the first token nothing, if `apart` */
-  DECODE_WORDS,       /* a in front of a token goes, else a space comes, but for the first; `apart`: then tidied up */
-  DECODE_SUFFIX,      /* every a a space, of the last token nothing */
-  DECODE_CTC,         /* a goes; `apart`: tidied up, and b a space */
-  DECODE_BYTES,       /* "<0x41>" is a byte */
-  DECODE_LETTERS,     /* letters of bytes are those */
+  DECODE_JOIN,    /* a between tokens */
+  DECODE_REPLACE, /* every a by b */
+  DECODE_MATCHES, /* what the regex a matches by b */
+  DECODE_STRIP,   /* up to `start` and `stop` times a from its ends */
+  DECODE_MARKS,   /* a becomes a space; of the first token nothing, if `apart` */
+  DECODE_WORDS,   /* a in front of a token goes, else a space comes, but for the first; `apart`: then tidied up */
+  DECODE_SUFFIX,  /* every a a space, of the last token nothing */
+  DECODE_CTC,     /* a goes; `apart`: tidied up, and b a space */
+  DECODE_BYTES,   /* "<0x41>" is a byte */
+  DECODE_LETTERS, /* letters of bytes are those */
   DECODE_FUSE,
 };
 

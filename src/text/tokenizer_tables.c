@@ -248,8 +248,8 @@ bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct erro
       .vocab_mask = section_entries(header, SECTION_VOCAB) - 1,
       .merge_mask = section_entries(header, SECTION_MERGES) - 1,
   };
-  if (!named_ids_check(tables, error) || !tokens_check(tables, error) || !shown_check(tables, error) || !trie_check(tables, error) ||
-      !indexes_check(tables, error) || !texts_check(tables, error))
+  if (!named_ids_check(tables, error) || !tokens_check(tables, error) || !shown_check(tables, error) ||
+      !trie_check(tables, error) || !indexes_check(tables, error) || !texts_check(tables, error))
     return false;
   affixes_find(tables);
   return true;

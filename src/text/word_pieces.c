@@ -1,5 +1,6 @@
-/* WordPiece, greedily. In the plain form tokens that begin a word have a space in front, so the word gets one before it is
- * looked up; as they are written those that begin none have a prefix, behind which the walk through the trie begins. */
+/* WordPiece, greedily. In the plain form tokens that begin a word have a space in front, so the word gets one before it
+ * is looked up; as they are written those that begin none have a prefix, behind which the walk through the trie begins.
+ */
 #include "text/word_pieces.h"
 
 #include "base/utf8.h"

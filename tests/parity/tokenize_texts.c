@@ -4,8 +4,8 @@
  * VOCABULARY is a tokenizer.json or, by its name, another library's file (text/vocab_files.h), whose library takes
  * special tokens within a text for text.
  *
- * In: for each text its size (uint32_t) and its bytes, or 2^31 and a number of ids, and ids (int32_t). Out: for each the
- * number of ids, the ids, the size of what they decode to without special tokens, and that. */
+ * In: for each text its size (uint32_t) and its bytes, or 2^31 and a number of ids, and ids (int32_t). Out: for each
+ * the number of ids, the ids, the size of what they decode to without special tokens, and that. */
 #include "base/file.h"
 #include "base/limits.h"
 #include "text/detokenizer.h"

@@ -14,11 +14,11 @@ static void check_case(const struct tokenizer *tokenizer, const json_t *row, con
 static void test_families(void **state) {
   (void)state;
   static const char *const names[] = {
-      "gpt2",       "llama3",        "qwen2",          "smollm",  "llama2",          "metaspace", "phi3",
-      "gemma",      "added",         "roberta",        "bert",    "bert_cased",      "wordlevel", "xlmr",
-      "t5",         "unigram_bytes", "tekken",         "gpt4o",   "deepseek3",       "falcon",    "clip",
-      "openai_gpt", "both_affixes",  "scripts",        "letters", "byte_normalizer", "twice",     "gemma4",
-      "neox",       "deepseek_llm",  "wordpiece_apart", "ctc", "inner_prefix", "inner_marks"};
+      "gpt2",       "llama3",        "qwen2",           "smollm",  "llama2",          "metaspace",  "phi3",
+      "gemma",      "added",         "roberta",         "bert",    "bert_cased",      "wordlevel",  "xlmr",
+      "t5",         "unigram_bytes", "tekken",          "gpt4o",   "deepseek3",       "falcon",     "clip",
+      "openai_gpt", "both_affixes",  "scripts",         "letters", "byte_normalizer", "twice",      "gemma4",
+      "neox",       "deepseek_llm",  "wordpiece_apart", "ctc",     "inner_prefix",    "inner_marks"};
   for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
     struct fixture fixture;
     fixture_open(&fixture, names[n]);
@@ -147,11 +147,11 @@ static void test_bad_text(void **state) {
 #define LONG "123456789012345678901234567890123"
 
 #define DECODERS(list) "{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[" list "]}}"
-#define FORTY "xyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxy"
-#define TEXT_A "{\"Sequence\":{\"id\":\"A\"}}"
-#define MARK_S "{\"SpecialToken\":{\"id\":\"a\"}}"
+#define FORTY          "xyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxy"
+#define TEXT_A         "{\"Sequence\":{\"id\":\"A\"}}"
+#define MARK_S         "{\"SpecialToken\":{\"id\":\"a\"}}"
 #define PARTS                                                                                                          \
-  "{\"type\":\"TemplateProcessing\",\"single\":[" MARK_S "," TEXT_A "," MARK_S                                        \
+  "{\"type\":\"TemplateProcessing\",\"single\":[" MARK_S "," TEXT_A "," MARK_S                                         \
   "],\"special_tokens\":{\"a\":{\"ids\":[0]}}}"
 
 static void test_refused(void **state) {
