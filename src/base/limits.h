@@ -78,6 +78,7 @@ enum limit {
   LIMIT_MERGES = 1 << 22,
   LIMIT_TOKEN_BYTES = 1 << 12,
   LIMIT_TOKENIZER_STEPS = 32,         /* normalizing and splitting steps of one tokenizer */
+  LIMIT_TEXT_CHANGES = 16,            /* replacements in a decoded text as a whole */
   LIMIT_SPELLINGS = 4,                /* of a text in letters of bytes, each as letters of the last one's bytes */
   LIMIT_WORD_CHARS = 1000,            /* of a word that WordPiece looks at */
   LIMIT_PATTERN_BYTES = 16 << 10,     /* of one split regex */

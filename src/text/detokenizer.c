@@ -72,7 +72,7 @@ static struct slice take_piece(struct detokenizer *detokenizer, int32_t id) {
     detokenizer->first_waits = first;
   }
   uint32_t all = first && facts->bare_start ? LIMIT_TOKEN_BYTES : 0;
-  return without_spaces(without_spaces(piece, &all), &detokenizer->n_strip);
+  return without_spaces(piece, &all);
 }
 
 /* The bytes that come next, behind those that are held. */
@@ -90,23 +90,34 @@ static size_t take_bytes(struct detokenizer *detokenizer, struct slice piece, ui
   return write_valid(slice_make(bytes, complete), out);
 }
 
+/* What is done to the text as a whole: to the next size bytes of it, in place. */
+static size_t change_text(struct detokenizer *detokenizer, uint8_t *text, size_t size, bool ends) {
+  const struct text_changes *changes = tokenizer_text_changes(detokenizer->tokenizer);
+  if (changes->count > 0) size = text_changes_apply(changes, &detokenizer->changing, text, size, ends);
+  if (detokenizer->n_strip == 0) return size;
+  struct slice left = without_spaces(slice_make(text, size), &detokenizer->n_strip);
+  memmove(text, left.data, left.size);
+  return left.size;
+}
+
 size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out) {
   if (is_skipped(detokenizer, id)) return 0;
   bool repeats = id == detokenizer->last && tokenizer_facts(detokenizer->tokenizer)->drop_repeats;
   detokenizer->last = id;
   if (repeats || tokenizer_unseen(detokenizer->tokenizer, id)) return 0;
-  size_t rest = take_bytes(detokenizer, take_rest(detokenizer, false), out);
+  size_t size = take_bytes(detokenizer, take_rest(detokenizer, false), out);
   bool bare = detokenizer->flags & DETOKENIZE_START && tokenizer_continues(detokenizer->tokenizer, id);
-  if (bare) rest = take_bytes(detokenizer, slice_text("##"), out); /* nothing before it */
-  return rest + take_bytes(detokenizer, take_piece(detokenizer, id), out + rest);
+  if (bare) size = take_bytes(detokenizer, slice_text("##"), out); /* nothing before it */
+  size += take_bytes(detokenizer, take_piece(detokenizer, id), out + size);
+  return change_text(detokenizer, out, size, false);
 }
 
 size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out) {
-  size_t rest = take_bytes(detokenizer, take_rest(detokenizer, true), out);
+  size_t size = take_bytes(detokenizer, take_rest(detokenizer, true), out);
   bool unfinished = detokenizer->n_held > 0 && detokenizer->held[0] != ' '; /* a space that ends the text */
   detokenizer->n_held = 0;
-  if (unfinished) memcpy(out + rest, replacement, sizeof replacement);
-  return rest + (unfinished ? sizeof replacement : 0);
+  if (unfinished) memcpy(out + size, replacement, sizeof replacement);
+  return change_text(detokenizer, out, size + (unfinished ? sizeof replacement : 0), true);
 }
 
 bool detokenize(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags,

@@ -17,8 +17,8 @@ enum detokenizer_flag {
 
 /* What one token, and the end of the ids, may produce at most: every byte may become a U+FFFD of three bytes. */
 enum {
-  DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4 + LIMIT_TOKEN_REST_BYTES),
-  DETOKENIZER_REST_MAX = 3 * (LIMIT_TOKEN_REST_BYTES + 4),
+  DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4 + LIMIT_TOKEN_REST_BYTES) + TEXT_CHANGES_HELD,
+  DETOKENIZER_REST_MAX = 3 * (LIMIT_TOKEN_REST_BYTES + 4) + TEXT_CHANGES_HELD,
 };
 
 struct detokenizer {
@@ -29,6 +29,7 @@ struct detokenizer {
   uint32_t n_strip; /* spaces of the beginning that may still go */
   int32_t last;     /* the token before; -1: none */
   int32_t waiting;  /* the token whose end depends on what comes behind it; -1: none */
+  struct text_changing changing;
   bool first_waits; /* which was a text's first */
 };
 

@@ -17,7 +17,8 @@ struct tokenizer {
   struct added_set raw, normalized; /* added tokens by where they are looked for */
   int n_normalize;
   struct normalizer normalizers[LIMIT_TOKENIZER_STEPS]; /* the first steps of the tables */
-  struct piece_stages stages;                           /* the others */
+  struct piece_stages stages;                           /* then those of pieces */
+  struct text_changes changes;                          /* and of decoding */
 };
 
 /* --- opening -------------------------------------------------------------------------------------------------- */
@@ -52,15 +53,27 @@ static bool normalizer_add(struct tokenizer *tokenizer, const struct blob_step *
   return normalizer_open(normalizer, error);
 }
 
-/* Steps come in the order normalize, pieces, affixes; anything else is no table of ours. */
+static bool text_change_add(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
+  struct text_changes *changes = &tokenizer->changes;
+  struct text_change change = {tables_text(&tokenizer->tables, step->a), tables_text(&tokenizer->tables, step->b)};
+  bool fine = step->kind == STEP_TEXT_CHANGE && changes->count < LIMIT_TEXT_CHANGES && change.from.size > 0 &&
+              change.from.size <= LIMIT_AFFIX_BYTES && change.to.size <= change.from.size;
+  if (fine) changes->changes[changes->count++] = change;
+  return fine || error_set(error, ERROR_FORMAT,
+                           "The compiled tokenizer is corrupt: a change of texts is none; build the engine again.");
+}
+
+/* Steps come in the order normalize, pieces, decoding, affixes; anything else is no table of ours. */
 static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
   uint32_t count = tables->header->n_step, i = 0;
   if (count > 0 && tables->steps[count - 1].kind == STEP_AFFIXES) count--;
   for (; i < count && step_normalizes((enum step_kind)tables->steps[i].kind); i++)
     if (!normalizer_add(tokenizer, &tables->steps[i], error)) return false;
-  for (; i < count; i++)
+  for (; i < count && tables->steps[i].kind != STEP_TEXT_CHANGE; i++)
     if (!piece_stages_add(&tokenizer->stages, tables, &tables->steps[i], error)) return false;
+  for (; i < count; i++)
+    if (!text_change_add(tokenizer, &tables->steps[i], error)) return false;
   return true;
 }
 
@@ -233,6 +246,8 @@ bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice te
 }
 
 /* --- facts ---------------------------------------------------------------------------------------------------- */
+
+const struct text_changes *tokenizer_text_changes(const struct tokenizer *tokenizer) { return &tokenizer->changes; }
 
 const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer) { return &tokenizer->facts; }
 

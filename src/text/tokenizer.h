@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/slice.h"
+#include "text/text_changes.h"
 #include "text/token_list.h"
 
 /* --- building ------------------------------------------------------------------------------------------------- */
@@ -105,6 +106,9 @@ struct tokenizer_facts {
 };
 
 const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer);
+
+/* What decoding does to the text of all tokens. */
+const struct text_changes *tokenizer_text_changes(const struct tokenizer *tokenizer);
 
 static inline size_t tokenizer_vocab(const struct tokenizer *tokenizer) { return tokenizer_facts(tokenizer)->n_vocab; }
 

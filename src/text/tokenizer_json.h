@@ -35,6 +35,10 @@ bool json_decoder_fits(const struct tokenizer_spec *spec, struct error *error);
 bool json_read_written_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error);
 bool json_show_tokens(struct tokenizer_spec *spec, struct error *error);
 
+/* The replacements that make a text tidy, in their order. */
+enum { DECODE_TIDIED = 11 };
+extern const char *const decode_tidied[DECODE_TIDIED][2];
+
 /* What the plain form of a tokenizer has no room for: it is read again, as it is written. Nobody sees the sentence. */
 bool json_unfit(struct error *error);
 

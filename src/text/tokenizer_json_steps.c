@@ -276,8 +276,12 @@ bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct err
     return false;
   const json_t *decoder = json_object_get(root, "decoder");
   if (!(spec->flags & MODEL_WRITTEN)) return each_component(spec, decoder, "decoders", json_read_decoder, error);
-  if (decoder && !json_is_null(decoder))
-    return each_component(spec, decoder, "decoders", json_read_written_decoder, error);
+  if (decoder && !json_is_null(decoder)) {
+    if (!each_component(spec, decoder, "decoders", json_read_written_decoder, error)) return false;
+    for (int i = 0; i < spec->n_change; i++)
+      if (!spec_step(spec, spec->changes[i], error)) return false;
+    return true;
+  }
   spec->decode[spec->n_decode++] = (struct decode_step){.kind = DECODE_JOIN};
   return true;
 }

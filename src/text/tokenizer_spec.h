@@ -80,6 +80,7 @@ enum step_kind {
   STEP_SPLIT_LETTERS,   /* the same, where the regex sees the letters in which bytes are written (byte_level.h) */
   STEP_SPLIT_MARKED,    /* by a regex that sees U+2581 where the text has a space */
   STEP_LETTERS,         /* pieces become the letters of their bytes */
+  STEP_TEXT_CHANGE,     /* of decoding: every a in the text by b, which is no longer */
   STEP_AFFIXES, /* of BPE: a in front of symbols that begin no piece, b behind those that end one; of WordPiece as
                    it is written: a in front of tokens that begin no word; last */
   STEP_KINDS,
@@ -164,6 +165,8 @@ struct tokenizer_spec {
   struct token_spec *tokens; /* [n_token], indexed by id; an id nobody uses has no bytes */
   struct slice *shown;       /* [n_token * TOKEN_PLACES] of MODEL_WRITTEN, by id and place; else NULL */
   uint32_t strip_most;       /* spaces that decoding drops in front of a text: of MODEL_STRIP_SPACE */
+  int n_change;              /* of STEP_TEXT_CHANGE, which follow the other steps */
+  struct step_spec changes[LIMIT_TEXT_CHANGES];
   int n_decode;
   struct decode_step decode[LIMIT_TOKENIZER_STEPS]; /* of MODEL_WRITTEN, while its source is read */
   struct merge_spec *merges;
