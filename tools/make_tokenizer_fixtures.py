@@ -448,10 +448,11 @@ def ctc():
 
 
 def inner_prefix():
-    """A space in front of each piece of another split."""
+    """A space in front of each piece of another split; a text that is tidied up as a whole."""
     pre = pre_tokenizers.Sequence([pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(True)])
     tokenizer = byte_level(pre, size=900)
     tokenizer.add_tokens([AddedToken("object", normalized=True, lstrip=True)])
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("  ", " "), decoders.WordPiece(cleanup=True)])
     return tokenizer
 
 

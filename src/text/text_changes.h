@@ -10,6 +10,11 @@ struct text_change {
   struct slice from, to; /* borrowed; from: 1 to LIMIT_AFFIX_BYTES bytes, to: no more than from */
 };
 
+static inline bool text_change_fits(const struct text_change *change) {
+  size_t size = change->from.size;
+  return size > 0 && size <= LIMIT_AFFIX_BYTES && change->to.size <= size;
+}
+
 struct text_changes {
   int count;
   struct text_change changes[LIMIT_TEXT_CHANGES];

@@ -56,8 +56,7 @@ static bool normalizer_add(struct tokenizer *tokenizer, const struct blob_step *
 static bool text_change_add(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
   struct text_changes *changes = &tokenizer->changes;
   struct text_change change = {tables_text(&tokenizer->tables, step->a), tables_text(&tokenizer->tables, step->b)};
-  bool fine = step->kind == STEP_TEXT_CHANGE && changes->count < LIMIT_TEXT_CHANGES && change.from.size > 0 &&
-              change.from.size <= LIMIT_AFFIX_BYTES && change.to.size <= change.from.size;
+  bool fine = step->kind == STEP_TEXT_CHANGE && changes->count < LIMIT_TEXT_CHANGES && text_change_fits(&change);
   if (fine) changes->changes[changes->count++] = change;
   return fine || error_set(error, ERROR_FORMAT,
                            "The compiled tokenizer is corrupt: a change of texts is none; build the engine again.");
