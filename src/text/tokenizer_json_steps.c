@@ -81,7 +81,8 @@ static bool read_byte_level(struct tokenizer_spec *spec, const json_t *component
   bool prefix = json_take_bool(component, "add_prefix_space", true), second = spec->splits_letters;
   bool splits = json_take_bool(component, "use_regex", true);
   if (spec->flags & MODEL_WRITTEN) return write_byte_level(spec, prefix, splits, error);
-  if (second && (prefix || spec->steps[spec->n_step - 1].kind == STEP_LETTERS)) return json_unfit(error);
+  bool third = spec->n_step > 0 && spec->steps[spec->n_step - 1].kind == STEP_LETTERS;
+  if (third || (second && prefix)) return json_unfit(error);
   if (prefix && !add_prefix(spec, PREFIX_ALWAYS, error)) return false;
   if (splits && !spec_split(spec, slice_text(split_gpt2), SPLIT_ISOLATED, false, error)) return false;
   spec->flags |= MODEL_BYTE_LEVEL;
