@@ -28,7 +28,8 @@ FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 FAMILIES = {"gpt2": "gpt-2", "roberta": "gpt-2", "neox": "gpt-2", "falcon": "gpt-2", "smollm": "gpt-2", "deepseek_llm": "llama-bpe",
             "llama3": "llama-bpe", "qwen2": "llama-bpe", "gpt4o": "llama-bpe", "tekken": "llama-bpe", "deepseek3": "llama-bpe",
             "llama2": "llama-spm", "metaspace": "llama-spm", "phi3": "llama-spm", "gemma": "llama-spm", "gemma4": "llama-spm",
-            "clip": None, "openai_gpt": None, "xlmr": None, "t5": None, "bert": None}
+            "clip": None, "openai_gpt": None, "xlmr": None, "t5": None, "bert": None,
+            "ctc": None, "inner_marks": None}
 MARK = "\u2581"
 
 

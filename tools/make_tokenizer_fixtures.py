@@ -436,10 +436,43 @@ def wordpiece_apart():
     return tokenizer
 
 
+def ctc():
+    """Letters, as models that hear have them."""
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|"] + list("ETAOINHSRDLUMWCFGYPBVK'XJQZ")
+    tokenizer = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(letters)}, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex("[a-z]"), "E"), normalizers.Replace(" ", "|")])
+    tokenizer.pre_tokenizer = pre_tokenizers.FixedLength(1)
+    tokenizer.decoder = decoders.CTC(pad_token="<pad>", word_delimiter_token="|", cleanup=True)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    return tokenizer
+
+
+def inner_prefix():
+    """A space in front of each piece of another split; a text that is tidied up as a whole."""
+    pre = pre_tokenizers.Sequence([pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(True)])
+    tokenizer = byte_level(pre, size=900)
+    tokenizer.add_tokens([AddedToken("object", normalized=True, lstrip=True)])
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("  ", " "), decoders.WordPiece(cleanup=True)])
+    return tokenizer
+
+
+def inner_marks():
+    """Marks within pieces, and at the beginning of the text alone; a last token is shown without its suffix."""
+    pre = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"\p{N}"), "merged_with_previous"),
+                                   pre_tokenizers.Metaspace(prepend_scheme="first")])
+    vocab, merges = train(pre, 500, False)
+    vocab = {token: index for index, token in enumerate(["<unk>"] + sorted(vocab, key=vocab.get))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = pre
+    tokenizer.decoder = decoders.Sequence([decoders.BPEDecoder(suffix="e"), decoders.Fuse(), decoders.Metaspace(prepend_scheme="never")])
+    return tokenizer
+
+
 FAMILIES = {f.__name__: f for f in (gpt2, llama3, qwen2, smollm, llama2, metaspace, phi3, gemma, added, roberta, bert,
                                     bert_cased, wordlevel, xlmr, t5, unigram_bytes, tekken, gpt4o,
                                     deepseek3, falcon, clip, openai_gpt, both_affixes, scripts, letters,
-                                    byte_normalizer, twice, gemma4, neox, deepseek_llm, wordpiece_apart)}
+                                    byte_normalizer, twice, gemma4, neox, deepseek_llm, wordpiece_apart, ctc,
+                                    inner_prefix, inner_marks)}
 
 
 def main():

@@ -26,6 +26,13 @@ static inline bool slice_starts(struct slice a, const char *prefix) {
   return a.size >= size && memcmp(a.data, prefix, size) == 0;
 }
 
+/* How many bytes both begin with alike. */
+static inline size_t slice_common(struct slice a, struct slice b) {
+  size_t size = 0;
+  while (size < a.size && size < b.size && a.data[size] == b.data[size]) size++;
+  return size;
+}
+
 /* For printf's "%.*s": SLICE_ARGS(s) expands to the length and the pointer. */
 #define SLICE_ARGS(s) (int)((s).size > 200 ? 200 : (s).size), (const char *)(s).data
 

@@ -15,6 +15,7 @@
 #include "lib/build_eval.h"
 #include "lib/cache_limit.h"
 #include "lib/public_options.h"
+#include "text/tokenizer_blob.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -136,7 +137,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   int kind;
   const struct target *target = target_find(build->target ? build->target : "cpu", &kind);
   uint32_t layout[] = {target ? target->layout : 0, /* an unknown one is refused by the build */
-                       ENGINE_FILE_VERSION, PLAN_VERSION};
+                       ENGINE_FILE_VERSION, PLAN_VERSION, BLOB_VERSION};
   hasher_update(hasher, slice_make(layout, sizeof layout));
   *digest = hasher_finish(hasher);
   return true;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static void text_flush(struct generation *g) {
-  uint8_t rest[4];
+  uint8_t rest[DETOKENIZER_REST_MAX];
   size_t size = detokenizer_flush(&g->detokenizer, rest), written;
   if (stop_matcher_feed(&g->stop, slice_make(rest, size), g->text + g->n_text, &written)) {
     g->n_text += written;

@@ -88,19 +88,19 @@ static bool stands_alone(struct slice text, size_t start, size_t end) {
   return !character_after(text, end, &code) || !is_word(code);
 }
 
-/* Widens the match over the white space that the token takes, not before `from`. */
-static void take_space(struct slice text, uint32_t flags, size_t from, struct added_match *match) {
+/* Widens the match over the white space that the token takes, not before `taken`. */
+static void take_space(struct slice text, uint32_t flags, size_t taken, struct added_match *match) {
   uint32_t code;
   size_t size;
   if (flags & ADDED_LSTRIP)
-    while (match->start > from && (size = character_before(text, match->start, &code)) && character_is_space(code))
+    while (match->start > taken && (size = character_before(text, match->start, &code)) && character_is_space(code))
       match->start -= size;
   if (flags & ADDED_RSTRIP)
     while ((size = character_after(text, match->end, &code)) && character_is_space(code)) match->end += size;
 }
 
-bool added_set_next(const struct added_set *set, struct slice text, size_t from, const struct special_guard *guard,
-                    struct added_match *match) {
+bool added_set_next(const struct added_set *set, struct slice text, size_t from, size_t taken,
+                    const struct special_guard *guard, struct added_match *match) {
   if (set->first == set->last) return false;
   for (size_t at = from; at < text.size; at++) {
     if (!set->starts[text.data[at]]) continue;
@@ -111,8 +111,8 @@ bool added_set_next(const struct added_set *set, struct slice text, size_t from,
       at = end - 1;
       continue;
     }
-    *match = (struct added_match){at, end, added->id};
-    take_space(text, added->flags, from, match);
+    *match = (struct added_match){at, end, end, added->id};
+    take_space(text, added->flags, taken, match);
     return true;
   }
   return false;

@@ -27,11 +27,13 @@ bool special_guard_allows(const struct special_guard *guard, size_t start, size_
 
 struct added_match {
   size_t start, end; /* bytes of the text, with the white space that the token takes */
+  size_t next;       /* where the next may start: maybe within that white space */
   uint32_t id;
 };
 
-/* The first match at or after `from`, passing over special tokens that the guard does not allow. */
-bool added_set_next(const struct added_set *set, struct slice text, size_t from, const struct special_guard *guard,
-                    struct added_match *match);
+/* The first match at or after `from`, passing over special tokens that the guard does not allow. It takes no white
+ * space before `taken`. */
+bool added_set_next(const struct added_set *set, struct slice text, size_t from, size_t taken,
+                    const struct special_guard *guard, struct added_match *match);
 
 #endif

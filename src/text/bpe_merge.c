@@ -37,30 +37,41 @@ static bool scratch_reserve(struct bpe_scratch *scratch, size_t symbols) {
 struct symbols {
   uint32_t *ids;
   size_t count;
-  bool unknown_last; /* the last symbol is the unknown token of the character before */
+  bool unknown; /* an unknown token waits for the next known one */
 };
+
+static void flush_unknown(const struct tokenizer_tables *tables, struct symbols *symbols) {
+  if (symbols->unknown) symbols->ids[symbols->count++] = (uint32_t)tables->header->unk;
+  symbols->unknown = false;
+}
 
 /* What a byte or character without a token becomes: nothing when the tokenizer has no unknown token. */
 static void add_unknown(const struct tokenizer_tables *tables, struct symbols *symbols) {
   if (tables->header->unk < 0) return;
-  if (symbols->unknown_last && tables->header->flags & MODEL_FUSE_UNKNOWN) return;
-  symbols->ids[symbols->count++] = (uint32_t)tables->header->unk;
-  symbols->unknown_last = true;
+  if (!(tables->header->flags & MODEL_FUSE_UNKNOWN)) flush_unknown(tables, symbols);
+  symbols->unknown = true;
 }
 
+/* An unknown token goes on waiting behind bytes that a character falls back to: that is how the package has it. */
 static bool add_bytes(const struct tokenizer_tables *tables, struct slice bytes, struct symbols *symbols) {
   for (size_t i = 0; i < bytes.size; i++)
     if (tables->byte_tokens[bytes.data[i]] == TOKEN_NONE) return false;
   for (size_t i = 0; i < bytes.size; i++) symbols->ids[symbols->count++] = tables->byte_tokens[bytes.data[i]];
-  symbols->unknown_last = false;
+  return true;
+}
+
+static bool add_byte(const struct tokenizer_tables *tables, uint8_t byte, struct symbols *symbols) {
+  if (tables->byte_tokens[byte] == TOKEN_NONE) return false;
+  flush_unknown(tables, symbols);
+  symbols->ids[symbols->count++] = tables->byte_tokens[byte];
   return true;
 }
 
 static bool add_known(const struct tokenizer_tables *tables, struct slice bytes, struct symbols *symbols) {
   uint32_t id = tables_find(tables, bytes);
   if (id == TOKEN_NONE) return false;
+  flush_unknown(tables, symbols);
   symbols->ids[symbols->count++] = id;
-  symbols->unknown_last = false;
   return true;
 }
 
@@ -78,10 +89,17 @@ static void add_affixed(const struct tokenizer_tables *tables, struct slice char
   memcpy(bytes, tables->prefix.data, before);
   memcpy(bytes + before, character.data, character.size);
   memcpy(bytes + before + character.size, tables->suffix.data, behind);
-  if (!add_known(tables, slice_make(bytes, before + character.size + behind), symbols)) add_unknown(tables, symbols);
+  add_character(tables, slice_make(bytes, before + character.size + behind), symbols);
 }
 
-/* The symbols that merging starts from; ids has room for one a byte. */
+/* How many symbols a piece begins with at most: one a byte, also of what is put around characters where that may fall
+ * back to bytes. */
+static size_t symbols_most(const struct tokenizer_tables *tables, struct slice piece) {
+  bool falls = tables->header->flags & MODEL_BYTE_FALLBACK;
+  return piece.size * (falls ? 1 + tables->prefix.size + tables->suffix.size : 1);
+}
+
+/* The symbols that merging starts from; ids has room for symbols_most. */
 static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice piece, uint32_t *ids) {
   struct symbols symbols = {.ids = ids};
   bool byte_level = tables->header->flags & MODEL_BYTE_LEVEL, affixes = tables->prefix.size + tables->suffix.size > 0;
@@ -95,9 +113,10 @@ static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice 
       add_affixed(tables, rest, at == 0, at + size == piece.size, &symbols);
     else if (!byte_level)
       add_character(tables, rest, &symbols);
-    else if (!add_bytes(tables, rest, &symbols))
+    else if (!add_byte(tables, rest.data[0], &symbols))
       add_unknown(tables, &symbols);
   }
+  flush_unknown(tables, &symbols);
   return symbols.count;
 }
 
@@ -176,7 +195,8 @@ static void merge_long(const struct tokenizer_tables *tables, struct bpe_scratch
 
 static bool merge_long_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
                              struct token_list *out) {
-  if (piece.size >= TOKEN_NONE || !scratch_reserve(scratch, piece.size)) return false;
+  size_t most = symbols_most(tables, piece);
+  if (most >= TOKEN_NONE || !scratch_reserve(scratch, most)) return false;
   size_t count = piece_symbols(tables, piece, scratch->ids);
   if (count == 0) return true;
   merge_long(tables, scratch, count);
@@ -187,7 +207,7 @@ static bool merge_long_piece(const struct tokenizer_tables *tables, struct slice
 
 bool bpe_merge_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
                      struct token_list *out) {
-  if (piece.size > SHORT_PIECE) return merge_long_piece(tables, piece, scratch, out);
+  if (symbols_most(tables, piece) > SHORT_PIECE) return merge_long_piece(tables, piece, scratch, out);
   uint32_t ids[SHORT_PIECE];
   size_t count = merge_short(tables, ids, piece_symbols(tables, piece, ids));
   for (size_t i = 0; i < count; i++)

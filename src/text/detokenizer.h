@@ -15,14 +15,22 @@ enum detokenizer_flag {
       4, /* write special tokens that begin and end no text or turn: what models mark thoughts and calls with */
 };
 
-/* What one token may produce at most: every byte may become a U+FFFD of three bytes. */
-enum { DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4) };
+/* What one token, and the end of the ids, may produce at most: every byte may become a U+FFFD of three bytes. */
+enum {
+  DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4 + LIMIT_TOKEN_REST_BYTES) + TEXT_CHANGES_HELD,
+  DETOKENIZER_REST_MAX = 3 * (LIMIT_TOKEN_REST_BYTES + 4) + TEXT_CHANGES_HELD,
+};
 
 struct detokenizer {
   const struct tokenizer *tokenizer; /* borrowed */
-  unsigned flags;
-  uint8_t held[4]; /* beginning of a character, or a space that may end the text */
+  unsigned flags;                    /* DETOKENIZE_START goes with the first token */
+  uint8_t held[4];                   /* beginning of a character, or a space that may end the text */
   size_t n_held;
+  uint32_t n_strip; /* spaces of the beginning that may still go */
+  int32_t last;     /* the token before; -1: none */
+  int32_t waiting;  /* the token whose end depends on what comes behind it; -1: none */
+  struct text_changing changing;
+  bool first_waits; /* which was a text's first */
 };
 
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, unsigned flags);
@@ -30,7 +38,8 @@ void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *t
 /* Writes the text that id completes to out (DETOKENIZER_OUT_MAX bytes of room); returns its size, maybe 0. */
 size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out);
 
-/* The end of the ids: held bytes become one U+FFFD (out: 4 bytes of room). */
+/* The end of the ids: what waited for another token, and held bytes as one U+FFFD (out: DETOKENIZER_REST_MAX bytes of
+ * room). */
 size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out);
 
 /* All of ids at once, appended to a bounded buffer; false when it is full. */

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/utf8.h"
+#include "text/byte_level.h"
 #include "text/charsmap.h"
 
 #include <stdlib.h>
@@ -141,6 +142,13 @@ static bool apply_charsmap(struct slice map, enum charsmap_mode mode, struct sli
   return true;
 }
 
+static bool spell(struct slice text, struct buffer *out, struct slice *result) {
+  uint8_t *room = text.size > out->max / 2 ? NULL : buffer_reserve(out, 2 * text.size);
+  if (!room) return false;
+  *result = slice_make(room, byte_level_encode(text, room));
+  return true;
+}
+
 static bool apply(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
                   struct slice *result, struct error *failure) {
   switch (step->kind) {
@@ -152,6 +160,7 @@ static bool apply(const struct normalizer *step, pcre2_match_data *match, struct
   case STEP_CHARSMAP: return apply_charsmap(step->a, (enum charsmap_mode)step->mode, text, out, result);
   case STEP_PREPEND: return prepend(step->a, text, out, result);
   case STEP_REPLACE: return replace(step->a, step->b, text, out, result);
+  case STEP_SPELL: return spell(text, out, result);
   case STEP_REPLACE_MATCHES: return replace_matches(&step->matches, match, step->b, text, out, result, failure);
   default: return normalize_characters(step->kind, step->mode, text, out, result);
   }
@@ -177,3 +186,30 @@ bool normalizer_open(struct normalizer *step, struct error *error) {
 }
 
 void normalizer_close(struct normalizer *step) { split_pattern_close(&step->matches); }
+
+bool normalize_first(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct slice result,
+                     size_t *first, struct error *error) {
+  struct slice start = slice_make(text.data, *first), left;
+  struct error failure = {0};
+  size_t from = 0, end = 0;
+  if (step->kind == STEP_STRIP) {
+    size_t gone = (size_t)(result.data - text.data);
+    *first = *first > gone ? *first - gone : 0;
+    return true;
+  }
+  if (step->kind == STEP_REPLACE && text.size >= step->a.size && memcmp(text.data, step->a.data, step->a.size) == 0)
+    end = step->a.size;
+  if (step->kind == STEP_REPLACE_MATCHES &&
+      (!split_pattern_next(&step->matches, match, text, 0, &from, &end, &failure) || from > 0))
+    end = 0;
+  if (end > *first) {
+    *first = 0;
+    return true;
+  }
+  struct buffer out;
+  buffer_init(&out, LIMIT_NORMALIZED_BYTES);
+  bool done = normalize_step(step, match, start, &out, &left, error);
+  *first = left.size;
+  buffer_release(&out);
+  return done;
+}

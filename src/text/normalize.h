@@ -4,7 +4,7 @@
 
 #include "text/split_pattern.h"
 
-static inline bool step_normalizes(enum step_kind kind) { return kind <= STEP_REPLACE_MATCHES; }
+static inline bool step_normalizes(enum step_kind kind) { return kind <= STEP_SPELL; }
 
 /* A step that is ready to be applied. */
 struct normalizer {
@@ -23,6 +23,11 @@ void normalizer_close(struct normalizer *step);
  * LIMIT_UNSORTED_MARKS that follow each other are refused. */
 bool normalize_step(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
                     struct slice *result, struct error *error);
+
+/* *first, the size of what text begins with, becomes that of what the step made of it in its result: 0 when that has
+ * gone, or was replaced together with what follows. */
+bool normalize_first(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct slice result,
+                     size_t *first, struct error *error);
 
 /* The steps that look at one character at a time (STEP_CLEAN to STEP_NMT): false when out is full. */
 bool normalize_characters(enum step_kind kind, uint32_t mode, struct slice text, struct buffer *out,

@@ -18,8 +18,10 @@ const char split_punctuation[] = "[\\p{P}$+<=>^`|~]";
 
 /* White_Space, spelled out: PCRE2's own \s also matches U+180E, which Unicode 6.3 took out. */
 #define SPACES "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-/* PCRE2's own \w has no marks. */
-#define WORDS "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
+/* Oniguruma's \w, which has marks, letters in circles and squares, and of other numbers those of Latin-1. */
+#define WORDS                                                                                                          \
+  "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"      \
+  "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
 enum { MATCH_LIMIT = 10000000, MATCH_HEAP_KIB = 64 << 10 };
 

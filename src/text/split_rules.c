@@ -195,7 +195,8 @@ bool vocab_split_rule(struct tokenizer_spec *spec, struct slice name, bool prefi
   *out = (struct vocab_rule){.ignore_merges = rule->ignore_merges, .add_bos = rule->add_bos, .letters = rule->letters};
   if (rule->nfc && !spec_step(spec, (struct step_spec){.kind = STEP_NFC}, error)) return false;
   if (rule->letters == VOCAB_MARKED && !spec_unmark_spaces(spec, error)) return false;
-  if (prefix_space && !spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS}, error))
+  if (prefix_space &&
+      !spec_step(spec, (struct step_spec){.kind = STEP_PREFIX, .mode = PREFIX_ALWAYS, .a = slice_text(" ")}, error))
     return false;
   return add_splits(spec, rule, error);
 }

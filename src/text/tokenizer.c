@@ -5,10 +5,9 @@
 
 #include "base/utf8.h"
 #include "text/added_tokens.h"
-#include "text/byte_level.h"
 #include "text/normalize.h"
 #include "text/piece_encode.h"
-#include "text/pretokenize.h"
+#include "text/piece_stages.h"
 
 #include <stdlib.h>
 
@@ -18,11 +17,8 @@ struct tokenizer {
   struct added_set raw, normalized; /* added tokens by where they are looked for */
   int n_normalize;
   struct normalizer normalizers[LIMIT_TOKENIZER_STEPS]; /* the first steps of the tables */
-  bool prefixes;                                        /* a PREFIX_SPACE step follows them */
-  enum prefix_mode prefix_mode;
-  int n_split;
-  struct split_pattern splits[LIMIT_TOKENIZER_STEPS];
-  bool letters; /* the model has pieces in the letters of their bytes */
+  struct piece_stages stages;                           /* then those of pieces */
+  struct text_changes changes;                          /* and of decoding */
 };
 
 /* --- opening -------------------------------------------------------------------------------------------------- */
@@ -39,71 +35,44 @@ static void facts_init(struct tokenizer_facts *facts, const struct blob_header *
       .n_end = (int)header->n_end,
       .add_bos = header->n_prefix > 0,
       .add_eos = header->n_suffix > 0,
-      .strip_leading_space = header->flags & MODEL_STRIP_SPACE,
+      .strip_leading_space = header->flags & MODEL_STRIP_SPACE ? header->strip_most : 0,
       .drop_trailing_space = header->flags & MODEL_SPACE_ENDS,
+      .shows_last = header->flags & MODEL_SHOWS_LAST,
+      .bare_start = header->flags & MODEL_BARE_START,
+      .drop_repeats = header->flags & MODEL_DROP_REPEATS,
   };
   memcpy(facts->name, header->name, sizeof facts->name);
   memcpy(facts->end, header->end, sizeof facts->end);
 }
 
-static bool out_of_order(struct error *error) {
-  return error_set(error, ERROR_FORMAT,
-                   "The compiled tokenizer is corrupt: its steps are out of order; build the engine again.");
+static bool normalizer_add(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
+  struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize++];
+  *normalizer =
+      (struct normalizer){step->kind, step->mode, tables_text(tables, step->a), tables_text(tables, step->b), {0}};
+  return normalizer_open(normalizer, error);
 }
 
-static enum split_view step_view(uint32_t kind) {
-  switch (kind) {
-  case STEP_SPLIT_BYTES: return VIEW_BYTES;
-  case STEP_SPLIT_LETTERS: return VIEW_LETTERS;
-  case STEP_SPLIT_MARKED: return VIEW_MARKS;
-  default: return VIEW_TEXT;
-  }
+static bool text_change_add(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
+  struct text_changes *changes = &tokenizer->changes;
+  struct text_change change = {tables_text(&tokenizer->tables, step->a), tables_text(&tokenizer->tables, step->b)};
+  bool fine = step->kind == STEP_TEXT_CHANGE && changes->count < LIMIT_TEXT_CHANGES && text_change_fits(&change);
+  if (fine) changes->changes[changes->count++] = change;
+  return fine || error_set(error, ERROR_FORMAT,
+                           "The compiled tokenizer is corrupt: a change of texts is none; build the engine again.");
 }
 
-/* A split between bytes may leave parts of characters, which only another such one and a byte-level model take. */
-static bool split_fits(const struct tokenizer *tokenizer, enum split_view view) {
-  if (view == VIEW_BYTES || view == VIEW_LETTERS) return tokenizer->tables.header->flags & MODEL_BYTE_LEVEL;
-  enum split_view before = tokenizer->n_split > 0 ? tokenizer->splits[tokenizer->n_split - 1].view : VIEW_TEXT;
-  return before != VIEW_BYTES && before != VIEW_LETTERS;
-}
-
-static bool split_open(struct tokenizer *tokenizer, const struct blob_step *step, struct error *error) {
-  struct split_pattern *split = &tokenizer->splits[tokenizer->n_split];
-  enum split_view view = step_view(step->kind);
-  if (!split_fits(tokenizer, view)) return out_of_order(error);
-  if (!split_pattern_open(split, tables_text(&tokenizer->tables, step->a), view, error)) return false;
-  split->mode = step->mode;
-  split->inverted = step->inverted;
-  tokenizer->n_split++;
-  return true;
-}
-
-static bool step_splits(uint32_t kind) { return kind >= STEP_SPLIT && kind <= STEP_SPLIT_MARKED; }
-
-/* Steps come in the order normalize, prefix, split, letters, affixes; anything else is no table of ours. */
+/* Steps come in the order normalize, pieces, decoding, affixes; anything else is no table of ours. */
 static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
-  for (uint32_t i = 0; i < tables->header->n_step; i++) {
-    const struct blob_step *step = &tables->steps[i];
-    bool later = tokenizer->prefixes || tokenizer->n_split > 0;
-    if (step->kind == STEP_AFFIXES && i + 1 == tables->header->n_step) break;
-    if (tokenizer->letters) return out_of_order(error);
-    if (step->kind == STEP_LETTERS) {
-      tokenizer->letters = true;
-    } else if (step_splits(step->kind)) {
-      if (!split_open(tokenizer, step, error)) return false;
-    } else if (later || step->kind == STEP_AFFIXES) {
-      return out_of_order(error);
-    } else if (step->kind == STEP_PREFIX_SPACE) {
-      tokenizer->prefixes = true;
-      tokenizer->prefix_mode = step->mode;
-    } else {
-      struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize++];
-      *normalizer =
-          (struct normalizer){step->kind, step->mode, tables_text(tables, step->a), tables_text(tables, step->b), {0}};
-      if (!normalizer_open(normalizer, error)) return false;
-    }
-  }
+  uint32_t count = tables->header->n_step, i = 0;
+  if (count > 0 && tables->steps[count - 1].kind == STEP_AFFIXES) count--;
+  for (; i < count && step_normalizes((enum step_kind)tables->steps[i].kind); i++)
+    if (!normalizer_add(tokenizer, &tables->steps[i], error)) return false;
+  for (; i < count && tables->steps[i].kind != STEP_TEXT_CHANGE; i++)
+    if (!piece_stages_add(&tokenizer->stages, tables, &tables->steps[i], error)) return false;
+  for (; i < count; i++)
+    if (!text_change_add(tokenizer, &tables->steps[i], error)) return false;
   return true;
 }
 
@@ -113,6 +82,7 @@ struct tokenizer *tokenizer_open(struct slice blob, struct error *error) {
     error_set(error, ERROR_MEMORY, "No memory for a tokenizer.");
     return NULL;
   }
+  piece_stages_init(&tokenizer->stages);
   if (!tables_open(&tokenizer->tables, blob, error) || !steps_open(tokenizer, error)) {
     tokenizer_close(tokenizer);
     return NULL;
@@ -126,7 +96,7 @@ struct tokenizer *tokenizer_open(struct slice blob, struct error *error) {
 void tokenizer_close(struct tokenizer *tokenizer) {
   if (!tokenizer) return;
   for (int i = 0; i < tokenizer->n_normalize; i++) normalizer_close(&tokenizer->normalizers[i]);
-  for (int i = 0; i < tokenizer->n_split; i++) split_pattern_close(&tokenizer->splits[i]);
+  piece_stages_close(&tokenizer->stages);
   free(tokenizer);
 }
 
@@ -140,7 +110,8 @@ struct encoding {
   struct special_guard guard;
   struct token_list *out;
   struct piece_scratch pieces;
-  struct buffer normalized[2], prefixed, letters;
+  struct buffer normalized[2];
+  struct stage_run stages;
   pcre2_match_data *match;
 };
 
@@ -156,43 +127,19 @@ static bool encode_piece(void *context, struct slice piece, struct error *error)
   return piece_encode(&e->tokenizer->tables, piece, &e->pieces, e->out) || list_full(e, error);
 }
 
-static bool encode_letters(void *context, struct slice piece, struct error *error) {
-  struct encoding *e = context;
-  buffer_clear(&e->letters);
-  uint8_t *room = buffer_reserve(&e->letters, 2 * piece.size);
-  if (!room) return list_full(e, error);
-  return encode_piece(context, slice_make(room, byte_level_encode(piece, room)), error);
-}
-
 static bool encode_words(void *context, struct slice piece, struct error *error) {
   const struct piece_sink sink = {encode_piece, context};
   return pretokenize_words(piece, &sink, error);
 }
 
-static struct piece_sink piece_sink_of(struct encoding *e) {
-  bool words = e->tokenizer->tables.header->flags & MODEL_SPACE_STARTS;
-  return (struct piece_sink){e->tokenizer->letters ? encode_letters : words ? encode_words : encode_piece, e};
-}
-
-/* Text without added tokens. `first`: it starts where the whole text starts. */
-static bool encode_plain(struct encoding *e, struct slice text, bool first, struct error *error) {
-  const struct tokenizer *tokenizer = e->tokenizer;
-  if (text.size == 0) return true;
-  if (tokenizer->prefixes && text.data[0] != ' ' && (first || tokenizer->prefix_mode == PREFIX_ALWAYS)) {
-    buffer_clear(&e->prefixed);
-    buffer_append(&e->prefixed, " ", 1);
-    if (!buffer_append(&e->prefixed, text.data, text.size)) return list_full(e, error);
-    text = buffer_slice(&e->prefixed);
-  }
-  const struct piece_sink sink = piece_sink_of(e);
-  return pretokenize(tokenizer->splits, tokenizer->n_split, e->match, text, &sink, error);
-}
-
-static bool normalize(struct encoding *e, struct slice *text, struct error *error) {
+/* *first: as for stage_run_text, of the text and then of what it became. */
+static bool normalize(struct encoding *e, struct slice *text, size_t *first, struct error *error) {
   int free_buffer = 0;
   for (int i = 0; i < e->tokenizer->n_normalize; i++) {
+    const struct normalizer *step = &e->tokenizer->normalizers[i];
     struct slice result;
-    if (!normalize_step(&e->tokenizer->normalizers[i], e->match, *text, &e->normalized[free_buffer], &result, error))
+    if (!normalize_step(step, e->match, *text, &e->normalized[free_buffer], &result, error)) return false;
+    if (e->tokenizer->stages.asks_first && *first > 0 && !normalize_first(step, e->match, *text, result, first, error))
       return false;
     if (result.data == buffer_slice(&e->normalized[free_buffer]).data)
       free_buffer ^= 1; /* a step may also give a part of its text */
@@ -201,18 +148,27 @@ static bool normalize(struct encoding *e, struct slice *text, struct error *erro
   return true;
 }
 
+static size_t first_size(struct slice text) {
+  uint32_t code;
+  return utf8_read(text, &code);
+}
+
 /* Text between added tokens of the raw text; parse_special: all of it may hold special tokens. */
-static bool encode_stretch(struct encoding *e, struct slice text, bool first, bool parse_special, struct error *error) {
+static bool encode_stretch(struct encoding *e, struct slice text, bool begins, bool parse_special,
+                           struct error *error) {
   const struct special_guard guard = {.parse = parse_special};
-  if (!normalize(e, &text, error)) return false;
-  size_t at = 0;
+  size_t first = begins ? first_size(text) : 0;
+  if (!normalize(e, &text, &first, error)) return false;
+  size_t at = 0, from = 0;
   struct added_match match;
-  while (added_set_next(&e->tokenizer->normalized, text, at, &guard, &match)) {
-    if (!encode_plain(e, slice_make(text.data + at, match.start - at), first && at == 0, error)) return false;
+  while (added_set_next(&e->tokenizer->normalized, text, from, at, &guard, &match)) {
+    size_t left = first > at ? first - at : 0, size = match.start > at ? match.start - at : 0;
+    if (!stage_run_text(&e->stages, slice_make(text.data + at, size), left, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
+    from = match.next;
   }
-  return encode_plain(e, slice_make(text.data + at, text.size - at), first && at == 0, error);
+  return stage_run_text(&e->stages, slice_make(text.data + at, text.size - at), first > at ? first - at : 0, error);
 }
 
 /* The same for [start, end) of the text. Normalizing loses the places of the guard's ranges: where a special token is
@@ -233,12 +189,13 @@ static bool encode_guarded(struct encoding *e, struct slice text, size_t start, 
 }
 
 static bool encode_text(struct encoding *e, struct slice text, struct error *error) {
-  size_t at = 0;
+  size_t at = 0, from = 0;
   struct added_match match;
-  while (added_set_next(&e->tokenizer->raw, text, at, &e->guard, &match)) {
+  while (added_set_next(&e->tokenizer->raw, text, from, at, &e->guard, &match)) {
     if (!encode_guarded(e, text, at, match.start, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
+    from = match.next;
   }
   return encode_guarded(e, text, at, text.size, error);
 }
@@ -252,9 +209,10 @@ static bool encode_around(struct encoding *e, const int32_t *ids, uint32_t count
 static bool encoding_init(struct encoding *e, struct error *error) {
   buffer_init(&e->normalized[0], LIMIT_NORMALIZED_BYTES);
   buffer_init(&e->normalized[1], LIMIT_NORMALIZED_BYTES);
-  buffer_init(&e->prefixed, LIMIT_NORMALIZED_BYTES);
-  buffer_init(&e->letters, 2 * (size_t)LIMIT_NORMALIZED_BYTES);
   e->match = pcre2_match_data_create(1, NULL);
+  bool words = e->tokenizer->tables.header->flags & MODEL_SPACE_STARTS;
+  stage_run_init(&e->stages, &e->tokenizer->stages, e->match,
+                 (struct piece_sink){words ? encode_words : encode_piece, e});
   return e->match || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
 }
 
@@ -262,8 +220,7 @@ static void encoding_release(struct encoding *e) {
   piece_scratch_release(&e->pieces);
   buffer_release(&e->normalized[0]);
   buffer_release(&e->normalized[1]);
-  buffer_release(&e->prefixed);
-  buffer_release(&e->letters);
+  stage_run_release(&e->stages);
   pcre2_match_data_free(e->match);
 }
 
@@ -289,6 +246,8 @@ bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice te
 
 /* --- facts ---------------------------------------------------------------------------------------------------- */
 
+const struct text_changes *tokenizer_text_changes(const struct tokenizer *tokenizer) { return &tokenizer->changes; }
+
 const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer) { return &tokenizer->facts; }
 
 static bool id_known(const struct tokenizer *tokenizer, int32_t id) {
@@ -296,9 +255,16 @@ static bool id_known(const struct tokenizer *tokenizer, int32_t id) {
 }
 
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id) {
+  return tokenizer_shown(tokenizer, id, false, false);
+}
+
+struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first, bool last) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
   if (!id_known(tokenizer, id)) return slice_make("", 0);
-  struct slice piece = tables_piece(&tokenizer->tables, (uint32_t)id);
-  bool joins = tokenizer->tables.token_flags[id] & TOKEN_JOINS && piece.size > 0;
+  if (tables->shown && !(tables->token_flags[id] & TOKEN_SPECIAL))
+    return tables_shown(tables, (uint32_t)id, (first ? PLACE_FIRST : 0u) | (last ? PLACE_LAST : 0u));
+  struct slice piece = tables_piece(tables, (uint32_t)id);
+  bool joins = tables->token_flags[id] & TOKEN_JOINS && piece.size > 0;
   return joins ? slice_make(piece.data + 1, piece.size - 1) : piece;
 }
 
@@ -311,6 +277,17 @@ int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text) {
 
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
   return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_SPECIAL;
+}
+
+bool tokenizer_continues(const struct tokenizer *tokenizer, int32_t id) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
+  if (tables->header->model != MODEL_WORDPIECE || tables->shown || !id_known(tokenizer, id)) return false;
+  struct slice piece = tables_piece(tables, (uint32_t)id);
+  return tables->token_flags[id] & TOKEN_TEXT && piece.size > 0 && piece.data[0] != ' ';
+}
+
+bool tokenizer_unseen(const struct tokenizer *tokenizer, int32_t id) {
+  return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_UNSEEN;
 }
 
 bool tokenizer_opens(const struct tokenizer *tokenizer, int32_t id) {

@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/slice.h"
+#include "text/text_changes.h"
 #include "text/token_list.h"
 
 /* --- building ------------------------------------------------------------------------------------------------- */
@@ -76,6 +77,11 @@ bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice te
 /* The bytes that a token stands for (maybe part of a character); empty for an id that has none or is out of range. */
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
 
+/* The same where the token is the first or the last of a text, which some tokenizers show otherwise. */
+struct slice tokenizer_shown(const struct tokenizer *tokenizer, int32_t id, bool first, bool last);
+bool tokenizer_continues(const struct tokenizer *tokenizer, int32_t id); /* of plain WordPiece: it begins no word */
+bool tokenizer_unseen(const struct tokenizer *tokenizer, int32_t id);    /* the first of a text is another than it */
+
 /* The id whose written form is exactly text (special tokens included), or -1. */
 int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text);
 
@@ -91,12 +97,18 @@ struct tokenizer_facts {
   int32_t bos, eos, unk, pad; /* -1 when absent */
   int32_t end[TOKENIZER_END_MAX];
   int n_end;
-  bool add_bos, add_eos;    /* what ENCODE_ADD_SPECIAL puts around the text */
-  bool strip_leading_space; /* a text that starts with a space token is shown without that space */
-  bool drop_trailing_space; /* one that ends with a space is shown without it */
+  bool add_bos, add_eos;        /* what ENCODE_ADD_SPECIAL puts around the text */
+  uint32_t strip_leading_space; /* a text is shown without up to so many spaces that it starts with */
+  bool bare_start;              /* and without all that its first token starts with */
+  bool drop_trailing_space;     /* one that ends with a space is shown without it */
+  bool shows_last;              /* what the last token is shown as is another thing */
+  bool drop_repeats;            /* a run of one token is shown once */
 };
 
 const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer);
+
+/* What decoding does to the text of all tokens. */
+const struct text_changes *tokenizer_text_changes(const struct tokenizer *tokenizer);
 
 static inline size_t tokenizer_vocab(const struct tokenizer *tokenizer) { return tokenizer_facts(tokenizer)->n_vocab; }
 

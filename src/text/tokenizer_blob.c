@@ -42,6 +42,7 @@ static bool write_header(const struct tokenizer_spec *spec, struct buffer *blob)
       .n_end = (uint32_t)spec->n_end,
       .model = spec->model,
       .word_chars = spec->word_chars,
+      .strip_most = spec->strip_most,
   };
   for (size_t id = 0; spec->scores && id < spec->n_token; id++)
     if (spec->scores[id] < header.score_least || id == 0) header.score_least = spec->scores[id];
@@ -117,19 +118,35 @@ static bool write_trie(const struct token_trie *trie, struct buffer *blob) {
   return nodes;
 }
 
-static int compare_added(const void *left, const void *right) {
-  const struct added_spec *a = left, *b = right;
-  if ((a->flags ^ b->flags) & ADDED_NORMALIZED) return a->flags & ADDED_NORMALIZED ? 1 : -1;
-  size_t common = a->text.size < b->text.size ? a->text.size : b->text.size;
-  int order = memcmp(a->text.data, b->text.data, common);
-  return order ? order : (a->text.size > b->text.size) - (a->text.size < b->text.size);
-}
-
 /* Appends text to the texts gathered so far. */
 static struct blob_range text_add(struct buffer *texts, struct slice text) {
   struct blob_range range = {(uint32_t)texts->size, (uint32_t)text.size};
   buffer_append(texts, text.data, text.size);
   return range;
+}
+
+/* What is shown alike in two places is stored once. */
+static bool write_shown(const struct tokenizer_spec *spec, struct buffer *blob, struct buffer *texts) {
+  size_t count = spec->flags & MODEL_WRITTEN ? spec->n_token * TOKEN_PLACES : 0;
+  struct blob_range *ranges = section_add(blob, SECTION_SHOWN_RANGES, count, sizeof *ranges);
+  if (!ranges) return false;
+  for (size_t i = 0; i < count; i++) {
+    bool same = i % TOKEN_PLACES > 0 && slice_equal(spec->shown[i], spec->shown[i - 1]);
+    ranges[i] = same ? ranges[i - 1] : text_add(texts, spec->shown[i]);
+  }
+  uint8_t *bytes = texts->failed ? NULL : section_add(blob, SECTION_SHOWN, texts->size, 1);
+  if (bytes && texts->size) memcpy(bytes, texts->data, texts->size);
+  return bytes;
+}
+
+/* Of equal texts the last one is found: which one the package finds is a matter of luck. */
+static int compare_added(const void *left, const void *right) {
+  const struct added_spec *a = left, *b = right;
+  if ((a->flags ^ b->flags) & ADDED_NORMALIZED) return a->flags & ADDED_NORMALIZED ? 1 : -1;
+  size_t common = a->text.size < b->text.size ? a->text.size : b->text.size;
+  int order = memcmp(a->text.data, b->text.data, common);
+  if (!order) order = (a->text.size > b->text.size) - (a->text.size < b->text.size);
+  return order ? order : (a->id < b->id) - (a->id > b->id);
 }
 
 static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, struct buffer *texts) {
@@ -188,12 +205,14 @@ bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, stru
   struct token_trie trie = {0};
   bool walks = spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
   if (walks && !token_trie_build(spec, &trie, error)) return false;
-  struct buffer texts;
+  struct buffer texts, shown;
   buffer_init(&texts, LIMIT_TOKENIZER_BYTES);
+  buffer_init(&shown, LIMIT_TOKENIZER_BYTES);
   bool fits = write_header(spec, blob) && write_tokens(spec, blob) && write_vocab(spec, blob) &&
               write_merges(spec, blob) && write_texts(spec, blob, &texts) && write_scores(spec, blob) &&
-              write_trie(&trie, blob);
+              write_trie(&trie, blob) && write_shown(spec, blob, &shown);
   buffer_release(&texts);
+  buffer_release(&shown);
   if (!fits)
     return error_set(error, ERROR_LIMIT, "The compiled tokenizer would be larger than the %zu bytes allowed.",
                      blob->max);

@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "text/token_trie.h"
 
-enum { BLOB_VERSION = 2 };
+enum { BLOB_VERSION = 3 };
 
 enum blob_section {
   SECTION_TOKEN_OFFSETS, /* uint32_t [n_token + 1] into SECTION_TOKEN_BYTES */
@@ -22,6 +22,8 @@ enum blob_section {
   SECTION_TEXT,          /* uint8_t: texts of added tokens and steps */
   SECTION_SCORES,        /* double [n_token] of MODEL_UNIGRAM; empty otherwise */
   SECTION_TRIE,          /* struct trie_node, of MODEL_UNIGRAM and MODEL_WORDPIECE; empty otherwise */
+  SECTION_SHOWN_RANGES,  /* struct blob_range [n_token * TOKEN_PLACES] of MODEL_WRITTEN in SECTION_SHOWN; else empty */
+  SECTION_SHOWN,         /* uint8_t */
   SECTIONS,
 };
 
@@ -37,8 +39,8 @@ struct blob_header {
   int32_t bos, eos, unk, pad;
   uint32_t n_prefix, n_suffix, n_end;
   uint32_t model, word_chars; /* enum model_kind; see tokenizer_spec.h */
-  uint32_t reserved;
-  double score_least; /* of all tokens of MODEL_UNIGRAM */
+  uint32_t strip_most;        /* of MODEL_STRIP_SPACE */
+  double score_least;         /* of all tokens of MODEL_UNIGRAM */
   int32_t prefix[TOKENIZER_AROUND_MAX], suffix[TOKENIZER_AROUND_MAX], end[TOKENIZER_END_MAX];
   char name[TOKENIZER_NAME_MAX];
   struct blob_range sections[SECTIONS];
@@ -74,8 +76,10 @@ struct tokenizer_tables {
   const struct blob_step *steps;
   const double *scores;
   const struct trie_node *trie;
-  size_t vocab_mask, merge_mask; /* slots - 1 */
-  struct slice prefix, suffix;   /* of STEP_AFFIXES; empty where there is none */
+  const struct blob_range *shown_ranges; /* of MODEL_WRITTEN */
+  const uint8_t *shown;                  /* NULL: tokens are shown as they are */
+  size_t vocab_mask, merge_mask;         /* slots - 1 */
+  struct slice prefix, suffix;           /* of STEP_AFFIXES; empty where there is none */
 };
 
 bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct error *error);
@@ -83,6 +87,12 @@ bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct erro
 static inline struct slice tables_piece(const struct tokenizer_tables *tables, uint32_t id) {
   uint32_t start = tables->token_offsets[id];
   return slice_make(tables->token_bytes + start, tables->token_offsets[id + 1] - start);
+}
+
+/* place: enum token_place. */
+static inline struct slice tables_shown(const struct tokenizer_tables *tables, uint32_t id, unsigned place) {
+  struct blob_range range = tables->shown_ranges[(size_t)id * TOKEN_PLACES + place];
+  return slice_make(tables->shown + range.offset, range.size);
 }
 
 static inline struct slice tables_text(const struct tokenizer_tables *tables, struct blob_range range) {

@@ -3,10 +3,6 @@
 
 #include "text/normalize.h"
 
-static bool malformed(const char *what, struct error *error) {
-  return error_set(error, ERROR_FORMAT, "The tokenizer.json is malformed: %s.", what);
-}
-
 /* --- added tokens --------------------------------------------------------------------------------------------- */
 
 /* Applies a step to *text; the result is in the arena. */
@@ -41,25 +37,55 @@ static unsigned added_flags(const json_t *token) {
          (json_take_bool(token, "normalized", !special) ? ADDED_NORMALIZED : 0u);
 }
 
+static bool word_model(const struct tokenizer_spec *spec) {
+  return spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
+}
+
+/* In the plain form a text has spaces for marks, and ends of words, when added tokens are looked for in it and shown.
+ */
+static bool added_fits(const struct tokenizer_spec *spec, struct slice content, unsigned flags) {
+  bool marked = spec->flags & MODEL_SPACE_MARKED, spaced = content.size && memchr(content.data, ' ', content.size);
+  if (spec->flags & MODEL_SPACE_ENDS && content.size && content.data[content.size - 1] == ' ') return false;
+  if (!(flags & ADDED_NORMALIZED)) return true;
+  if (spec->spells_text) return !(flags & (ADDED_LSTRIP | ADDED_RSTRIP | ADDED_SINGLE_WORD));
+  if (!marked) return true;
+  return !(flags & (ADDED_LSTRIP | ADDED_RSTRIP)) && !(spaced && spec->marks_pieces);
+}
+
+/* A marker keeps its name, another token is shown as what it is looked for. */
+static bool added_shown(struct tokenizer_spec *spec, struct token_spec *known, struct slice content,
+                        struct slice looked_for, unsigned flags, struct error *error) {
+  bool marked = spec->flags & MODEL_SPACE_MARKED && !(flags & ADDED_SPECIAL), written = spec->flags & MODEL_WRITTEN;
+  struct slice shown = flags & ADDED_SPECIAL ? content : looked_for;
+  if (marked) shown = spec_replaced(spec, shown, SPACE_MARK, " ");
+  if (marked) content = spec_replaced(spec, content, SPACE_MARK, " ");
+  if (!shown.data || !content.data) return spec_out_of_memory(error);
+  if (!written && !added_fits(spec, content, flags)) return json_unfit(error);
+  bool is_new = !known->bytes.data, renamed = !slice_equal(shown, content);
+  if (flags & ADDED_SPECIAL) {
+    *known = (struct token_spec){.bytes = shown, .flags = TOKEN_SPECIAL};
+    return true;
+  }
+  if (!written && is_new ? word_model(spec) : !written && renamed) return json_unfit(error);
+  if (is_new) *known = (struct token_spec){.bytes = written ? content : shown};
+  known->named = shown;
+  return true;
+}
+
 static bool read_added_token(struct tokenizer_spec *spec, const json_t *token, struct error *error) {
   struct slice text = json_take_text(token, "content"), looked_for;
   uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
   if (!text.data) return error_set(error, ERROR_FORMAT, "Added token %u has no content.", id);
   if (text.size == 0) return true;
   unsigned flags = added_flags(token);
-  struct slice shown = spec_copy(spec, text);
-  looked_for = shown;
-  if (!shown.data) return spec_out_of_memory(error);
-  if (flags & ADDED_NORMALIZED && !normalized_text(spec, shown, &looked_for, error)) return false;
-  if (shown.size > LIMIT_TOKEN_BYTES || looked_for.size > LIMIT_TOKEN_BYTES)
-    return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, shown.size,
+  struct slice content = spec_copy(spec, text);
+  looked_for = content;
+  if (!content.data) return spec_out_of_memory(error);
+  if (flags & ADDED_NORMALIZED && !normalized_text(spec, content, &looked_for, error)) return false;
+  if (text.size > LIMIT_TOKEN_BYTES || looked_for.size > LIMIT_TOKEN_BYTES)
+    return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, text.size,
                      LIMIT_TOKEN_BYTES);
-  if (!(flags & ADDED_SPECIAL)) shown = looked_for; /* a marker keeps its name */
-  struct token_spec *known = &spec->tokens[id];
-  if (flags & ADDED_SPECIAL)
-    *known = (struct token_spec){shown, TOKEN_SPECIAL};
-  else if (!known->bytes.data)
-    *known = (struct token_spec){shown, 0};
+  if (!added_shown(spec, &spec->tokens[id], content, looked_for, flags, error)) return false;
   if (looked_for.size) spec->added[spec->n_added++] = (struct added_spec){looked_for, id, flags};
   return true;
 }
@@ -76,76 +102,6 @@ static bool read_added(struct tokenizer_spec *spec, const json_t *list, struct e
     if (!read_added_token(spec, token, error)) return false;
   }
   return true;
-}
-
-/* --- around the text ------------------------------------------------------------------------------------------ */
-
-static bool add_around(struct tokenizer_spec *spec, const json_t *ids, bool after, struct error *error) {
-  size_t i;
-  const json_t *id;
-  int *count = after ? &spec->n_suffix : &spec->n_prefix;
-  int32_t *out = after ? spec->suffix : spec->prefix;
-  if (json_array_size(ids) == 0) return malformed("its post-processor names a special token without ids", error);
-  json_array_foreach(ids, i, id) {
-    json_int_t value = json_integer_value(id);
-    if (!json_is_integer(id) || value < 0 || (size_t)value >= spec->n_token || *count == TOKENIZER_AROUND_MAX)
-      return malformed("its post-processor puts too many tokens or unknown ones around a text", error);
-    out[(*count)++] = (int32_t)value;
-  }
-  return true;
-}
-
-/* ["[CLS]", 101] */
-static bool add_pair(struct tokenizer_spec *spec, const json_t *pair, bool after, struct error *error) {
-  json_t *ids = json_pack("[O]", json_array_get(pair, 1));
-  bool done =
-      ids ? add_around(spec, ids, after, error) : malformed("its post-processor names no cls or sep token", error);
-  json_decref(ids);
-  return done;
-}
-
-static bool read_template(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  const json_t *single = json_object_get(component, "single"), *element;
-  size_t i;
-  bool after = false;
-  json_array_foreach(single, i, element) {
-    struct slice name = json_take_text(json_object_get(element, "SpecialToken"), "id");
-    if (!name.data) {
-      if (after || !json_object_get(element, "Sequence"))
-        return malformed("its post-processor's template is not one text with special tokens around it", error);
-      after = true;
-      continue;
-    }
-    const json_t *tokens = json_object_get(component, "special_tokens");
-    const json_t *token = json_object_getn(tokens, (const char *)name.data, name.size);
-    if (!add_around(spec, json_object_get(token, "ids"), after, error)) return false;
-  }
-  return after || malformed("its post-processor's template has no text", error);
-}
-
-/* *templated: a template says what is around a text. */
-static bool read_post_processor(struct tokenizer_spec *spec, const json_t *component, bool *templated,
-                                struct error *error) {
-  struct slice type = json_type_of(component);
-  if (!component || json_is_null(component) || slice_is(type, "ByteLevel")) return true;
-  if (slice_is(type, "Sequence")) {
-    size_t i;
-    const json_t *element;
-    json_array_foreach(json_object_get(component, "processors"), i, element) {
-      if (!read_post_processor(spec, element, templated, error)) return false;
-    }
-    return true;
-  }
-  if (slice_is(type, "BertProcessing") || slice_is(type, "RobertaProcessing")) {
-    *templated = true;
-    return add_pair(spec, json_object_get(component, "cls"), false, error) &&
-           add_pair(spec, json_object_get(component, "sep"), true, error);
-  }
-  if (!slice_is(type, "TemplateProcessing"))
-    return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's post-processor '%.*s' is not supported.",
-                     SLICE_ARGS(type));
-  *templated = true;
-  return read_template(spec, component, error);
 }
 
 /* --- special tokens of tokenizer_config.json ------------------------------------------------------------------- */
@@ -177,6 +133,22 @@ static void read_config(struct tokenizer_spec *spec, const json_t *config, bool 
     spec->suffix[spec->n_suffix++] = spec->eos;
 }
 
+static bool inner_space(struct slice bytes) {
+  for (size_t at = 1; at < bytes.size; at++)
+    if (bytes.data[at] == ' ' && bytes.data[at - 1] != ' ') return true;
+  return false;
+}
+
+/* Whether the tokens, now indexed, have the plain form. Shown as a text's first, one is without the spaces that its
+ * bytes begin with: others cannot go. A space falls back to the bytes of U+2581 unless it is a token. */
+static bool tokens_fit(const struct tokenizer_spec *spec, struct error *error) {
+  bool falls = spec->flags & MODEL_SPACE_MARKED && spec->flags & MODEL_BYTE_FALLBACK, fine = true;
+  if (falls && spec_find(spec, slice_text(" ")) == TOKEN_NONE) return json_unfit(error);
+  for (size_t id = 0; fine && id < spec->n_token; id++)
+    fine = !(spec->flags & MODEL_BARE_START) || !inner_space(spec->tokens[id].bytes);
+  return fine || json_unfit(error);
+}
+
 /* --- whole ---------------------------------------------------------------------------------------------------- */
 
 static bool read_root(struct tokenizer_spec *spec, const json_t *root, const json_t *config, struct error *error) {
@@ -184,18 +156,19 @@ static bool read_root(struct tokenizer_spec *spec, const json_t *root, const jso
   size_t count = 0;
   bool templated = false;
   if (!json_read_kind(spec, model, error) || !json_read_steps(spec, root, error) ||
-      !json_read_flags(spec, model, error) || !json_count_tokens(spec, model, added, &count, error) ||
-      !spec_reserve_tokens(spec, count, error) || !json_read_vocab(spec, model, error) ||
-      !read_added(spec, added, error) || !spec_index(spec, error) || !json_read_merges(spec, model, error) ||
-      !read_post_processor(spec, json_object_get(root, "post_processor"), &templated, error))
+      !json_read_flags(spec, model, error) || !json_decoder_fits(spec, error) ||
+      !json_count_tokens(spec, model, added, &count, error) || !spec_reserve_tokens(spec, count, error) ||
+      !json_read_vocab(spec, model, error) || !read_added(spec, added, error) || !spec_index(spec, error) ||
+      !tokens_fit(spec, error) || !json_read_merges(spec, model, error) ||
+      !json_read_around(spec, json_object_get(root, "post_processor"), &templated, error))
     return false;
   if (spec->model == MODEL_BPE) spec->unk = find_added(spec, json_take_text(model, "unk_token"));
   read_config(spec, config, templated);
   if (spec->flags & MODEL_BYTE_LEVEL) spec_byte_tokens(spec);
-  if (spec->model == MODEL_BPE && !(spec->flags & MODEL_BYTE_LEVEL) && spec_space_starts(spec))
-    spec->flags |= MODEL_SPACE_STARTS;
+  bool written = spec->flags & MODEL_WRITTEN, plain = !written && !(spec->flags & MODEL_BYTE_LEVEL);
+  if (spec->model == MODEL_BPE && plain && spec_space_starts(spec)) spec->flags |= MODEL_SPACE_STARTS;
   json_name(spec);
-  return true;
+  return !written || json_show_tokens(spec, error);
 }
 
 /* A pattern that does not compile is found when the tokenizer is built, not when it serves. */
@@ -203,6 +176,17 @@ static bool opens(struct slice blob, struct error *error) {
   struct tokenizer *tokenizer = tokenizer_open(blob, error);
   tokenizer_close(tokenizer);
   return tokenizer;
+}
+
+static bool compile(const json_t *root, const json_t *config, unsigned form, struct buffer *blob, struct error *error) {
+  struct tokenizer_spec spec;
+  spec_init(&spec);
+  spec.flags = form;
+  buffer_clear(blob);
+  bool done = read_root(&spec, root, config, error) && tokenizer_blob_write(&spec, blob, error) &&
+              opens(buffer_slice(blob), error);
+  spec_release(&spec);
+  return done;
 }
 
 bool tokenizer_compile_json(struct slice tokenizer_json, struct slice tokenizer_config_json, struct buffer *blob,
@@ -213,11 +197,12 @@ bool tokenizer_compile_json(struct slice tokenizer_json, struct slice tokenizer_
     json_decref(root);
     return error_prefix(error, "tokenizer_config.json: ");
   }
-  struct tokenizer_spec spec;
-  spec_init(&spec);
-  bool done = read_root(&spec, root, config, error) && tokenizer_blob_write(&spec, blob, error) &&
-              opens(buffer_slice(blob), error);
-  spec_release(&spec);
+  struct error unfit = {0};
+  bool done = compile(root, config, 0, blob, &unfit);
+  if (!done && unfit.code == ERROR_UNSUPPORTED)
+    done = compile(root, config, MODEL_WRITTEN, blob, error);
+  else if (!done && error)
+    *error = unfit;
   json_decref(root);
   json_decref(config);
   return done;

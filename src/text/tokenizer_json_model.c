@@ -24,7 +24,7 @@ static struct slice token_bytes(struct tokenizer_spec *spec, struct slice writte
 /* With a space in place of the suffix of words, where decoding makes it one. */
 static struct slice suffix_spaced(struct tokenizer_spec *spec, struct slice written) {
   size_t suffix = spec->word_suffix.size;
-  if (!(spec->flags & MODEL_SPACE_ENDS) || written.size < suffix ||
+  if (!(spec->flags & MODEL_SPACE_ENDS) || spec->flags & MODEL_WRITTEN || written.size < suffix ||
       memcmp(written.data + written.size - suffix, spec->word_suffix.data, suffix) != 0)
     return written;
   struct slice spaced = spec_copy(spec, slice_make(written.data, written.size - suffix + 1));
@@ -64,11 +64,9 @@ bool json_read_kind(struct tokenizer_spec *spec, const json_t *model, struct err
 static bool read_affixes(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
   struct slice prefix = json_take_text(model, "continuing_subword_prefix"), suffix = spec->word_suffix;
   if (prefix.size + suffix.size == 0) return true;
-  if (spec->flags & (MODEL_SPACE_MARKED | MODEL_BYTE_FALLBACK) ||
-      (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_SPACE_ENDS))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The tokenizer's BPE model has affixes beside marked spaces, byte fallback or a BPEDecoder for "
-                     "bytes, which is not supported.");
+  if (spec->flags & (MODEL_SPACE_MARKED | MODEL_BYTE_FALLBACK) && !(spec->flags & MODEL_WRITTEN))
+    return json_unfit(error);
+  if (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_SPACE_ENDS) return json_unfit(error);
   if (spec->flags & MODEL_SPACE_ENDS) suffix = slice_text(" ");
   prefix = token_bytes(spec, prefix);
   suffix = token_bytes(spec, suffix);
@@ -84,10 +82,13 @@ static bool read_affixes(struct tokenizer_spec *spec, const json_t *model, struc
 static bool read_bpe_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
   if (json_take_bool(model, "fuse_unk", false)) spec->flags |= MODEL_FUSE_UNKNOWN;
   if (json_take_bool(model, "ignore_merges", false)) spec->flags |= MODEL_IGNORE_MERGES;
-  if (spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED | MODEL_SPACE_ENDS)) return read_affixes(spec, model, error);
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581, nor a "
-                   "BPEDecoder; only such ones of BPE are supported.");
+  bool plain = spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED | MODEL_SPACE_ENDS);
+  return plain || spec->flags & MODEL_WRITTEN ? read_affixes(spec, model, error) : json_unfit(error);
+}
+
+static struct slice word_prefix(const json_t *model) {
+  struct slice prefix = json_take_text(model, "continuing_subword_prefix");
+  return prefix.data ? prefix : slice_text("##");
 }
 
 static bool read_word_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
@@ -97,21 +98,26 @@ static bool read_word_flags(struct tokenizer_spec *spec, const json_t *model, st
     return error_set(error, ERROR_LIMIT, "The tokenizer's words may have %lld characters, expected 1 to %d.",
                      (long long)chars, LIMIT_WORD_CHARS);
   spec->word_chars = (uint32_t)chars;
-  spec->flags |= MODEL_STRIP_SPACE;
-  return true;
+  if (!(spec->flags & MODEL_WRITTEN)) spec->flags |= MODEL_STRIP_SPACE;
+  if (!(spec->flags & MODEL_WRITTEN) || spec->model != MODEL_WORDPIECE) return true;
+  struct slice prefix = word_prefix(model);
+  if (prefix.size > LIMIT_AFFIX_BYTES)
+    return error_set(error, ERROR_LIMIT,
+                     "The prefix of the tokenizer's WordPiece model has more than the %d bytes allowed.",
+                     LIMIT_AFFIX_BYTES);
+  return spec_step(spec, (struct step_spec){.kind = STEP_AFFIXES, .a = prefix}, error);
 }
 
 bool json_read_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
   bool words = spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
-  if (words && spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED))
-    return error_set(
-        error, ERROR_UNSUPPORTED,
-        "The tokenizer's model is one of words, but its text is split into bytes or marked spaces, which is "
-        "not supported.");
+  bool written = spec->flags & MODEL_WRITTEN;
+  if (words && spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED)) return json_unfit(error);
+  bool plain_pieces = spec->drops_space && spec->parts_signs && slice_is(word_prefix(model), "##");
+  if (spec->model == MODEL_WORDPIECE && !written && !plain_pieces) return json_unfit(error);
   if (json_take_bool(model, "byte_fallback", false)) spec->flags |= MODEL_BYTE_FALLBACK;
-  if (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_BYTE_FALLBACK)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The tokenizer is byte-level with byte fallback, which is not supported.");
+  if (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_BYTE_FALLBACK) return json_unfit(error);
+  if (spec->flags & MODEL_BYTE_LEVEL && spec->model == MODEL_UNIGRAM) return json_unfit(error);
+  if (spec->mark_waits) return json_unfit(error);
   if (spec->model == MODEL_BPE) return read_bpe_flags(spec, model, error);
   return !words || read_word_flags(spec, model, error);
 }
@@ -119,9 +125,9 @@ bool json_read_flags(struct tokenizer_spec *spec, const json_t *model, struct er
 void json_name(struct tokenizer_spec *spec) {
   static const char *const names[MODEL_KINDS] = {
       [MODEL_UNIGRAM] = "Unigram", [MODEL_WORDPIECE] = "WordPiece", [MODEL_WORDLEVEL] = "WordLevel"};
-  const char *bpe = spec->flags & MODEL_BYTE_LEVEL   ? "byte-level BPE"
-                    : spec->flags & MODEL_SPACE_ENDS ? "BPE"
-                                                     : "SentencePiece BPE";
+  const char *bpe = spec->flags & MODEL_BYTE_LEVEL                     ? "byte-level BPE"
+                    : spec->flags & (MODEL_SPACE_ENDS | MODEL_WRITTEN) ? "BPE"
+                                                                       : "SentencePiece BPE";
   snprintf(spec->name, sizeof spec->name, "%s", spec->model == MODEL_BPE ? bpe : names[spec->model]);
 }
 
@@ -158,8 +164,7 @@ bool json_count_tokens(const struct tokenizer_spec *spec, const json_t *model, c
 /* "##ing" continues a word, "the" begins one; all of WordLevel's do. */
 static bool read_word(struct tokenizer_spec *spec, const json_t *model, uint32_t id, struct slice text,
                       struct error *error) {
-  struct slice prefix = json_take_text(model, "continuing_subword_prefix");
-  if (!prefix.data) prefix = slice_text("##");
+  struct slice prefix = word_prefix(model);
   bool continues = spec->model == MODEL_WORDPIECE && prefix.size > 0 && text.size >= prefix.size &&
                    memcmp(text.data, prefix.data, prefix.size) == 0;
   if (continues) text = slice_make(text.data + prefix.size, text.size - prefix.size);
@@ -171,8 +176,8 @@ static bool read_token(struct tokenizer_spec *spec, const json_t *model, uint32_
   if (spec->tokens[id].bytes.data)
     return error_set(error, ERROR_FORMAT, "Two tokens have the id %u; '%.*s' is one of them.", id, SLICE_ARGS(text));
   bool words = spec->model == MODEL_WORDPIECE || spec->model == MODEL_WORDLEVEL;
-  if (spec->flags & MODEL_SPACE_ENDS && memchr(text.data, ' ', text.size))
-    return error_set(error, ERROR_UNSUPPORTED, "Token %u has a space beside a BPEDecoder, which is not supported.", id);
+  if (spec->flags & MODEL_WRITTEN) return spec_text_token(spec, id, text, error);
+  if (spec->flags & MODEL_SPACE_ENDS && memchr(text.data, ' ', text.size)) return json_unfit(error);
   text = suffix_spaced(spec, text);
   if (!text.data) return spec_out_of_memory(error);
   return words ? read_word(spec, model, id, text, error) : spec_text_token(spec, id, text, error);

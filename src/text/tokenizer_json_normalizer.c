@@ -14,15 +14,15 @@ static bool read_replace(struct tokenizer_spec *spec, const json_t *component, s
   struct slice to = json_take_text(component, "content"), name = slice_text("Replace");
   if (!to.data || (from.size == 0 && regex.size == 0))
     return json_malformed("normalizer", name, "it has no pattern, or no content", error);
-  if (regex.data && spec->flags & MODEL_SPACE_MARKED)
-    return json_malformed("normalizer", name, "a Regex after spaces were replaced is not supported", error);
+  bool written = spec->flags & MODEL_WRITTEN;
+  if (regex.data && spec->flags & MODEL_SPACE_MARKED) return json_unfit(error);
   if (regex.data) return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE_MATCHES, .a = regex, .b = to}, error);
-  if (slice_is(from, " ") && slice_is(to, SPACE_MARK)) {
+  if (!written && slice_is(from, " ") && slice_is(to, SPACE_MARK)) {
+    spec->mark_waits = false;
     spec->flags |= MODEL_SPACE_MARKED;
     return spec_unmark_spaces(spec, error);
   }
-  if (spec->flags & MODEL_SPACE_MARKED && (holds_space(from) || holds_space(to)))
-    return json_malformed("normalizer", name, "one with spaces can only replace a space by U+2581", error);
+  if (spec->flags & MODEL_SPACE_MARKED && (holds_space(from) || holds_space(to))) return json_unfit(error);
   return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE, .a = from, .b = to}, error);
 }
 
@@ -75,16 +75,24 @@ static bool read_plain_normalizer(struct tokenizer_spec *spec, struct slice type
   return true;
 }
 
+/* Where spaces stand for marks, whatever tells the two apart does not fit: texts may be replaced, and put in front. */
+static bool stays_plain(const struct tokenizer_spec *spec, const json_t *component, struct slice type) {
+  bool replaces = slice_is(type, "Replace");
+  struct slice from = json_take_text(json_object_get(component, "pattern"), "String");
+  if (spec->mark_waits) return replaces && slice_is(from, " ");
+  return !(spec->flags & MODEL_SPACE_MARKED) || replaces || slice_is(type, "Prepend");
+}
+
 bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice type = json_type_of(component);
   bool known = false;
-  if (spec->splits_letters) return json_malformed("normalizer", type, "it is not supported after ByteLevel", error);
-  bool bytes = slice_is(type, "ByteLevel");
-  if (bytes && spec->flags & MODEL_SPACE_MARKED)
-    return json_malformed("normalizer", type, "it is not supported after spaces were replaced", error);
+  bool bytes = slice_is(type, "ByteLevel"), written = spec->flags & MODEL_WRITTEN;
+  if (bytes && written) return json_spell(spec, STEP_SPELL, error);
+  if (!written && !stays_plain(spec, component, type)) return json_unfit(error);
+  if (spec->splits_letters || (bytes && spec->flags & MODEL_SPACE_MARKED)) return json_unfit(error);
   if (bytes) { /* text stays the bytes that the letters stand for */
     spec->flags |= MODEL_BYTE_LEVEL;
-    spec->splits_letters = true;
+    spec->splits_letters = spec->spells_text = true;
     return true;
   }
   if (!read_plain_normalizer(spec, type, &known, error) || known) return known;
@@ -95,6 +103,11 @@ bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, 
   if (!slice_is(type, "Prepend")) return json_unsupported("normalizer", type, error);
   struct slice prefix = json_take_text(component, "prepend");
   if (!prefix.data) return json_malformed("normalizer", type, "it has nothing to prepend", error);
-  if (slice_is(prefix, SPACE_MARK)) prefix = slice_text(" ");
+  if (slice_is(prefix, SPACE_MARK) && !written) {
+    spec->mark_waits = !(spec->flags & MODEL_SPACE_MARKED);
+    prefix = slice_text(" ");
+  } else if (!written && spec->flags & MODEL_SPACE_MARKED && holds_space(prefix)) {
+    return json_unfit(error);
+  }
   return spec_step(spec, (struct step_spec){.kind = STEP_PREPEND, .a = prefix}, error);
 }

@@ -28,6 +28,10 @@ bool json_malformed(const char *where, struct slice what, const char *expected, 
                    expected);
 }
 
+bool json_unfit(struct error *error) {
+  return error_set(error, ERROR_UNSUPPORTED, "The tokenizer does not have the plain form.");
+}
+
 /* Calls read for a component, or for each of a Sequence. key names the Sequence's list. null is no component. */
 static bool each_component(struct tokenizer_spec *spec, const json_t *component, const char *key,
                            bool (*read)(struct tokenizer_spec *, const json_t *, struct error *), struct error *error) {
@@ -49,22 +53,37 @@ static bool splits_already(const struct tokenizer_spec *spec) {
   return spec->n_step > 0 && !step_normalizes(spec->steps[spec->n_step - 1].kind);
 }
 
-static bool add_prefix(struct tokenizer_spec *spec, enum prefix_mode mode, struct slice type, struct error *error) {
-  if (splits_already(spec))
-    return json_malformed("pre-tokenizer", type, "a prefix space after another split is not supported", error);
-  return spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = mode}, error);
+static bool add_prefix(struct tokenizer_spec *spec, enum prefix_mode mode, struct error *error) {
+  if (splits_already(spec)) return json_unfit(error);
+  return spec_step(spec, (struct step_spec){.kind = STEP_PREFIX, .mode = mode, .a = slice_text(" ")}, error);
+}
+
+bool json_spell(struct tokenizer_spec *spec, enum step_kind kind, struct error *error) {
+  int count = 0;
+  for (int i = 0; i < spec->n_step; i++)
+    count += spec->steps[i].kind == STEP_LETTERS || spec->steps[i].kind == STEP_SPELL;
+  if (count == LIMIT_SPELLINGS)
+    return error_set(error, ERROR_LIMIT,
+                     "The tokenizer has more than %d ByteLevel components that spell texts in letters.",
+                     LIMIT_SPELLINGS);
+  return spec_step(spec, (struct step_spec){.kind = kind}, error);
+}
+
+static bool write_byte_level(struct tokenizer_spec *spec, bool prefix, bool splits, struct error *error) {
+  struct step_spec space = {.kind = STEP_PREFIX, .mode = PREFIX_ALWAYS, .a = slice_text(" ")};
+  return (!prefix || spec_step(spec, space, error)) &&
+         (!splits || spec_split(spec, slice_text(split_gpt2), SPLIT_ISOLATED, false, error)) &&
+         json_spell(spec, STEP_LETTERS, error);
 }
 
 /* A second one writes the letters of the first one's bytes as letters again. */
 static bool read_byte_level(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct slice name = slice_text("ByteLevel");
   bool prefix = json_take_bool(component, "add_prefix_space", true), second = spec->splits_letters;
-  if (second && spec->n_step > 0 && spec->steps[spec->n_step - 1].kind == STEP_LETTERS)
-    return json_malformed("pre-tokenizer", name, "a third one is not supported", error);
-  if (prefix && second)
-    return json_malformed("pre-tokenizer", name, "a prefix space after another one is not supported", error);
-  if (prefix && !add_prefix(spec, PREFIX_ALWAYS, name, error)) return false;
   bool splits = json_take_bool(component, "use_regex", true);
+  if (spec->flags & MODEL_WRITTEN) return write_byte_level(spec, prefix, splits, error);
+  bool third = spec->n_step > 0 && spec->steps[spec->n_step - 1].kind == STEP_LETTERS;
+  if (third || (second && prefix)) return json_unfit(error);
+  if (prefix && !add_prefix(spec, PREFIX_ALWAYS, error)) return false;
   if (splits && !spec_split(spec, slice_text(split_gpt2), SPLIT_ISOLATED, false, error)) return false;
   spec->flags |= MODEL_BYTE_LEVEL;
   spec->splits_letters = true;
@@ -147,30 +166,49 @@ static bool words_by_spaces(struct tokenizer_spec *spec, struct error *error) {
   return spec_step(spec, runs, error) && spec_step(spec, ends, error);
 }
 
-static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct slice name = slice_text("Metaspace"), mark = json_take_text(component, "replacement");
-  struct slice scheme = json_take_text(component, "prepend_scheme");
-  if (mark.data && !slice_is(mark, SPACE_MARK))
-    return json_malformed("pre-tokenizer", name, "its replacement is not U+2581", error);
-  if (spec->splits_letters) return json_malformed("pre-tokenizer", name, "it is not supported after ByteLevel", error);
-  bool words = takes_words(spec);
-  if (words && !words_by_spaces(spec, error)) return false;
-  if (splits_already(spec))
-    return json_malformed("pre-tokenizer", name, "it is only supported as the first one, or after WhitespaceSplit",
-                          error);
-  if (!(spec->flags & MODEL_SPACE_MARKED) && !spec_unmark_spaces(spec, error)) return false;
-  spec->flags |= MODEL_SPACE_MARKED;
+/* What a Metaspace says; PREFIX_MODES: nothing is put in front. */
+struct metaspace {
+  struct slice mark;
+  enum prefix_mode prefix;
+  bool splits;
+};
+
+static bool metaspace_read(const json_t *component, struct metaspace *out, struct error *error) {
+  static const char *const schemes[] = {[PREFIX_ALWAYS] = "always", [PREFIX_FIRST] = "first", [PREFIX_MODES] = "never"};
+  struct slice mark = json_take_text(component, "replacement"), scheme = json_take_text(component, "prepend_scheme");
   if (!scheme.data) scheme = slice_text(json_take_bool(component, "add_prefix_space", true) ? "always" : "never");
-  if (words && (!slice_is(scheme, "always") || !json_take_bool(component, "split", true)))
-    return json_malformed("pre-tokenizer", name, "after WhitespaceSplit it has to mark each word", error);
-  if (slice_is(scheme, "first")) {
-    if (!add_prefix(spec, PREFIX_FIRST, name, error)) return false;
-  } else if (slice_is(scheme, "always")) {
-    if (!add_prefix(spec, PREFIX_ALWAYS, name, error)) return false;
-  } else if (!slice_is(scheme, "never")) {
-    return json_malformed("pre-tokenizer", name, "its prepend_scheme is not always, first or never", error);
+  *out = (struct metaspace){.mark = mark.size ? mark : slice_text(SPACE_MARK),
+                            .splits = json_take_bool(component, "split", true)};
+  for (int i = 0; i <= PREFIX_MODES; i++) {
+    out->prefix = (enum prefix_mode)i;
+    if (slice_is(scheme, schemes[i])) return true;
   }
-  return !json_take_bool(component, "split", true) ||
+  return json_malformed("pre-tokenizer", slice_text("Metaspace"), "its prepend_scheme is not always, first or never",
+                        error);
+}
+
+static bool write_metaspace(struct tokenizer_spec *spec, const struct metaspace *m, struct error *error) {
+  struct step_spec marks = {.kind = STEP_PIECE_REPLACE, .a = slice_text(" "), .b = m->mark};
+  struct step_spec prefix = {.kind = STEP_PREFIX, .mode = m->prefix, .a = m->mark};
+  struct slice pattern = literal_pattern(spec, m->mark);
+  if (!pattern.data) return spec_out_of_memory(error);
+  return spec_step(spec, marks, error) && (m->prefix == PREFIX_MODES || spec_step(spec, prefix, error)) &&
+         (!m->splits || spec_split(spec, pattern, SPLIT_WITH_NEXT, false, error));
+}
+
+static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct metaspace m;
+  if (!metaspace_read(component, &m, error)) return false;
+  if (spec->flags & MODEL_WRITTEN) return write_metaspace(spec, &m, error);
+  bool words = takes_words(spec);
+  if (spec->splits_letters || !slice_is(m.mark, SPACE_MARK)) return json_unfit(error);
+  if (words && !words_by_spaces(spec, error)) return false;
+  if (splits_already(spec) || (words && (m.prefix != PREFIX_ALWAYS || !m.splits))) return json_unfit(error);
+  spec->marks_pieces = !(spec->flags & MODEL_SPACE_MARKED);
+  if (spec->marks_pieces && !spec_unmark_spaces(spec, error)) return false;
+  spec->flags |= MODEL_SPACE_MARKED;
+  if (m.prefix != PREFIX_MODES && !add_prefix(spec, m.prefix, error)) return false;
+  return !m.splits ||
          spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .mode = SPLIT_WITH_NEXT, .a = slice_text(" ")}, error);
 }
 
@@ -211,21 +249,24 @@ static bool read_digits(struct tokenizer_spec *spec, const json_t *component, st
 static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice type = json_type_of(component);
   enum split_mode mode;
-  if (spec->n_step > 0 && spec->steps[spec->n_step - 1].kind == STEP_LETTERS && !slice_is(type, "ByteLevel"))
-    return json_malformed("pre-tokenizer", type, "it is not supported after a second ByteLevel", error);
+  bool written = spec->flags & MODEL_WRITTEN;
+  if (!written && spec->n_step > 0 && spec->steps[spec->n_step - 1].kind == STEP_LETTERS) return json_unfit(error);
   if (slice_is(type, "Metaspace")) return read_metaspace(spec, component, error);
   if (slice_is(type, "Split")) return read_split(spec, component, error);
   if (slice_is(type, "Digits")) return read_digits(spec, component, error);
   if (slice_is(type, "Punctuation") && read_mode(component, &mode))
     return spec_split(spec, slice_text(split_punctuation), mode, false, error);
+  static const char *const dropping[] = {"BertPreTokenizer", "WhitespaceSplit", "Whitespace"};
+  for (size_t i = 0; i < sizeof dropping / sizeof *dropping; i++) spec->drops_space |= slice_is(type, dropping[i]);
+  spec->parts_signs |= slice_is(type, "BertPreTokenizer") ||
+                       (slice_is(type, "Punctuation") && read_mode(component, &mode) && mode <= SPLIT_REMOVED);
   if (slice_is(type, "BertPreTokenizer")) return spec_bert_splits(spec, error);
   if (slice_is(type, "WhitespaceSplit")) return spec_split(spec, slice_text(split_space), SPLIT_REMOVED, false, error);
   if (slice_is(type, "Whitespace")) return spec_split(spec, slice_text(words_or_signs), SPLIT_REMOVED, true, error);
   if (slice_is(type, "CharDelimiterSplit")) return read_delimiter(spec, component, error);
   if (slice_is(type, "FixedLength")) return read_fixed_length(spec, component, error);
   if (slice_is(type, "UnicodeScripts")) return spec_script_splits(spec, error);
-  if (spec->flags & MODEL_SPACE_MARKED)
-    return json_malformed("pre-tokenizer", type, "it is not supported after spaces were replaced", error);
+  if (spec->flags & MODEL_SPACE_MARKED) return json_unfit(error);
   if (slice_is(type, "ByteLevel")) return read_byte_level(spec, component, error);
   return json_unsupported("pre-tokenizer", type, error);
 }
@@ -234,5 +275,14 @@ bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct err
   if (!each_component(spec, json_object_get(root, "normalizer"), "normalizers", json_read_normalizer, error) ||
       !each_component(spec, json_object_get(root, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer, error))
     return false;
-  return each_component(spec, json_object_get(root, "decoder"), "decoders", json_read_decoder, error);
+  const json_t *decoder = json_object_get(root, "decoder");
+  if (!(spec->flags & MODEL_WRITTEN)) return each_component(spec, decoder, "decoders", json_read_decoder, error);
+  if (decoder && !json_is_null(decoder)) {
+    if (!each_component(spec, decoder, "decoders", json_read_written_decoder, error)) return false;
+    for (int i = 0; i < spec->n_change; i++)
+      if (!spec_step(spec, spec->changes[i], error)) return false;
+    return true;
+  }
+  spec->decode[spec->n_decode++] = (struct decode_step){.kind = DECODE_JOIN};
+  return true;
 }

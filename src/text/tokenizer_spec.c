@@ -6,7 +6,7 @@
 #include "text/split_pattern.h"
 
 void spec_init(struct tokenizer_spec *spec) {
-  *spec = (struct tokenizer_spec){.bos = -1, .eos = -1, .unk = -1, .pad = -1};
+  *spec = (struct tokenizer_spec){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .strip_most = 1};
   arena_init(&spec->arena, (size_t)LIMIT_TOKENIZER_BYTES * 4);
   for (int byte = 0; byte < 256; byte++) spec->byte_token[byte] = TOKEN_NONE;
 }
@@ -177,11 +177,25 @@ bool spec_byte_name(struct slice text, uint8_t *byte) {
   return high && low;
 }
 
+static bool token_finish(struct token_spec *token, uint32_t id, struct slice bytes, struct error *error) {
+  if (bytes.size > LIMIT_TOKEN_BYTES)
+    return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, bytes.size,
+                     LIMIT_TOKEN_BYTES);
+  if (bytes.size == 0) token->flags = 0;
+  token->bytes = bytes;
+  return true;
+}
+
 bool spec_text_token(struct tokenizer_spec *spec, uint32_t id, struct slice written, struct error *error) {
   struct token_spec *token = &spec->tokens[id];
   struct slice bytes = spec_copy(spec, written);
   if (!bytes.data) return spec_out_of_memory(error);
   token->flags = TOKEN_TEXT;
+  if (spec->flags & MODEL_WRITTEN) {
+    uint8_t byte;
+    if (spec->flags & MODEL_BYTE_FALLBACK && spec_byte_name(written, &byte)) spec->byte_token[byte] = id;
+    return token_finish(token, id, bytes, error);
+  }
   if (spec->flags & MODEL_BYTE_LEVEL) {
     uint8_t *room = arena_alloc(&spec->arena, written.size + 1);
     size_t size;
@@ -202,12 +216,7 @@ bool spec_text_token(struct tokenizer_spec *spec, uint32_t id, struct slice writ
     token->flags = TOKEN_BYTE;
     spec->byte_token[byte] = id;
   }
-  if (bytes.size > LIMIT_TOKEN_BYTES)
-    return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, bytes.size,
-                     LIMIT_TOKEN_BYTES);
-  if (bytes.size == 0) token->flags = 0;
-  token->bytes = bytes;
-  return true;
+  return token_finish(token, id, bytes, error);
 }
 
 bool spec_word_token(struct tokenizer_spec *spec, uint32_t id, struct slice text, bool begins, struct error *error) {
@@ -220,7 +229,8 @@ bool spec_word_token(struct tokenizer_spec *spec, uint32_t id, struct slice text
                      LIMIT_TOKEN_BYTES - 1);
   bytes[0] = ' ';
   if (text.size) memcpy(bytes + begins, text.data, text.size);
-  spec->tokens[id] = (struct token_spec){slice_make(bytes, text.size + begins), text.size ? TOKEN_TEXT : 0};
+  spec->tokens[id] =
+      (struct token_spec){.bytes = slice_make(bytes, text.size + begins), .flags = text.size ? TOKEN_TEXT : 0};
   for (size_t i = 0; i < sizeof joined / sizeof *joined; i++)
     if (begins && spec->model == MODEL_WORDPIECE && !spec->words_apart && slice_starts(text, joined[i]))
       spec->tokens[id].flags |= TOKEN_JOINS;

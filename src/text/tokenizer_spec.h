@@ -1,9 +1,12 @@
 /* What a tokenizer is, in memory, between reading its source (tokenizer.json, a GGUF vocabulary, another library's
  * file) and writing the blob. Lives only while building; everything in it is in one arena.
  *
- * One form of bytes: a token's bytes are what it stands for in the text. Byte-level tokens are mapped back from their
- * printable letters; where a tokenizer writes U+2581 for a space, the space itself is kept (and a U+2581 in the text
- * becomes a space, which is what such a tokenizer cannot tell apart either). So the same bytes serve both ways. */
+ * Two forms. Plain, which is quicker and fits what models have: a token's bytes are what it stands for in the text.
+ * Byte-level tokens are mapped back from their printable letters; where a tokenizer writes U+2581 for a space, the
+ * space itself is kept (and a U+2581 in the text becomes a space, which is what such a tokenizer cannot tell apart
+ * either). So the same bytes serve both ways. As written (MODEL_WRITTEN), for all else: tokens are what their source
+ * calls them, each component does to a text just what its author's does, and what a token is shown as is kept beside
+ * it. */
 #ifndef SPATE_TEXT_TOKENIZER_SPEC_H
 #define SPATE_TEXT_TOKENIZER_SPEC_H
 
@@ -22,6 +25,7 @@ enum token_flag {
   TOKEN_BYTE = 4,    /* stands for one byte that no character token covers */
   TOKEN_ATOMIC = 8,  /* its bytes as a piece of their own encode to just this token (found by the blob's writer) */
   TOKEN_JOINS = 16,  /* shown without the space that its bytes begin with */
+  TOKEN_UNSEEN = 64, /* dropped before it is known which tokens are the first */
   TOKEN_OPENS = 32,  /* a marker that begins a text or a turn: no part of an answer */
 };
 
@@ -30,14 +34,18 @@ enum token_flag {
 enum model_kind { MODEL_BPE, MODEL_UNIGRAM, MODEL_WORDPIECE, MODEL_WORDLEVEL, MODEL_KINDS };
 
 enum model_flag {
-  MODEL_BYTE_LEVEL = 1,    /* symbols are bytes; otherwise characters */
-  MODEL_BYTE_FALLBACK = 2, /* characters without a token become byte tokens */
-  MODEL_FUSE_UNKNOWN = 4,  /* a run of unknown characters is one unknown token */
-  MODEL_IGNORE_MERGES = 8, /* a piece that is a token is that token, whatever the merges say */
-  MODEL_STRIP_SPACE = 16,  /* decoding drops the first space of a text */
-  MODEL_SPACE_MARKED = 32, /* the source writes U+2581 for a space */
-  MODEL_SPACE_STARTS = 64, /* no token has a space after another character: no merge crosses the start of a word */
-  MODEL_SPACE_ENDS = 128,  /* tokens that end a word end with a space, which decoding drops at the end of a text */
+  MODEL_BYTE_LEVEL = 1,     /* symbols are bytes; otherwise characters */
+  MODEL_BYTE_FALLBACK = 2,  /* characters without a token become byte tokens */
+  MODEL_FUSE_UNKNOWN = 4,   /* a run of unknown characters is one unknown token */
+  MODEL_IGNORE_MERGES = 8,  /* a piece that is a token is that token, whatever the merges say */
+  MODEL_STRIP_SPACE = 16,   /* decoding drops the first space of a text, or more */
+  MODEL_SPACE_MARKED = 32,  /* the source writes U+2581 for a space */
+  MODEL_SPACE_STARTS = 64,  /* no token has a space after another character: no merge crosses the start of a word */
+  MODEL_SPACE_ENDS = 128,   /* tokens that end a word end with a space, which decoding drops at the end of a text */
+  MODEL_WRITTEN = 256,      /* tokens are as their source writes them, and shown as SECTION_SHOWN says */
+  MODEL_DROP_REPEATS = 512, /* decoding shows a run of one token once */
+  MODEL_SHOWS_LAST = 2048,  /* a text's last token is shown as PLACE_LAST says */
+  MODEL_BARE_START = 1024,  /* decoding drops all spaces in front of the first token */
 };
 
 enum added_flag {
@@ -64,13 +72,17 @@ enum step_kind {
   STEP_PREPEND,         /* a in front of every stretch of text */
   STEP_REPLACE,         /* every a by b */
   STEP_REPLACE_MATCHES, /* what the regex a matches by b */
-  STEP_PREFIX_SPACE,    /* a space in front of a stretch that does not start with one; mode: enum prefix_mode */
+  STEP_SPELL,           /* the letters of the text's bytes (byte_level.h) */
+  STEP_PREFIX,          /* a in front of a piece that does not start with it; mode: enum prefix_mode */
+  STEP_PIECE_REPLACE,   /* every a of a piece by b */
   STEP_SPLIT,           /* by the regex a; mode: enum split_mode */
   STEP_SPLIT_BYTES,     /* the same, where each byte is a character: of a byte-level model, after all STEP_SPLIT */
   STEP_SPLIT_LETTERS,   /* the same, where the regex sees the letters in which bytes are written (byte_level.h) */
   STEP_SPLIT_MARKED,    /* by a regex that sees U+2581 where the text has a space */
-  STEP_LETTERS,         /* pieces become the letters of their bytes: after all splits */
-  STEP_AFFIXES,         /* of BPE: a in front of symbols that begin no piece, b behind those that end one; last */
+  STEP_LETTERS,         /* pieces become the letters of their bytes */
+  STEP_TEXT_CHANGE,     /* of decoding: every a in the text by b, which is no longer */
+  STEP_AFFIXES, /* of BPE: a in front of symbols that begin no piece, b behind those that end one; of WordPiece as
+                   it is written: a in front of tokens that begin no word; last */
   STEP_KINDS,
 };
 
@@ -84,8 +96,35 @@ enum split_mode { SPLIT_ISOLATED, SPLIT_REMOVED, SPLIT_WITH_PREVIOUS, SPLIT_WITH
 
 struct token_spec {
   struct slice bytes;
-  uint8_t flags; /* enum token_flag */
+  uint8_t flags;      /* enum token_flag */
+  struct slice named; /* what an added token is shown as, of MODEL_WRITTEN; data NULL: as its bytes are */
 };
+
+/* What decoding does to the tokens of a text, one after the other, each to its own string; after DECODE_FUSE to all. */
+enum decode_kind {
+  DECODE_JOIN,    /* a between tokens */
+  DECODE_REPLACE, /* every a by b */
+  DECODE_MATCHES, /* what the regex a matches by b */
+  DECODE_STRIP,   /* up to `start` and `stop` times a from its ends */
+  DECODE_MARKS,   /* a becomes a space; of the first token nothing, if `apart` */
+  DECODE_WORDS,   /* a in front of a token goes, else a space comes, but for the first; `apart`: then tidied up */
+  DECODE_SUFFIX,  /* every a a space, of the last token nothing */
+  DECODE_CTC,     /* a goes; `apart`: tidied up, and b a space */
+  DECODE_BYTES,   /* "<0x41>" is a byte */
+  DECODE_LETTERS, /* letters of bytes are those */
+  DECODE_FUSE,
+};
+
+struct decode_step {
+  enum decode_kind kind;
+  struct slice a, b;
+  uint32_t start, stop;
+  bool apart;
+  bool whole; /* the text is one by now: all of it is first */
+};
+
+/* Where a token stands, of those that are shown: flags. */
+enum token_place { PLACE_FIRST = 1, PLACE_LAST = 2, TOKEN_PLACES = 4 };
 
 struct merge_spec {
   uint32_t left, right, result; /* token ids */
@@ -110,6 +149,12 @@ struct tokenizer_spec {
   char name[TOKENIZER_NAME_MAX];
   enum model_kind model;
   unsigned flags;           /* enum model_flag */
+  char decoders[8];         /* a letter for each component of a plain form's decoder (tokenizer_json_decoder.c) */
+  bool mark_waits;          /* a U+2581 was put in front, before spaces become such */
+  bool drops_space;         /* no piece has white space */
+  bool parts_signs;         /* none has two signs of punctuation, as the prefix ## has */
+  bool spells_text;         /* a ByteLevel normalizes: added tokens are looked for among letters of bytes */
+  bool marks_pieces;        /* spaces are marked after added tokens have been found */
   bool splits_letters;      /* a byte-level component was read: later ones see the letters of bytes */
   bool words_apart;         /* WordPiece's decoder puts a space before signs, too */
   struct slice word_suffix; /* of BPE's tokens that end a word, as its source writes it; empty: they have none */
@@ -118,6 +163,12 @@ struct tokenizer_spec {
   double *scores;           /* [n_token] of MODEL_UNIGRAM, natural logarithms of probabilities; else NULL */
   size_t n_token, n_merge, n_added;
   struct token_spec *tokens; /* [n_token], indexed by id; an id nobody uses has no bytes */
+  struct slice *shown;       /* [n_token * TOKEN_PLACES] of MODEL_WRITTEN, by id and place; else NULL */
+  uint32_t strip_most;       /* spaces that decoding drops in front of a text: of MODEL_STRIP_SPACE */
+  int n_change;              /* of STEP_TEXT_CHANGE, which follow the other steps */
+  struct step_spec changes[LIMIT_TEXT_CHANGES];
+  int n_decode;
+  struct decode_step decode[LIMIT_TOKENIZER_STEPS]; /* of MODEL_WRITTEN, while its source is read */
   struct merge_spec *merges;
   struct added_spec *added;
   uint32_t byte_token[256]; /* id by byte, or TOKEN_NONE */

@@ -19,6 +19,8 @@ static const struct {
     [SECTION_TEXT] = {"texts", 1},
     [SECTION_SCORES] = {"scores", sizeof(double)},
     [SECTION_TRIE] = {"trie", sizeof(struct trie_node)},
+    [SECTION_SHOWN_RANGES] = {"ranges of shown texts", sizeof(struct blob_range)},
+    [SECTION_SHOWN] = {"shown texts", 1},
 };
 
 static bool corrupt(struct error *error, const char *what) {
@@ -60,12 +62,14 @@ static bool sections_check(const struct blob_header *header, struct error *error
       header->n_added > LIMIT_VOCAB || header->model >= MODEL_KINDS || header->word_chars > LIMIT_WORD_CHARS)
     return corrupt(error, "a count is out of range");
   size_t scores = header->model == MODEL_UNIGRAM ? header->n_token : 0;
+  size_t shown = header->flags & MODEL_WRITTEN ? (size_t)header->n_token * TOKEN_PLACES : 0;
   return section_count(header, SECTION_TOKEN_OFFSETS, (size_t)header->n_token + 1, error) &&
          section_count(header, SECTION_TOKEN_FLAGS, header->n_token, error) &&
          section_count(header, SECTION_BYTE_TOKENS, 256, error) &&
          section_count(header, SECTION_ADDED, header->n_added, error) &&
          section_count(header, SECTION_STEPS, header->n_step, error) &&
-         section_count(header, SECTION_SCORES, scores, error);
+         section_count(header, SECTION_SCORES, scores, error) &&
+         section_count(header, SECTION_SHOWN_RANGES, shown, error);
 }
 
 static const void *section_at(struct slice blob, int section) {
@@ -108,6 +112,29 @@ static bool tokens_check(const struct tokenizer_tables *tables, struct error *er
       return corrupt(error, "token offsets do not ascend");
   if (offsets[0] != 0 || offsets[tables->header->n_token] != tables->header->sections[SECTION_TOKEN_BYTES].size)
     return corrupt(error, "token offsets do not cover the token bytes");
+  return true;
+}
+
+/* What another token behind one changes of it. */
+static bool rest_fits(const struct tokenizer_tables *tables, uint32_t id, unsigned place) {
+  struct slice later = tables_shown(tables, id, place), last = tables_shown(tables, id, place | PLACE_LAST);
+  size_t same = slice_common(later, last);
+  return later.size - same <= LIMIT_TOKEN_REST_BYTES && last.size - same <= LIMIT_TOKEN_REST_BYTES;
+}
+
+static bool shown_check(const struct tokenizer_tables *tables, struct error *error) {
+  size_t count = section_entries(tables->header, SECTION_SHOWN_RANGES);
+  for (size_t i = 0; i < count; i++) {
+    struct blob_range range = tables->shown_ranges[i];
+    if (range.size > LIMIT_TOKEN_BYTES ||
+        !range_within(range.offset, range.size, tables->header->sections[SECTION_SHOWN].size))
+      return corrupt(error, "a shown text is out of range");
+  }
+  for (uint32_t id = 0; tables->header->flags & MODEL_SHOWS_LAST && id < count / TOKEN_PLACES; id++)
+    if (!rest_fits(tables, id, 0) || !rest_fits(tables, id, PLACE_FIRST))
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "The end of a text changes more than %d bytes of token %u, which is not supported.",
+                       LIMIT_TOKEN_REST_BYTES, id);
   return true;
 }
 
@@ -155,7 +182,7 @@ static uint32_t step_modes(uint32_t kind) {
   case STEP_SPLIT_BYTES:
   case STEP_SPLIT_LETTERS:
   case STEP_SPLIT_MARKED: return SPLIT_MODES;
-  case STEP_PREFIX_SPACE: return PREFIX_MODES;
+  case STEP_PREFIX: return PREFIX_MODES;
   case STEP_DROP_MARKS: return MARKS_MODES;
   case STEP_STRIP: return STRIP_MODES;
   case STEP_CHARSMAP: return CHARSMAP_MODES;
@@ -182,7 +209,8 @@ static bool texts_check(const struct tokenizer_tables *tables, struct error *err
     const struct blob_step *step = &tables->steps[i];
     if (step->kind >= STEP_KINDS || step->mode >= step_modes(step->kind) || !step_texts_valid(tables, step))
       return corrupt(error, "a step is out of range");
-    if (step->kind == STEP_REPLACE && step->a.size == 0) return corrupt(error, "a step replaces nothing");
+    bool replaces = step->kind == STEP_REPLACE || step->kind == STEP_PIECE_REPLACE;
+    if (replaces && step->a.size == 0) return corrupt(error, "a step replaces nothing");
     if (step->kind == STEP_AFFIXES && (step->a.size > LIMIT_AFFIX_BYTES || step->b.size > LIMIT_AFFIX_BYTES))
       return corrupt(error, "an affix is too long");
   }
@@ -215,11 +243,13 @@ bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct erro
       .text = section_at(blob, SECTION_TEXT),
       .scores = section_at(blob, SECTION_SCORES),
       .trie = section_at(blob, SECTION_TRIE),
+      .shown_ranges = section_at(blob, SECTION_SHOWN_RANGES),
+      .shown = header->flags & MODEL_WRITTEN ? section_at(blob, SECTION_SHOWN) : NULL,
       .vocab_mask = section_entries(header, SECTION_VOCAB) - 1,
       .merge_mask = section_entries(header, SECTION_MERGES) - 1,
   };
-  if (!named_ids_check(tables, error) || !tokens_check(tables, error) || !trie_check(tables, error) ||
-      !indexes_check(tables, error) || !texts_check(tables, error))
+  if (!named_ids_check(tables, error) || !tokens_check(tables, error) || !shown_check(tables, error) ||
+      !trie_check(tables, error) || !indexes_check(tables, error) || !texts_check(tables, error))
     return false;
   affixes_find(tables);
   return true;

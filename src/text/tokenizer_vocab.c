@@ -31,7 +31,7 @@ static bool read_added(struct tokenizer_spec *spec, uint32_t id, struct slice te
     return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, copy.size,
                      LIMIT_TOKEN_BYTES);
   bool special = type != VOCAB_USER;
-  spec->tokens[id] = (struct token_spec){copy, special ? TOKEN_SPECIAL : 0};
+  spec->tokens[id] = (struct token_spec){.bytes = copy, .flags = special ? TOKEN_SPECIAL : 0};
   if (copy.size && utf8_valid(copy))
     spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
   return true;
@@ -155,7 +155,7 @@ static bool unigram_steps(struct tokenizer_spec *spec, const struct vocab_source
   struct step_spec rules = {.kind = STEP_CHARSMAP, .mode = CHARSMAP_LONGEST, .a = source->charsmap};
   struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text(" {2,}"), .b = slice_text(" ")};
   struct step_spec ends = {.kind = STEP_STRIP, .mode = STRIP_LEFT | STRIP_RIGHT};
-  struct step_spec prefix = {.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS};
+  struct step_spec prefix = {.kind = STEP_PREFIX, .mode = PREFIX_ALWAYS, .a = slice_text(" ")};
   struct step_spec words = {.kind = STEP_SPLIT, .mode = SPLIT_WITH_NEXT, .a = slice_text(" ")};
   if (source->charsmap.size > 0 && !charsmap_check(source->charsmap))
     return error_set(error, ERROR_FORMAT, "The vocabulary's tokenizer.ggml.precompiled_charsmap is not one.");

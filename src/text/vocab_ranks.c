@@ -32,7 +32,7 @@ static bool ranked_text(struct ranked *ranked, uint32_t id, uint32_t rank, struc
   if (!bytes.data) return spec_out_of_memory(error);
   if (bytes.size == 0 || ranked->spec->tokens[id].bytes.data)
     return error_set(error, ERROR_FORMAT, "Token %u is %s.", id, bytes.size ? "there twice" : "empty");
-  ranked->spec->tokens[id] = (struct token_spec){bytes, TOKEN_TEXT};
+  ranked->spec->tokens[id] = (struct token_spec){.bytes = bytes, .flags = TOKEN_TEXT};
   ranked->ranks[id] = rank;
   return true;
 }
@@ -44,7 +44,7 @@ static bool ranked_marker(struct ranked *ranked, uint32_t id, struct slice text,
   if (copy.size == 0 || copy.size > LIMIT_TOKEN_BYTES)
     return error_set(error, ERROR_FORMAT, "Token %u has %zu bytes, expected 1 to %d.", id, copy.size,
                      LIMIT_TOKEN_BYTES);
-  spec->tokens[id] = (struct token_spec){copy, special ? TOKEN_SPECIAL : 0};
+  spec->tokens[id] = (struct token_spec){.bytes = copy, .flags = special ? TOKEN_SPECIAL : 0};
   spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
   return true;
 }

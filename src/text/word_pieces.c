@@ -1,4 +1,6 @@
-/* WordPiece, greedily. Tokens that begin a word have a space in front, so the word gets one before it is looked up. */
+/* WordPiece, greedily. In the plain form tokens that begin a word have a space in front, so the word gets one before it
+ * is looked up; as they are written those that begin none have a prefix, behind which the walk through the trie begins.
+ */
 #include "text/word_pieces.h"
 
 #include "base/utf8.h"
@@ -9,10 +11,11 @@ static bool append_unknown(const struct tokenizer_tables *tables, struct token_l
   return tables->header->unk < 0 || token_list_append(out, tables->header->unk);
 }
 
-/* The longest token that text begins with, and its bytes; TOKEN_NONE: there is none. */
-static uint32_t longest_token(const struct tokenizer_tables *tables, struct slice text, size_t *size) {
-  const struct trie_node *node = tables->trie;
+/* The longest token that text begins with, and its bytes; TOKEN_NONE: there is none. node: where tokens begin. */
+static uint32_t longest_token(const struct tokenizer_tables *tables, const struct trie_node *node, struct slice text,
+                              size_t *size) {
   uint32_t longest = TOKEN_NONE;
+  if (!node) return TOKEN_NONE;
   for (size_t end = 0; end < text.size;) {
     node = trie_step(tables->trie, node, text.data[end++]);
     if (!node) break;
@@ -24,15 +27,36 @@ static uint32_t longest_token(const struct tokenizer_tables *tables, struct slic
   return longest;
 }
 
+static const struct trie_node *behind_prefix(const struct tokenizer_tables *tables) {
+  const struct trie_node *node = tables->trie;
+  for (size_t i = 0; node && i < tables->prefix.size; i++) node = trie_step(tables->trie, node, tables->prefix.data[i]);
+  return node;
+}
+
+static bool written_pieces_encode(const struct tokenizer_tables *tables, struct slice word, struct token_list *out) {
+  const struct trie_node *node = tables->trie, *later = behind_prefix(tables);
+  size_t before = out->count, size = 0;
+  for (size_t at = 0; at < word.size; at += size, node = later) {
+    uint32_t id = longest_token(tables, node, slice_make(word.data + at, word.size - at), &size);
+    if (id == TOKEN_NONE) {
+      out->count = before;
+      return append_unknown(tables, out);
+    }
+    if (!token_list_append(out, (int32_t)id)) return false;
+  }
+  return true;
+}
+
 bool word_pieces_encode(const struct tokenizer_tables *tables, struct slice word, struct token_list *out) {
   uint8_t bytes[WORD_BYTES];
   if (word.size > sizeof bytes - 1 || utf8_characters(word) > tables->header->word_chars)
     return append_unknown(tables, out);
+  if (tables->header->flags & MODEL_WRITTEN) return written_pieces_encode(tables, word, out);
   bytes[0] = ' ';
   memcpy(bytes + 1, word.data, word.size);
   size_t before = out->count, size = 0;
   for (size_t at = 0; at < word.size + 1; at += size) {
-    uint32_t id = longest_token(tables, slice_make(bytes + at, word.size + 1 - at), &size);
+    uint32_t id = longest_token(tables, tables->trie, slice_make(bytes + at, word.size + 1 - at), &size);
     if (id == TOKEN_NONE || (at == 0 && size == 1)) {
       out->count = before;
       return append_unknown(tables, out);
@@ -47,6 +71,7 @@ bool word_encode(const struct tokenizer_tables *tables, struct slice word, struc
   if (word.size > LIMIT_TOKEN_BYTES) return append_unknown(tables, out);
   bytes[0] = ' ';
   memcpy(bytes + 1, word.data, word.size);
-  uint32_t id = tables_find(tables, slice_make(bytes, word.size + 1));
+  bool written = tables->header->flags & MODEL_WRITTEN;
+  uint32_t id = tables_find(tables, written ? word : slice_make(bytes, word.size + 1));
   return id == TOKEN_NONE ? append_unknown(tables, out) : token_list_append(out, (int32_t)id);
 }

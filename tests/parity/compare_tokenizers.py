@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "fixtures" / "text"
 # What is left out, and why: names of bytes, which a Unigram model of the package takes for the bytes that they name; a
 # sign that is punctuation since Unicode 14, which the package's own tables of BERT's pre-tokenizer do not have.
-LEFT_OUT = {"unigram_bytes": ("<0x41>",)} | {name: ("\u061d",) for name in ("bert", "bert_cased", "wordpiece_apart", "openai_gpt", "falcon")}
+LEFT_OUT = {"unigram_bytes": ("<0x41>",)} | {name: ("\u061d",) for name in ("bert", "bert_cased", "wordpiece_apart", "openai_gpt", "falcon", "inner_prefix")}
 # Characters whose script has changed since.
 MOVED = ("\u0589", "\u061c", "\u0953", "\u0954")
 # Models of which the same tokens in another order are as likely: the package's scores, which it rounds twice when it

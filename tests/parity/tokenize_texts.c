@@ -4,8 +4,8 @@
  * VOCABULARY is a tokenizer.json or, by its name, another library's file (text/vocab_files.h), whose library takes
  * special tokens within a text for text.
  *
- * In: for each text its size (uint32_t) and its bytes. Out: for each the number of ids, the ids, the size of what they
- * decode to without special tokens, and that. */
+ * In: for each text its size (uint32_t) and its bytes, or 2^31 and a number of ids, and ids (int32_t). Out: for each
+ * the number of ids, the ids, the size of what they decode to without special tokens, and that. */
 #include "base/file.h"
 #include "base/limits.h"
 #include "text/detokenizer.h"
@@ -13,6 +13,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#define IDS_FOLLOW (1u << 31)
 
 static void stop(const struct error *error) {
   fprintf(stderr, "%s\n", error->text);
@@ -25,15 +27,19 @@ static void write_counted(size_t count, const void *what, size_t unit) {
   if (count > 0 && fwrite(what, unit, count, stdout) != count) exit(1);
 }
 
+static void decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, struct buffer *decoded) {
+  buffer_clear(decoded);
+  if (!detokenize(tokenizer, ids, count, DETOKENIZE_START, decoded)) exit(1);
+  write_counted(count, ids, sizeof *ids);
+  write_counted(decoded->size, decoded->data, 1);
+}
+
 static void take(const struct tokenizer *tokenizer, struct slice text, unsigned flags, struct buffer *decoded) {
   struct token_list ids;
   struct error error = {0};
   token_list_init(&ids, 1 << 20);
   if (!tokenizer_encode(tokenizer, text, flags, &ids, &error)) stop(&error);
-  buffer_clear(decoded);
-  if (!detokenize(tokenizer, ids.ids, ids.count, DETOKENIZE_START, decoded)) exit(1);
-  write_counted(ids.count, ids.ids, sizeof *ids.ids);
-  write_counted(decoded->size, decoded->data, 1);
+  decode(tokenizer, ids.ids, ids.count, decoded);
   token_list_release(&ids);
 }
 
@@ -55,8 +61,15 @@ int main(int argc, char **argv) {
       !(tokenizer = tokenizer_open(buffer_slice(&blob), &error)))
     stop(&error);
   static uint8_t text[1 << 20];
+  static int32_t ids[1 << 10];
   for (uint32_t size; fread(&size, sizeof size, 1, stdin) == 1;) {
-    if (size > sizeof text || fread(text, 1, size, stdin) != size) return 1;
+    uint32_t count = size & ~IDS_FOLLOW;
+    if (size & IDS_FOLLOW) {
+      if (count > sizeof ids / sizeof *ids || fread(ids, sizeof *ids, count, stdin) != count) return 2;
+      decode(tokenizer, ids, count, &decoded);
+      continue;
+    }
+    if (size > sizeof text || fread(text, 1, size, stdin) != size) return 2;
     take(tokenizer, slice_make(text, size), flags, &decoded);
   }
   tokenizer_close(tokenizer);

@@ -107,12 +107,31 @@ static void test_marks(void **state) {
   fixture_close(&fixture);
 }
 
+/* However a text is cut, its changes are those of the whole: what may begin a match waits. */
+static void test_text_changes(void **state) {
+  (void)state;
+  static const struct text_changes changes = {3,
+                                              {{{(const uint8_t *)"aab", 3}, {(const uint8_t *)"x", 1}},
+                                               {{(const uint8_t *)"xx", 2}, {(const uint8_t *)"", 0}},
+                                               {{(const uint8_t *)"c", 1}, {(const uint8_t *)"d", 1}}}};
+  static const char text[] = "aaabcaabaabaaaabxa aab", expected[] = "axdaaa x";
+  for (size_t part = 1; part < sizeof text; part++) {
+    struct text_changing changing = {0};
+    uint8_t out[sizeof text + 2 * TEXT_CHANGES_HELD];
+    size_t size = 0;
+    for (size_t at = 0; at < sizeof text - 1; at += part) {
+      size_t left = sizeof text - 1 - at, next = left < part ? left : part;
+      memcpy(out + size, text + at, next);
+      size += text_changes_apply(&changes, &changing, out + size, next, next == left);
+    }
+    assert_true(slice_is(slice_make(out, size), expected));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_round_trip),
-      cmocka_unit_test(test_bytes),
-      cmocka_unit_test(test_marks),
-      cmocka_unit_test(test_first_space),
+      cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_bytes),        cmocka_unit_test(test_marks),
+      cmocka_unit_test(test_first_space), cmocka_unit_test(test_text_changes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

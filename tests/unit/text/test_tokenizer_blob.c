@@ -80,7 +80,7 @@ static void test_sentences(void **state) {
   header->version = 99;
   assert_false(tables_open(&tables, blob, &error));
   assert_string_equal(error.text,
-                      "The compiled tokenizer has format version 99, this program reads 2; build the engine "
+                      "The compiled tokenizer has format version 99, this program reads 3; build the engine "
                       "again.");
   header->version = BLOB_VERSION;
   header->eos = 1 << 24;
