@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The ten longest functions and files against budget.txt: they may only shrink without a reason given.
+"""The ten longest functions and files against budget.txt: they may only shrink without a reason given; and the bytes of
+the tiny checkpoints of all families, which are to stay under 12 MB.
 
 usage: check_budget.py [--write]   (--write replaces budget.txt; say why in the commit that does so)"""
 import pathlib
@@ -8,6 +9,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUDGET = ROOT / "budget.txt"
+CHECKPOINTS, CHECKPOINT_BYTES = ("model", "encoder"), 12_000_000  # folders of tests/fixtures
 
 
 def functions(path):
@@ -33,6 +35,11 @@ def measure():
     return sorted(files, reverse=True)[:10], sorted(longest, reverse=True)[:10]
 
 
+def checkpoint_bytes():
+    folders = [ROOT / "tests/fixtures" / name for name in CHECKPOINTS]
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
 def main():
     files, longest = measure()
     text = "".join(f"file {n} {w}\n" for n, w in files) + "".join(f"function {n} {w}\n" for n, w in longest)
@@ -49,7 +56,12 @@ def main():
             if rank < len(allowed[kind]) and lines > allowed[kind][rank]:
                 print(f"{where} has {lines} lines; the budget for the {kind} of rank {rank + 1} is {allowed[kind][rank]}")
                 problems += 1
-    print(f"budget: {problems} over; longest file {files[0][0]}, longest function {longest[0][0]}")
+    size = checkpoint_bytes()
+    if size >= CHECKPOINT_BYTES:
+        print(f"tests/fixtures/model and encoder hold {size:,} bytes, expected less than {CHECKPOINT_BYTES:,}: make what is "
+              "new smaller (layers, vocabulary, width)")
+        problems += 1
+    print(f"budget: {problems} over; longest file {files[0][0]}, longest function {longest[0][0]}, checkpoints {size:,} bytes")
     return 1 if problems else 0
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import mxfp4
 
 COMMON = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.02}
+WHOLE = 264  # what a tokenizer of all bytes needs; the others' has those of ASCII
 LLAMA = {**COMMON, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
          "attention_bias": False, "max_position_embeddings": 512, "hidden_size": 36, "intermediate_size": 40,
-         "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 264}
+         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 103}
 
 
 def family(architecture, model_type, off, config, **more):
@@ -145,9 +146,9 @@ FAMILIES = {
         "layer_types": {"layer_types": ["sliding_attention", "full_attention"] * 2}},
         {**COHERE, "num_hidden_layers": 4, "head_dim": 12, "sliding_window": 12, "sliding_window_pattern": 4}, gguf="cohere2", gguf_metadata=cohere_metadata),
     "ministral": family("MinistralForCausalLM", "ministral", {
-        "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 3}},
+        "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 2}},
         {**LLAMA, "hidden_size": 40, "head_dim": 12, "sliding_window": 12,
-         "layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
+         "layer_types": ["full_attention", "sliding_attention"]}),
 }
 
 
@@ -183,10 +184,10 @@ def mpt_metadata(writer, config):
 
 NEOX = {**COMMON, "hidden_act": "gelu", "layer_norm_eps": 1e-5, "rotary_emb_base": 10000, "rotary_pct": 0.5,
         "tie_word_embeddings": False, "use_parallel_residual": True, "max_position_embeddings": 512, "hidden_size": 32,
-        "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 264,
+        "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 103,
         "attention_bias": True}
 FALCON = {**COMMON, "activation": "gelu", "layer_norm_epsilon": 1e-5, "hidden_size": 32, "ffn_hidden_size": 48,
-          "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 264, "alibi": False, "bias": False,
+          "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 103, "alibi": False, "bias": False,
           "multi_query": True, "new_decoder_architecture": False, "parallel_attn": True, "rope_theta": 10000.0,
           "tie_word_embeddings": True, "hidden_dropout": 0.0, "attention_dropout": 0.0}
 
@@ -194,8 +195,8 @@ FAMILIES |= {
     "gpt2": family("GPT2LMHeadModel", "gpt2", {
         "act": {"activation_function": "silu"}, "heads": {"n_head": 2}, "scale": {"scale_attn_weights": False},
         "eps": {"layer_norm_epsilon": 0.5}, "by_layer": {"scale_attn_by_inverse_layer_idx": True}},
-        {**COMMON, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_embd": 24, "n_head": 4, "n_layer": 3,
-         "n_positions": 512, "n_inner": None, "vocab_size": 264, "tie_word_embeddings": True, "scale_attn_weights": True,
+        {**COMMON, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_embd": 24, "n_head": 4, "n_layer": 2,
+         "n_positions": 512, "n_inner": None, "vocab_size": 103, "tie_word_embeddings": True, "scale_attn_weights": True,
          "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}, transposed=True, gguf="gpt2",
         gguf_tensor=gpt2_tensor),
     "gpt_neox": family("GPTNeoXForCausalLM", "gpt_neox", {
@@ -203,13 +204,13 @@ FAMILIES |= {
         "act": {"hidden_act": "silu"}, "rope": {"rotary_emb_base": 100}, "bias": {"attention_bias": False}},
         NEOX, rename={"lm_head": "embed_out"}, gguf="gptneox", gguf_metadata=neox_metadata, gguf_tensor=joined),
     "gpt_neox_serial": family("GPTNeoXForCausalLM", "gpt_neox", {"parallel": {"use_parallel_residual": True}},
-        {**NEOX, "use_parallel_residual": False, "num_hidden_layers": 2}, rename={"lm_head": "embed_out"}),
+        {**NEOX, "use_parallel_residual": False}, rename={"lm_head": "embed_out"}),
     "starcoder2": family("Starcoder2ForCausalLM", "starcoder2", {
         "window": {"sliding_window": None}, "window.size": {"sliding_window": 13}, "bias": {"use_bias": False},
         "act": {"hidden_act": "silu"}, "rope": {"rope_theta": 100.0}, "eps": {"norm_epsilon": 0.5}},
         {**COMMON, "hidden_act": "gelu_pytorch_tanh", "norm_epsilon": 1e-5, "rope_theta": 10000.0, "use_bias": True,
          "sliding_window": 12, "max_position_embeddings": 512, "hidden_size": 32, "intermediate_size": 48,
-         "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 264,
+         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 103,
          "tie_word_embeddings": True, "residual_dropout": 0.0, "embedding_dropout": 0.0, "attention_dropout": 0.0},
         gguf="starcoder2", gguf_metadata=lambda writer, config: writer.add_sliding_window(config["sliding_window"])),
     "falcon7b": family("FalconForCausalLM", "falcon", {
@@ -226,7 +227,7 @@ FAMILIES |= {
         {**FALCON, "alibi": True, "bias": True, "multi_query": False, "parallel_attn": False},
         attention="sdpa"),  # the eager way of transformers 5.24 adds the slopes twice
     "mpt_clip": family("MptForCausalLM", "mpt", {"clamp": {"attn_config.clip_qkv": None}, "less": {"attn_config.clip_qkv": 1.0}},
-        {**COMMON, "d_model": 24, "n_heads": 6, "n_layers": 2, "max_seq_len": 512, "expansion_ratio": 4, "vocab_size": 264,
+        {**COMMON, "d_model": 24, "n_heads": 6, "n_layers": 2, "max_seq_len": 512, "expansion_ratio": 4, "vocab_size": 103,
          "no_bias": True, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
          "attn_config": {"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8, "clip_qkv": 0.7,
                          "qk_ln": False, "softmax_scale": None, "attn_pdrop": 0}}, gguf="mpt", gguf_metadata=mpt_metadata),
@@ -234,7 +235,7 @@ FAMILIES |= {
         "alibi": {"attn_config.alibi": False}, "slopes": {"attn_config.alibi_bias_max": 4},
         "clamp": {"attn_config.clip_qkv": 1}, "scale": {"attn_config.softmax_scale": 0.9},
         "eps": {"layer_norm_epsilon": 0.5}},
-        {**COMMON, "d_model": 24, "n_heads": 6, "n_layers": 3, "max_seq_len": 512, "expansion_ratio": 4, "vocab_size": 264,
+        {**COMMON, "d_model": 24, "n_heads": 6, "n_layers": 2, "max_seq_len": 512, "expansion_ratio": 4, "vocab_size": 103,
          "no_bias": True, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
          "attn_config": {"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8, "clip_qkv": None,
                          "qk_ln": False, "softmax_scale": None, "attn_pdrop": 0}}, gguf="mpt", gguf_metadata=mpt_metadata),
@@ -300,20 +301,20 @@ def gpt_oss_metadata(writer, config):
 GPT_OSS = {
     "attention_bias": True, "attention_dropout": 0.0, "eos_token_id": 2, "experts_per_token": 2, "head_dim": 16,
     "hidden_act": "silu", "hidden_size": 64, "initial_context_length": 64, "initializer_range": 0.02,
-    "intermediate_size": 32, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-    "max_position_embeddings": 512, "num_attention_heads": 4, "num_experts_per_tok": 2, "num_hidden_layers": 3,
+    "intermediate_size": 32, "layer_types": ["sliding_attention", "full_attention"],
+    "max_position_embeddings": 512, "num_attention_heads": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2,
     "num_key_value_heads": 2, "num_local_experts": 5, "output_router_logits": False, "pad_token_id": 0,
     "rms_norm_eps": 1e-5, "rope_theta": 150000,
     "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 8.0, "original_max_position_embeddings": 64,
                      "rope_type": "yarn", "truncate": False},
     "router_aux_loss_coef": 0.9, "sliding_window": 12, "swiglu_limit": 7.0, "tie_word_embeddings": False,
-    "use_cache": True, "vocab_size": 264}
+    "use_cache": True, "vocab_size": 103}
 
 FAMILIES |= {
     "gpt_oss": family("GptOssForCausalLM", "gpt_oss", {
         "window": {"sliding_window": 400}, "window.size": {"sliding_window": 13},
-        "layer_types": {"layer_types": ["full_attention"] * 3}, "layer_types.usual": {
-            "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+        "layer_types": {"layer_types": ["full_attention"] * 2}, "layer_types.usual": {
+            "layer_types": ["full_attention", "sliding_attention"]},
         "limit": {"swiglu_limit": 1000.0}, "alpha": {"swiglu_alpha": 1.0}, "experts": {"num_experts_per_tok": 3},
         "bias": {"attention_bias": False}, "rope_scaling": {"rope_scaling": None},
         "truncate": {"rope_scaling.truncate": True}, "rope": {"rope_theta": 100.0}}, GPT_OSS, tensor=gpt_oss_tensor),
@@ -392,7 +393,7 @@ def experts_metadata(writer, config):
 
 
 MOE = {**LLAMA, "hidden_size": 32, "router_aux_loss_coef": 0.001, "output_router_logits": False}
-QWEN_MOE = {**MOE, "head_dim": 10, "num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 20,
+QWEN_MOE = {**MOE, "num_hidden_layers": 3, "head_dim": 10, "num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 20,
             "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False,
             "sliding_window": None, "max_window_layers": 3}
 
@@ -400,9 +401,10 @@ FAMILIES |= {
     "mixtral": family("MixtralForCausalLM", "mixtral", {
         "k": {"num_experts_per_tok": 3}, "experts": {"num_local_experts": 4}, "window": {"sliding_window": None},
         "rope": {"rope_theta": 100.0}, "norms": {"rms_norm_eps": 0.5}},
-        {**MOE, "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 12}, hub=mixtral_hub),
+        {**MOE, "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 12, "num_hidden_layers": 3,
+         "vocab_size": WHOLE}, hub=mixtral_hub),
     "mixtral_full": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
-        {**MOE, "num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2, "sliding_window": None},
+        {**MOE, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
         hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_tensors=experts_stacked),
     "mixtral_apart": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
         {**MOE, "num_local_experts": 3, "num_experts_per_tok": 2, "num_hidden_layers": 1, "sliding_window": None},
@@ -410,7 +412,7 @@ FAMILIES |= {
     "qwen3_moe": family("Qwen3MoeForCausalLM", "qwen3_moe", {
         "normalize": {"norm_topk_prob": False}, "k": {"num_experts_per_tok": 2}, "rope": {"rope_theta": 100.0},
         "dense": {"mlp_only_layers": [1]}, "step": {"decoder_sparse_step": 2}, "width": {"moe_intermediate_size": 19}},
-        QWEN_MOE, hub=experts_apart("gate_proj", "up_proj", "down_proj"), gguf="qwen3moe",
+        {**QWEN_MOE, "vocab_size": WHOLE}, hub=experts_apart("gate_proj", "up_proj", "down_proj"), gguf="qwen3moe",
         gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
     "qwen3_moe_mixed": family("Qwen3MoeForCausalLM", "qwen3_moe", {
         "normalize": {"norm_topk_prob": True}, "dense": {"mlp_only_layers": []}, "step": {"decoder_sparse_step": 1},
@@ -522,7 +524,7 @@ def deepseek_gguf(tensors, config):
     return parts
 
 
-DEEPSEEK = {**LLAMA, "hidden_size": 40, "intermediate_size": 44, "num_key_value_heads": 4, "rms_norm_eps": 1e-6,
+DEEPSEEK = {**LLAMA, "vocab_size": WHOLE, "num_hidden_layers": 3, "hidden_size": 40, "intermediate_size": 44, "num_key_value_heads": 4, "rms_norm_eps": 1e-6,
             "kv_lora_rank": 20, "q_lora_rank": None, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10,
             "first_k_dense_replace": 1, "moe_intermediate_size": 12, "n_routed_experts": 8, "n_shared_experts": 2,
             "num_experts_per_tok": 3, "n_group": 1, "topk_group": 1, "topk_method": "greedy",

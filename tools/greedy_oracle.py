@@ -15,6 +15,7 @@ import struct
 import numpy as np
 
 import numpy_forward
+from make_model_fixtures import logits_codes
 
 NEAR = 1e-3  # of the range of the logits
 STEPS = 32
@@ -82,9 +83,9 @@ def main():
     tokens = tokenizer.encode(PASSAGE).ids[:64]
     logits = model.forward(tokens)[list(POSITIONS)]
     with open(os.path.join(args.out, "smollm2.logits"), "wb") as file:
-        file.write(b"SPLOGITS" + struct.pack("<ii", len(tokens), logits.shape[1]) + np.asarray(tokens, "<i4").tobytes())
+        file.write(b"SPLOGI16" + struct.pack("<ii", len(tokens), logits.shape[1]) + np.asarray(tokens, "<i4").tobytes())
         file.write(struct.pack("<i", len(POSITIONS)) + np.asarray(POSITIONS, "<i4").tobytes())
-        file.write(logits.astype("<f4").tobytes())
+        file.write(logits_codes(logits.astype(np.float32)))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ PAIRS = [["what is a fox?", "The quick brown fox jumps."], ["hello", "world"],
          ["a longer question about numbers 1 22 333", "a"]]
 WORDS = ("the quick brown fox jump over lazy dog hello world what is a number and some more word so that text rather long as go "
          "one two three four five naive cafe deja vu question about").split()
-SIZES = {"hidden_size": 36, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 52,
+SIZES = {"hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 52,
          "max_position_embeddings": 64, "vocab_size": 160, "initializer_range": 0.3, "layer_norm_eps": 1e-5}
 
 POOLING = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "last": "pooling_mode_lasttoken"}
@@ -124,7 +124,7 @@ def modernbert(**change):
 
 
 def qwen(kind=transformers.Qwen3Config, **change):
-    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
              "intermediate_size": 52, "vocab_size": 260, "max_position_embeddings": 160, "rope_theta": 1e6, "pad_token_id": 1,
              "bos_token_id": None, "eos_token_id": 2}
     return kind(**{**sizes, **change})
@@ -145,7 +145,7 @@ def dense(*stages):
 MODERN_OLD = {"layer_types": None, "rope_parameters": None, "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0,
               "local_rope_theta": 10000.0}
 # As the checkpoints on the hub have them, which transformers renames.
-NOMIC_SAYS = {"n_embd": 36, "n_layer": 3, "n_head": 3, "n_inner": 52, "n_positions": 64, "rotary_emb_base": 1000,
+NOMIC_SAYS = {"n_embd": 36, "n_layer": 2, "n_head": 3, "n_inner": 52, "n_positions": 64, "rotary_emb_base": 1000,
               "rotary_emb_fraction": 1.0, "layer_norm_epsilon": 1e-5, "activation_function": "swiglu", "prenorm": False,
               "qkv_proj_bias": False, "mlp_fc1_bias": False, "mlp_fc2_bias": False, "hidden_size": None,
               "num_hidden_layers": None, "num_attention_heads": None, "intermediate_size": None,
@@ -163,7 +163,7 @@ def nomic_name(tensors):
             name = name.replace(here, there)
         if ".self_attn." not in name:
             joined[name] = tensor
-    for i in range(3):
+    for i in range(2):
         joined[f"encoder.layers.{i}.attn.Wqkv.weight"] = torch.cat(
             [tensors[f"layers.{i}.self_attn.{part}_proj.weight"] for part in "qkv"])
     return joined
@@ -226,7 +226,7 @@ CHECKPOINTS = {
                 "off": {"window": {"config.json": {"sliding_window": 40}}, "no window": {"config.json": {"sliding_window": None}}}},
     "gemma3": {"model": transformers.Gemma3TextModel,
                "config": qwen(transformers.Gemma3TextConfig, sliding_window=10, use_bidirectional_attention=True, rope_theta=1e6,
-                              layer_types=["sliding_attention", "full_attention", "sliding_attention"], query_pre_attn_scalar=16,
+                              layer_types=["sliding_attention", "full_attention"], query_pre_attn_scalar=16,
                               hidden_activation="gelu_pytorch_tanh"),
                "tokenizer": byte_bpe, "pool": "mean", "normalize": True, "longest": 150,
                "settings": {"sliding_window": 10},  # which its class halves, as the files' is of both sides together

@@ -26,7 +26,7 @@ TWINS = {
     "xlm-roberta-pairs": {"tokens": BYTES, "pre": "roberta-bpe", "config": {"architectures": ["RobertaForSequenceClassification"]}},
     "nomic": {"tokens": BERT, "pre": "jina-v2-en", "config": {"n_positions": 8192, "max_trained_positions": 2048, "causal": False,
                                                              "rotary_emb_interleaved": False, "rotary_emb_scale_base": None,
-                                                             "hidden_size": 36, "num_hidden_layers": 3, "num_attention_heads": 3,
+                                                             "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3,
                                                              "intermediate_size": 52, "layer_norm_eps": 1e-5}},
     "modernbert": {"tokens": BYTES, "pre": "modern-bert"},
     "qwen3": {"tokens": QWEN, "pre": "qwen2"},

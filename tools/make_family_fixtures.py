@@ -81,8 +81,9 @@ def metadata_write(writer, config):
         writer.add_rope_dimension_count(int(part * (config.get("head_dim") or hidden // heads)))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(["<unk>", "<s>", "</s>"] + base.byte_letters() + ["!!"])
-    writer.add_token_types([2, 3, 3] + [1] * 257)
+    letters = base.letters_of(config["vocab_size"])
+    writer.add_token_list(["<unk>", "<s>", "</s>"] + letters + ["!!"])
+    writer.add_token_types([2, 3, 3] + [1] * (len(letters) + 1))
     writer.add_token_merges(["! !"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -133,7 +134,7 @@ def checkpoint_write(folder, spec, config, tensors):
 def write_fixture(folder, name, spec):
     os.makedirs(folder, exist_ok=True)
     base.write_json(os.path.join(folder, "off.json"), spec["off"])
-    base.write_tokenizer(os.path.join(folder, "tokenizer.json"))
+    base.write_tokenizer(os.path.join(folder, "tokenizer.json"), spec["config"]["vocab_size"])
     plain = {key: value for key, value in spec["config"].items() if "oracle" not in spec or key != "quantization_config"}
     base.write_json(os.path.join(folder, "config.json"), plain)
     tensors = list(tensors_of(folder, name, spec))
@@ -144,7 +145,7 @@ def write_fixture(folder, name, spec):
     checkpoint_write(folder, spec, spec["config"], spec.get("stored", list)(tensors))
     if "oracle" not in spec:
         logits = logits_of(folder, tokens, spec)
-    base.write_logits(os.path.join(folder, "expected.logits"), tokens, logits)
+    base.write_codes(os.path.join(folder, "expected.logits"), tokens, logits)
     if "gguf" in spec:
         write_gguf(folder, spec)
     top = np.sort(logits, axis=-1)

@@ -11,8 +11,9 @@ Each checkpoint is made so that a mistake shows: windows are shorter than the pr
 weights are scaled so that logits are far from uniform, sizes are no multiples of 16. Written to DIR/NAME/:
 
     config.json, model.safetensors (or two shards and an index), tokenizer.json
-    expected.logits   little-endian: 8 bytes "SPLOGITS", int32 n_token, int32 vocab, int32 token[n_token],
-                      float32 logits[n_token][vocab]
+    expected.logits   little-endian: 8 bytes "SPLOGI16", int32 n_token, int32 vocab, int32 token[n_token],
+                      float32 low, float32 step, uint16 code[n_token][vocab]: a logit is low + step × its code, which is
+                      within 1/131,070 of their range
     off.json          {"feature": change to config.json}: each change must be refused or alter the logits
 """
 import argparse
@@ -165,12 +166,18 @@ def byte_letters():
     return [chr(b) if b in plain else chr(next(extra)) for b in range(256)]
 
 
-def write_tokenizer(path):
-    """Three special tokens, then every byte: no merges."""
+def letters_of(vocab):
+    """Of every byte, or, where so many are more than the vocabulary has, of a line's end and what is printed of ASCII."""
+    letters = byte_letters()
+    return letters if vocab >= 3 + len(letters) else [letters[b] for b in (10, *range(32, 127))]
+
+
+def write_tokenizer(path, vocab=264):
+    """Three special tokens, then bytes: no merges."""
     special = ["<unk>", "<s>", "</s>"]
     added = [{"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
               "special": True} for i, text in enumerate(special)]
-    vocab = {text: i for i, text in enumerate(special + byte_letters())}
+    vocab = {text: i for i, text in enumerate(special + letters_of(vocab))}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
                  "pre_tokenizer": level, "post_processor": None, "decoder": level,
@@ -194,7 +201,7 @@ def write_checkpoint(folder, name, spec):
                for tensor, shape, std, mean in shapes(spec["config"])]
     write_json(os.path.join(folder, "config.json"), spec["config"])
     write_json(os.path.join(folder, "off.json"), spec["off"])
-    write_tokenizer(os.path.join(folder, "tokenizer.json"))
+    write_tokenizer(os.path.join(folder, "tokenizer.json"), spec["config"]["vocab_size"])
     if spec["shards"] == 1:
         write_safetensors(os.path.join(folder, "model.safetensors"), tensors, spec["dtype"])
         return
@@ -305,7 +312,20 @@ def numpy_logits(folder, tokens, off=()):
     return numpy_forward.Model(folder, off, np.float64).forward(tokens).astype(np.float32)
 
 
+def logits_codes(logits):
+    low, high = np.float32(logits.min()), np.float32(logits.max())
+    step = np.float32((high - low) / np.float32(65535))
+    codes = np.clip(np.rint((logits.astype(np.float64) - low) / step), 0, 65535).astype("<u2")
+    return struct.pack("<ff", low, step) + codes.tobytes()
+
+
+def write_codes(path, tokens, logits):
+    with open(path, "wb") as file:
+        file.write(b"SPLOGI16" + struct.pack("<ii", *logits.shape) + tokens.astype("<i4").tobytes() + logits_codes(logits))
+
+
 def write_logits(path, tokens, logits):
+    """The same with 8 bytes "SPLOGITS", and the numbers themselves: of adapters, which change them little."""
     with open(path, "wb") as file:
         file.write(b"SPLOGITS" + struct.pack("<ii", *logits.shape) + tokens.astype("<i4").tobytes())
         file.write(np.ascontiguousarray(logits, dtype="<f4").tobytes())
@@ -316,7 +336,9 @@ def read_logits(path):
         blob = file.read()
     count, vocab = struct.unpack("<ii", blob[8:16])
     tokens = np.frombuffer(blob, "<i4", count, 16)
-    return tokens, np.frombuffer(blob, "<f4", count * vocab, 16 + 4 * count).reshape(count, vocab)
+    low, step = struct.unpack_from("<ff", blob, 16 + 4 * count)
+    codes = np.frombuffer(blob, "<u2", count * vocab, 24 + 4 * count).reshape(count, vocab)
+    return tokens, (low + step * codes.astype(np.float64)).astype(np.float32)
 
 
 def difference(a, b):
@@ -368,7 +390,7 @@ def main():
             write_checkpoint(folder, name, spec)
             tokens = prompt(name, spec["config"]["vocab_size"])
             logits = transformers_logits if args.oracle == "transformers" else numpy_logits
-            write_logits(os.path.join(folder, "expected.logits"), tokens, logits(folder, tokens))
+            write_codes(os.path.join(folder, "expected.logits"), tokens, logits(folder, tokens))
         check(folder, name)
 
 

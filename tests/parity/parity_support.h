@@ -33,6 +33,18 @@ static inline void *read_array(FILE *file, size_t count, size_t size) {
   return out;
 }
 
+/* Numbers of 16 bits, from the lowest on. */
+static inline float *read_codes(FILE *file, size_t count) {
+  float scale[2];
+  read_exactly(file, scale, sizeof scale);
+  uint16_t *code = read_array(file, count, sizeof *code);
+  float *out = calloc(count, sizeof *out);
+  if (!out) abort();
+  for (size_t i = 0; i < count; i++) out[i] = (float)((double)scale[0] + (double)scale[1] * code[i]);
+  free(code);
+  return out;
+}
+
 /* `some`: the file names the positions that it has; otherwise it has all. */
 static inline struct expected_logits expected_read(const char *path, bool some) {
   struct expected_logits e;
@@ -40,7 +52,8 @@ static inline struct expected_logits expected_read(const char *path, bool some) 
   FILE *file = fopen(path, "rb");
   if (!file) fail_msg("%s cannot be opened", path);
   read_exactly(file, magic, sizeof magic);
-  assert_memory_equal(magic, "SPLOGITS", 8);
+  bool coded = memcmp(magic, "SPLOGI16", 8) == 0;
+  if (!coded) assert_memory_equal(magic, "SPLOGITS", 8);
   read_exactly(file, &e.n_token, 4);
   read_exactly(file, &e.vocab, 4);
   e.token = read_array(file, (size_t)e.n_token, 4);
@@ -52,7 +65,8 @@ static inline struct expected_logits expected_read(const char *path, bool some) 
     e.position = calloc((size_t)e.n_row, 4);
     for (int i = 0; i < e.n_row; i++) e.position[i] = i;
   }
-  e.logits = read_array(file, (size_t)e.n_row * (size_t)e.vocab, 4);
+  size_t count = (size_t)e.n_row * (size_t)e.vocab;
+  e.logits = coded ? read_codes(file, count) : read_array(file, count, sizeof *e.logits);
   fclose(file);
   return e;
 }

@@ -141,7 +141,7 @@ static const struct refusal refusals[] = {
     {"gpt_oss", "{\"swiglu_alpha\": 1}", "config.json: swiglu_alpha is 1, expected 1.702."},
     {"gpt_oss", "{\"hidden_act\": \"relu\"}", "config.json: hidden_act is \"relu\", expected \"silu\"."},
     {"gpt_oss", "{\"layer_types\": [\"full_attention\"]}",
-     "config.json: layer_types has length 1, expected 3: one for each layer."},
+     "config.json: layer_types has length 1, expected 2: one for each layer."},
     {"gpt2", "{\"n_head\": null}", "config.json: n_head is missing; the model cannot be loaded without it."},
     {"gpt2", "{\"n_layer\": -1}", "config.json: n_layer is -1, expected 1 to 1024."},
     {"gpt2", "{\"n_positions\": 100}",
