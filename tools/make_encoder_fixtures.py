@@ -178,7 +178,7 @@ CHECKPOINTS = {
              "off": {"act": ACT_OFF, "heads": HEADS_OFF, "eps": EPS_OFF,
                      "pooling": {"1_Pooling/config.json": {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}},
                      "normalize": {"modules.json": 2}}},
-    "bert-last": {"model": transformers.BertModel, "config": bert(hidden_act="gelu_new"), "tokenizer": word_piece,
+    "bert-last": {"model": transformers.BertModel, "config": bert(hidden_act="gelu_new", num_hidden_layers=3), "tokenizer": word_piece,
                   "pool": "last", "normalize": False,
                   "off": {"act": {"config.json": {"hidden_act": "gelu"}},
                           "pooling": {"1_Pooling/config.json": {"pooling_mode_lasttoken": False,
@@ -237,6 +237,15 @@ CHECKPOINTS = {
               "rename": nomic_name, "settings": NOMIC_SAYS,
               "off": {"rotation": {"config.json": {"rotary_emb_base": 40.0}}, "heads": {"config.json": {"n_head": 2}},
                       "eps": {"config.json": {"layer_norm_epsilon": 0.3}}}},
+    "bert-without": {"model": transformers.BertModel, "config": bert(num_hidden_layers=1), "tokenizer": word_piece, "pool": "mean",
+                     "normalize": True, "without_prompt": True, "tokenizer_config": {
+                         "tokenizer_class": "PreTrainedTokenizerFast", "cls_token": "[CLS]", "sep_token": "[SEP]",
+                         "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"},
+                     "sentences": {"prompts": PROMPTS, "default_prompt_name": "passage", "similarity_fn_name": "cosine"},
+                     "off": {"without": {"1_Pooling/config.json": {"include_prompt": True}},
+                             "pooling": {"1_Pooling/config.json": {"pooling_mode_mean_tokens": False,
+                                                                   "pooling_mode_cls_token": True}},
+                             "prompt": {"config_sentence_transformers.json": {"default_prompt_name": None}}}},
     "xlm-roberta-pairs": {"model": transformers.XLMRobertaForSequenceClassification,
                           "config": transformers.XLMRobertaConfig(**{**roberta().to_dict(), "num_labels": 1}),
                           "tokenizer": byte_bpe, "act": torch.sigmoid,
@@ -262,7 +271,8 @@ def stages(folder, spec, layers):
     write_json(f"{folder}/modules.json", [{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind}
                                           for i, (path, kind) in enumerate(kinds)])
     write_json(f"{folder}/1_Pooling/config.json", {"word_embedding_dimension": spec["config"].hidden_size,
-                                                   **{flag: name == spec["pool"] for name, flag in POOLING.items()}})
+                                                   **{flag: name == spec["pool"] for name, flag in POOLING.items()},
+                                                   **({"include_prompt": False} if "without_prompt" in spec else {})})
     write_json(f"{folder}/sentence_bert_config.json", {"max_seq_length": spec.get("longest", 48),
                                                          "do_lower_case": False})
 
@@ -323,7 +333,20 @@ def write_checkpoint(folder, spec):
     for prompt, before in said["prompts"].items():
         numbers = numbers_of(model, spec, tokenizer.encode(before + TEXTS[0]), layers)
         expected.setdefault("prompts", {})[prompt] = [round(float(x), 8) for x in numbers]
+    if "without_prompt" in spec:
+        by_sentence_transformers(folder, spec, expected)
     write_json(f"{folder}/expected.json", expected, indent=None)
+
+
+def by_sentence_transformers(folder, spec, expected):
+    """In place of the numbers those of the package, which leaves the tokens of prompts out."""
+    from sentence_transformers import SentenceTransformer
+    write_json(f"{folder}/tokenizer_config.json", spec["tokenizer_config"])
+    model = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": torch.float32})
+    for case in expected["texts"]:
+        case["numbers"] = [round(float(x), 8) for x in model.encode(case["text"])]
+    for name in expected["prompts"]:
+        expected["prompts"][name] = [round(float(x), 8) for x in model.encode(TEXTS[0], prompt_name=name)]
 
 
 RANKERS = {

@@ -118,11 +118,7 @@ static bool prompts_make(struct draft *draft, const struct sentence_config *sent
   struct buffer texts;
   buffer_init(&texts, ENCODER_PROMPT_BYTES);
   bool ok = sentence_prompts_read(&prompts, &texts, draft->checkpoint, error);
-  if (ok && sentence->without_prompt && sentence->pool == POOL_MEAN && prompts.n > 0)
-    ok =
-        error_set(error, ERROR_UNSUPPORTED,
-                  "The checkpoint has prompts, and its pooling says include_prompt: false; Spate takes the mean of all "
-                  "tokens.");
+  encoder->without_prompt = sentence->without_prompt && sentence->pool != POOL_TOKEN;
   encoder->n_prompt = prompts.n;
   encoder->usual_prompt = prompts.usual + 1;
   encoder->measure = (uint8_t)prompts.likeness;

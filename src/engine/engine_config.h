@@ -88,7 +88,8 @@ struct engine_encoder {
   uint8_t
       pair_form; /* TASK_CLASSIFY: enum pair_form of text/pair_text.h: the chat template joins two texts, or a frame */
   uint8_t generation_prompt; /* 1: it is asked for the beginning of an answer */
-  uint8_t reserved[2];
+  uint8_t without_prompt;    /* 1: a vector is of a text's tokens behind those of its prompt */
+  uint8_t reserved[1];
 };
 
 /* The text of the prompt of a name; without a name that of requests that name none, "" where there is none. NULL: there

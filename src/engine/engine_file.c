@@ -165,7 +165,7 @@ static bool encoder_facts_valid(const struct engine_file *file) {
   const struct engine_encoder *encoder = &file->facts->encoder;
   bool encodes = file->plan->role == PLAN_ENCODER;
   if (encodes != (encoder->task != TASK_GENERATE) || encodes != (file->facts->config.encodes == 1) ||
-      encoder->task > TASK_CLASSIFY || encoder->normalize > 1 || encoder->label_act > 2)
+      encoder->task > TASK_CLASSIFY || encoder->normalize > 1 || encoder->without_prompt > 1 || encoder->label_act > 2)
     return false;
   if (!frame_valid(&encoder->one, file->plan->vocab) || !frame_valid(&encoder->two, file->plan->vocab) ||
       !types_fit(file->plan, &encoder->two))

@@ -25,7 +25,7 @@ struct sentence_config {
   bool found;            /* the files say how to pool; otherwise the fields are what is usual */
   enum select_pool pool; /* POOL_TOKEN: the last token; usual: the mean */
   bool normalize;        /* to a length of 1; usual */
-  bool without_prompt;   /* the mean is of the text alone, not of a prompt before it */
+  bool without_prompt;   /* what is pooled is the text alone, not a prompt before it */
   int n_dense;
   struct dense_stage dense[DENSE_STAGES];
   int max_length; /* tokens of a text; 0: the files do not say */

@@ -55,7 +55,7 @@ struct embed_args {
 /* What an output of a select is made from, of the row that the token batch.out[i] is in. */
 enum select_pool {
   POOL_TOKEN, /* the token itself, and those behind it that are joined to it */
-  POOL_FIRST, /* the row's first token, */
+  POOL_FIRST, /* the row's first token behind its lead, */
   POOL_MEAN,  /* or the mean of all of them: of an encoder of texts */
 };
 

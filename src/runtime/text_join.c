@@ -56,3 +56,18 @@ bool text_join_encode(const struct text_join *join, struct slice first, struct s
   for (int i = 0; i < 2; i++) token_list_release(&part[i]);
   return ok;
 }
+
+bool text_join_lead(const struct text_join *join, struct slice prompt, int32_t most, int32_t *count,
+                    struct error *error) {
+  const struct text_frame *frame = join->frame;
+  struct token_list list;
+  token_list_init(&list, (size_t)most + 2 * FRAME_IDS);
+  bool begun = ids_add(&list, frame->before, ids_count(frame->before));
+  bool told = begun && !tokenizer_encode(join->tokenizer, prompt, ENCODE_PARSE_SPECIAL, &list, error);
+  bool ok = begun && !told && ids_add(&list, frame->after, ids_count(frame->after));
+  size_t own = list.count;
+  if (own > 0 && tokenizer_is_special(join->tokenizer, list.ids[own - 1])) own--;
+  *count = own < (size_t)most ? (int32_t)own : most;
+  token_list_release(&list);
+  return ok || (!told && error_set(error, ERROR_MEMORY, "Out of memory for the tokens of a prompt."));
+}

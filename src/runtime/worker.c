@@ -86,9 +86,12 @@ static bool texts_encode(const struct runtime *rt, struct request *r, struct tok
                            .cut = r->cut > 0};
   if (r->pair && facts->encoder.pair_form != PAIR_PLAIN) return pair_encode(rt, r, join.max_tokens, list, error);
   struct sequence *q = &r->generation[0].sequence;
+  struct slice lead = slice_make(r->prompt, r->lead_size);
   q->second_type = join.frame->second_type;
   return text_join_encode(&join, slice_make(r->prompt, r->prompt_size), slice_make(r->pair, r->pair_size), list,
-                          &q->n_first, error);
+                          &q->n_first, error) &&
+         (lead.size == 0 || !facts->encoder.without_prompt ||
+          text_join_lead(&join, lead, (int32_t)list->count, &q->n_lead, error));
 }
 
 static bool prompt_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {

@@ -130,7 +130,7 @@ void step_add(struct step *step, struct sequence *q, int count, int n_group, con
   struct batch *batch = &step->batch;
   assert(count >= 1 && q->length + count <= sequence_expected(q));
   struct row *row = &step->row[batch->n_row];
-  *row = (struct row){.seat = q->seat, .first = batch->n_token, .count = count, .length = q->length};
+  *row = (struct row){.seat = q->seat, .first = batch->n_token, .count = count, .length = q->length, .lead = q->n_lead};
   row->n_lora = q->n_adapter;
   for (int i = 0; i < q->n_adapter; i++) {
     row->lora[i].slot = q->slot[i];

@@ -68,20 +68,20 @@ static void mean_select(const struct program *program, const struct op *op, cons
   for (size_t c = 0; c < cols; c++) out[c] /= args->mean;
 }
 
-/* The mean of a row's tokens, or its first one. */
+/* The mean of a row's tokens behind its lead, or the first of them. */
 static void row_select(const struct program *program, const struct op *op, int token, float *line, float *out) {
   const struct select_args *args = &op->args.select;
   const struct row *row = program->batch->row + program->token_row[token];
   size_t cols = value_cols(program, op->in[0]);
-  const float *in = value_row(program, op->in[0], row->first);
-  int count = args->pool == POOL_MEAN ? row->count : 1;
+  int count = row_pooled(row, args->pool);
+  const float *in = value_row(program, op->in[0], row->first + row->lead);
   memset(out, 0, cols * sizeof *out);
   for (int k = 0; k < count; k++, in += cols) {
     if (args->norm != NORM_NONE) row_norm(program, args->norm, in, op->weight[2], (int)cols, args->eps, line);
     const float *from = args->norm != NORM_NONE ? line : in;
     for (size_t c = 0; c < cols; c++) out[c] += from[c];
   }
-  for (size_t c = 0; c < cols; c++) out[c] /= (float)count;
+  for (size_t c = 0; c < cols && count > 1; c++) out[c] /= (float)count;
 }
 
 void call_select(const struct program *program, const struct call *call, struct range rows, int worker) {

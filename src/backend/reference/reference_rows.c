@@ -58,15 +58,15 @@ static void mean_select(struct program *program, const struct op *op, int first,
   }
 }
 
-/* The mean of a row's tokens, or its first one. */
+/* The mean of a row's tokens behind its lead, or the first of them. */
 static void row_select(struct program *program, const struct op *op, int token, int cols, double *out) {
   const struct select_args *args = &op->args.select;
   const struct row *row = row_of(program->batch, token);
-  int count = args->pool == POOL_MEAN ? row->count : 1;
+  int count = row_pooled(row, args->pool), first = row->first + row->lead;
   double *line = program->line;
   for (int c = 0; c < cols; c++) out[c] = 0;
   for (int k = 0; k < count; k++) {
-    memcpy(line, value_row(program, op->in[0], row->first + k), (size_t)cols * sizeof *line);
+    memcpy(line, value_row(program, op->in[0], first + k), (size_t)cols * sizeof *line);
     reference_norm(args->norm, line, vector_get(program, op->weight[2]), cols, args->eps, line);
     for (int c = 0; c < cols; c++) out[c] += line[c] / count;
   }
