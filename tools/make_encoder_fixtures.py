@@ -225,13 +225,16 @@ CHECKPOINTS = {
                 "tokenizer": byte_bpe, "pool": "last", "normalize": True, "longest": 150,
                 "off": {"window": {"config.json": {"sliding_window": 40}}, "no window": {"config.json": {"sliding_window": None}}}},
     "gemma3": {"model": transformers.Gemma3TextModel,
+               # GGUF does not state which layers see everything: every sixth
                "config": qwen(transformers.Gemma3TextConfig, sliding_window=10, use_bidirectional_attention=True, rope_theta=1e6,
-                              layer_types=["sliding_attention", "full_attention"], query_pre_attn_scalar=16,
-                              hidden_activation="gelu_pytorch_tanh"),
+                              layer_types=["sliding_attention"] * 5 + ["full_attention"], query_pre_attn_scalar=8,
+                              hidden_activation="gelu_pytorch_tanh", num_hidden_layers=6, hidden_size=24, head_dim=8,
+                              num_attention_heads=2, num_key_value_heads=1, intermediate_size=20),
                "tokenizer": byte_bpe, "pool": "mean", "normalize": True, "longest": 150,
                "settings": {"sliding_window": 10},  # which its class halves, as the files' is of both sides together
-               "dense": lambda: dense((32, 40, False, torch.nn.Identity()), (40, 24, False, torch.nn.Identity())),
-               "off": {"window": {"config.json": {"sliding_window": 40}},
+               "dense": lambda: dense((24, 40, False, torch.nn.Identity()), (40, 24, False, torch.nn.Identity())),
+               "off": {"layers": {"config.json": {"layer_types": ["full_attention"] + ["sliding_attention"] * 5}},
+                       "window": {"config.json": {"sliding_window": 40}}, "scale": {"config.json": {"query_pre_attn_scalar": 40}},
                        "both ways": {"config.json": {"use_bidirectional_attention": False}}}},
     "nomic": {"model": transformers.NomicBertModel, "config": nomic(), "tokenizer": word_piece, "pool": "mean", "normalize": True,
               "rename": nomic_name, "settings": NOMIC_SAYS,
@@ -307,6 +310,8 @@ def write_checkpoint(folder, spec):
     model = spec["model"](spec["config"]).eval()
     make_random(model)
     layers = spec["dense"]() if "dense" in spec else []
+    for parameter in (parameter for layer in layers for parameter in layer.parameters()):
+        parameter.data = parameter.data.bfloat16().float()
     config = {**spec["config"].to_dict(), "architectures": [spec.get("architecture", type(model).__name__)]}
     for key, value in spec.get("settings", {}).items():
         config[key] = value

@@ -30,6 +30,7 @@ TWINS = {
                                                              "intermediate_size": 52, "layer_norm_eps": 1e-5}},
     "modernbert": {"tokens": BYTES, "pre": "modern-bert"},
     "qwen3": {"tokens": QWEN, "pre": "qwen2"},
+    "gemma3": {"tokens": BYTES, "pre": "gpt-2", "options": ["--sentence-transformers-dense-modules"]},
 }
 CONVERT = """
 import sys
@@ -39,7 +40,7 @@ from pathlib import Path
 from conversion.base import ModelBase, TextModel
 kind = sys.argv[4]
 TextModel.get_vocab_base_pre = lambda self, tokenizer: kind
-sys.argv[1:] = [sys.argv[2], "--outfile", sys.argv[3], "--outtype", "bf16", "--model-name", "encoder"]
+sys.argv[1:] = [sys.argv[2], "--outfile", sys.argv[3], "--outtype", "bf16", "--model-name", "encoder"] + sys.argv[5:]
 import convert_hf_to_gguf
 convert_hf_to_gguf.main()
 """
@@ -56,7 +57,8 @@ def twin(converter, out, name, spec):
             with open(path, "w") as to:
                 json.dump({**known, **extra}, to)
         path = f"{out}/{name}/model.gguf"
-        subprocess.run([sys.executable, "-c", CONVERT, converter, model, path, spec["pre"]], check=True)
+        subprocess.run([sys.executable, "-c", CONVERT, converter, model, path, spec["pre"],
+                        *spec.get("options", [])], check=True)
 
 
 def main():

@@ -1,15 +1,18 @@
 /* Gemma 3, text: norms before and after each part, q and k normed, GELU gate, embeddings scaled by √hidden, and runs of
  * layers that see a sliding window between layers that see everything, each kind with its own rotation. A checkpoint
  * that also sees images keeps its text network under "text_config" and a longer tensor prefix. */
+#include "format/tensor.h"
 #include "model/decoder.h"
 #include "model/family.h"
 #include "model/gemma3_text.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
-                                                    {"Gemma3TextModel", "gemma3"},
+                                                    {"Gemma3TextModel", "gemma-embedding"},
                                                     {"gemma3_text", "gemma3"},
+                                                    {"gemma-embedding", "gemma-embedding"},
                                                     {"gemma3", "gemma3"},
                                                     {0}};
 
@@ -88,11 +91,34 @@ static bool softcap_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
+/* GGUF's name for EmbeddingGemma, whose files need not say that it makes vectors. */
+static bool is_embedding(const struct checkpoint *c) {
+  return strcmp(checkpoint_architecture(c), "gemma-embedding") == 0;
+}
+
+static bool gemma3_encodes(const struct checkpoint *c) { return is_embedding(c) || text_encodes(c); }
+
+/* The linears behind the pooling, which GGUF files may have left out: then vectors are the pooling's. */
+static void gguf_dense_read(struct decoder *d, const struct checkpoint *c) {
+  static const char *const names[] = {"dense_2", "dense_3"};
+  for (int i = 0, cols = d->hidden; i < 2; i++) {
+    char weight[32];
+    snprintf(weight, sizeof weight, "%s.weight", names[i]);
+    const struct tensor *matrix = checkpoint_find(c, weight);
+    if (!matrix || matrix->n_dim != 2 || matrix->dim[0] > LIMIT_MODEL_WIDTH) continue;
+    text_tail_add(&d->tail, names[i], cols, (int)matrix->dim[0])->bias = false;
+    cols = (int)matrix->dim[0];
+  }
+}
+
 /* Of an encoder of texts the window is of both sides together. */
 static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  d->both_ways = is_embedding(c);
   if (!config_bool(c, (struct config_key){"use_bidirectional_attention", NULL}, &d->both_ways, error)) return false;
   if (d->both_ways) d->window /= 2;
-  return text_tail_read(&d->tail, c, d->both_ways ? POOL_MEAN : POOL_TOKEN, d->hidden, error);
+  if (!text_tail_read(&d->tail, c, d->both_ways ? POOL_MEAN : POOL_TOKEN, d->hidden, error)) return false;
+  if (is_embedding(c)) gguf_dense_read(d, c);
+  return true;
 }
 
 bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
@@ -119,4 +145,4 @@ bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder 
 }
 
 const struct family gemma3_family = {
-    .title = "Gemma 3", .architectures = architectures, .encodes = text_encodes, .build = gemma3_text_build};
+    .title = "Gemma 3", .architectures = architectures, .encodes = gemma3_encodes, .build = gemma3_text_build};
