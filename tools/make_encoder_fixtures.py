@@ -15,6 +15,7 @@ import argparse
 import base64
 import json
 import os
+import types
 
 import numpy as np
 import tokenizers
@@ -35,7 +36,8 @@ SIZES = {"hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "i
 POOLING = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "last": "pooling_mode_lasttoken"}
 
 
-def word_piece():
+def word_piece(second=1):
+    """second: the type of a second text's tokens."""
     letters = [chr(c) for c in range(33, 127)]
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + [l for l in letters if not l.isupper() and l not in WORDS]
     vocab += [p for p in ("##s", "##ed", "##4", "##3", "##2", "##z") if p not in vocab]
@@ -43,7 +45,7 @@ def word_piece():
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+        single="[CLS] $A [SEP]", pair=f"[CLS] $A [SEP] $B:{second} [SEP]:{second}", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     tokenizer.decoder = tokenizers.decoders.WordPiece()
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     return tokenizer
@@ -169,6 +171,74 @@ def nomic_name(tensors):
     return joined
 
 
+class NomicExperts(torch.nn.Module):
+    """nomic-embed-text-v2-moe's network, which transformers has no class for: NomicBERT's attention, plain feed-forwards, and in
+    each second layer experts, two a token, weighted by their softmax over all, behind whose sum a vector is added. Its state
+    has the names of the hub's files."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, n, wide, most = config, config.n_embd, config.n_inner, config.num_experts
+        self.embeddings = torch.nn.ModuleDict({"word_embeddings": torch.nn.Embedding(config.vocab_size, n),
+                                               "token_type_embeddings": torch.nn.Embedding(config.type_vocab_size, n)})
+        self.emb_ln = torch.nn.LayerNorm(n, config.layer_norm_epsilon)
+        self.encoder = torch.nn.ModuleDict({"layers": torch.nn.ModuleList()})
+        for i in range(config.n_layer):
+            layer = torch.nn.ModuleDict({"attn": torch.nn.ModuleDict({"Wqkv": torch.nn.Linear(n, 3 * n),
+                                                                      "out_proj": torch.nn.Linear(n, n)}),
+                                         "norm1": torch.nn.LayerNorm(n, config.layer_norm_epsilon), "mlp": torch.nn.ModuleDict(),
+                                         "norm2": torch.nn.LayerNorm(n, config.layer_norm_epsilon)})
+            if i % config.moe_every_n_layers == 1:
+                layer["mlp"]["router"] = torch.nn.ModuleDict({"layer": torch.nn.Linear(n, most, bias=False)})
+                layer["mlp"]["experts"] = experts = torch.nn.Module()
+                experts.bias = torch.nn.Parameter(torch.zeros(n))
+                experts.mlp = torch.nn.ParameterDict({w: torch.zeros(most * wide, n) for w in ("w1", "w2")})
+            else:
+                layer["mlp"].update({"fc1": torch.nn.Linear(n, wide), "fc2": torch.nn.Linear(wide, n)})
+            self.encoder["layers"].append(layer)
+
+    def attend(self, layer, x):
+        count, heads = len(x), self.config.n_head
+        q, k, v = layer["Wqkv"](x).reshape(count, 3, heads, -1).permute(1, 2, 0, 3)
+        half = q.shape[-1] // 2
+        angle = torch.outer(torch.arange(count), self.config.rotary_emb_base ** (-torch.arange(half) / half))
+        turn = lambda y: torch.cat([y[..., :half] * angle.cos() - y[..., half:] * angle.sin(),
+                                    y[..., half:] * angle.cos() + y[..., :half] * angle.sin()], -1)
+        scores = (turn(q) @ turn(k).mT / (2 * half) ** 0.5).softmax(-1)
+        return layer["out_proj"]((scores @ v).transpose(0, 1).reshape(count, -1))
+
+    def mix(self, mlp, x):
+        w1, w2 = (mlp["experts"].mlp[w].reshape(self.config.num_experts, -1, x.shape[1]) for w in ("w1", "w2"))
+        shares, chosen = mlp["router"]["layer"](x).softmax(-1).topk(self.config.moe_top_k)
+        each = [[share * (torch.nn.functional.gelu(token @ w1[e].T) @ w2[e]) for share, e in zip(*pair)]
+                for token, pair in zip(x, zip(shares, chosen))]
+        return torch.stack([sum(parts) for parts in each]) + mlp["experts"].bias
+
+    def forward(self, input_ids, token_type_ids):
+        x = self.emb_ln(self.embeddings["word_embeddings"](input_ids[0]) + self.embeddings["token_type_embeddings"](token_type_ids[0]))
+        for layer in self.encoder["layers"]:
+            x = layer["norm1"](x + self.attend(layer["attn"], x))
+            mlp = layer["mlp"]
+            x = layer["norm2"](x + (self.mix(mlp, x) if "router" in mlp else mlp["fc2"](torch.nn.functional.gelu(mlp["fc1"](x)))))
+        return types.SimpleNamespace(last_hidden_state=x[None])
+
+
+class NomicConfig(dict):
+    """A config whose fields are those of config.json."""
+    __getattr__ = dict.__getitem__
+
+    def to_dict(self):
+        return dict(self)
+
+
+NOMIC_MOE = NomicConfig(
+    n_embd=36, hidden_size=36, n_layer=2, n_head=3, n_inner=20, n_positions=64, vocab_size=160, type_vocab_size=1, layer_norm_epsilon=1e-5,
+    rotary_emb_base=1000, rotary_emb_fraction=1.0, rotary_emb_interleaved=False, rotary_emb_scale_base=None,
+    activation_function="gelu", prenorm=False, qkv_proj_bias=True, mlp_fc1_bias=True, mlp_fc2_bias=True, use_rms_norm=None,
+    causal=False, parallel_block=False, moe_every_n_layers=2, num_experts=5, moe_top_k=2, moe_normalize_expert_weights=False,
+    expert_choice_router=False, num_shared_experts=0, pad_token_id=0, model_type="nomic_bert")
+
+
 PROMPTS = {"query": "number: ", "document": "", "passage": "the text "}
 ACT_OFF = {"config.json": {"hidden_act": "gelu_pytorch_tanh"}}
 HEADS_OFF = {"config.json": {"num_attention_heads": 2}}
@@ -240,6 +310,13 @@ CHECKPOINTS = {
               "rename": nomic_name, "settings": NOMIC_SAYS,
               "off": {"rotation": {"config.json": {"rotary_emb_base": 40.0}}, "heads": {"config.json": {"n_head": 2}},
                       "eps": {"config.json": {"layer_norm_epsilon": 0.3}}}},
+    "nomic-moe": {"model": NomicExperts, "config": NOMIC_MOE, "architecture": "NomicBertModel", "tokenizer": lambda: word_piece(0),
+                  "pool": "mean", "normalize": True, "twin_lacks": "experts.bias",
+                  "off": {"k": {"config.json": {"moe_top_k": 1}}, "rotation": {"config.json": {"rotary_emb_base": 40}},
+                          "layers": {"config.json": {"moe_every_n_layers": 0}}, "experts": {"config.json": {"num_experts": 4}},
+                          "normalized": {"config.json": {"moe_normalize_expert_weights": True}},
+                          "act": {"config.json": {"activation_function": "gelu_pytorch_tanh"}},
+                          "eps": {"config.json": {"layer_norm_epsilon": 0.3}}}},
     "bert-without": {"model": transformers.BertModel, "config": bert(num_hidden_layers=1), "tokenizer": word_piece, "pool": "mean",
                      "normalize": True, "without_prompt": True, "tokenizer_config": {
                          "tokenizer_class": "PreTrainedTokenizerFast", "cls_token": "[CLS]", "sep_token": "[SEP]",
@@ -340,6 +417,11 @@ def write_checkpoint(folder, spec):
         expected.setdefault("prompts", {})[prompt] = [round(float(x), 8) for x in numbers]
     if "without_prompt" in spec:
         by_sentence_transformers(folder, spec, expected)
+    if "twin_lacks" in spec:  # what llama.cpp's converter drops
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter *= not name.endswith(spec["twin_lacks"])
+        expected["twin"] = [[round(float(x), 8) for x in numbers_of(model, spec, tokenizer.encode(text), layers)] for text in TEXTS]
     write_json(f"{folder}/expected.json", expected, indent=None)
 
 

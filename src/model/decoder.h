@@ -62,6 +62,7 @@ enum expert_layout {
   EXPERTS_JOINED,    /* gate and up are one tensor of all experts, one after the other in each; GGUF has them apart */
   EXPERTS_ALTERNATE, /* one tensor of all experts' gate and up, whose rows alternate, and one of down: transposed, but
                         where they are quantized; GGUF has them apart */
+  EXPERTS_PLAIN,     /* without gates: one tensor of all experts' up, and one of down, transposed; GGUF's is not */
 };
 
 /* Of layers whose feed-forward is several networks, of which each token has a few. */
@@ -72,6 +73,7 @@ struct decoder_experts {
   enum expert_layout layout;
   bool router_bias, bias; /* of the router; of the experts' matrices */
   bool choice_bias;       /* a vector that counts for the choice alone */
+  bool sum_bias;          /* a vector that is added to what a token's experts make together; with BLOCK_SUM */
 };
 
 struct decoder {

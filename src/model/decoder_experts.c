@@ -144,8 +144,9 @@ static void gate_up_add(const struct decoder_maker *m, int norm) {
   plan_add_op(m->builder, &op);
 }
 
-/* expert_ff = act(gate), or, a step of the following, expert_ff ×= up. */
+/* expert_ff = act(gate), or, a step of the following, expert_ff ×= up; of experts without gates act(up). */
 static void half_add(const struct decoder_maker *m, int norm, bool up) {
+  bool plain = m->d->experts.layout == EXPERTS_PLAIN;
   struct op op = experts_make(
       m, m->x, m->expert_ff, EXPERTS_SPREAD,
       (struct matrix_spec){.name = up ? "experts_up" : "experts_gate",
@@ -153,15 +154,17 @@ static void half_add(const struct decoder_maker *m, int norm, bool up) {
                            .part = {{up ? ROLE_EXPERT_UP : ROLE_EXPERT_GATE, .rows = m->d->experts.feed_forward}},
                            .cols = m->d->hidden});
   if (norm >= 0) maker_linear_norm(&op, m, norm);
-  op.args.linear.act = (uint8_t)(up ? ACT_NONE : m->d->act);
-  op.args.linear.multiply = up;
-  if (up) op.in[1] = m->expert_ff;
+  op.args.linear.act = (uint8_t)(up && !plain ? ACT_NONE : m->d->act);
+  op.args.linear.multiply = up && !plain;
+  if (op.args.linear.multiply) op.in[1] = m->expert_ff;
   plan_add_op(m->builder, &op);
 }
 
 void maker_experts_begin(const struct decoder_maker *m, int norm) {
   route_add(m, norm);
-  if (halves_alike(m)) {
+  if (m->d->experts.layout == EXPERTS_PLAIN) {
+    half_add(m, norm, true);
+  } else if (halves_alike(m)) {
     gate_up_add(m, norm);
   } else {
     half_add(m, norm, false);
@@ -175,6 +178,10 @@ void maker_experts_down(const struct decoder_maker *m) {
                                                      .n_part = 1,
                                                      .part = {{ROLE_EXPERT_DOWN, .rows = m->d->hidden}},
                                                      .cols = m->d->experts.feed_forward});
-  maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
+  if (m->d->block == BLOCK_SUM)
+    down.in[1] = m->x; /* what is routed has no norm behind it */
+  else
+    maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
+  if (m->d->block == BLOCK_SUM) maker_sum_norm(m, ROLE_SANDWICH_MLP_POST, m->d->experts.sum_bias);
 }

@@ -14,6 +14,7 @@ struct decoder_maker {
   int x, qkv, heads, ff;      /* values: the residual stream; q, k, v; attention's and the gate's result */
   int q_latent, still, mixed; /* of latent attention: of q, its part that does not rotate, attention's result */
   int router, choice, expert_ff, shared_ff; /* of experts: logits, those chosen, their gates' results; beside them */
+  int embed;                                /* the weight of the tokens' table */
   int group[LAYER_KINDS], in_group[LAYER_KINDS]; /* KV group of each kind; layers of it so far */
   uint32_t rope[LAYER_KINDS];                    /* first inverse frequency */
   uint32_t alibi;                                /* first slope */
@@ -45,6 +46,9 @@ int maker_rms_add(const struct decoder_maker *m, enum tensor_role role, int cols
 int maker_norm_add(const struct decoder_maker *m, enum tensor_role role, int cols);
 
 void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *spec, struct op *op);
+
+/* x = norm(x + a vector), of a layer; without `bias` norm(x). */
+void maker_sum_norm(const struct decoder_maker *m, enum tensor_role norm, bool bias);
 
 /* An op of the layer with its matrix, to be completed and added. */
 struct op maker_linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec);

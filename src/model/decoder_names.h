@@ -33,6 +33,7 @@ enum tensor_role {
   ROLE_EXPERT_GATE_UP,
   ROLE_EXPERT_DOWN,
   ROLE_CHOICE_BIAS,
+  ROLE_EXPERT_BIAS, /* of all experts together */
   ROLE_SHARED_GATE, /* of the feed-forward beside them */
   ROLE_SHARED_UP,
   ROLE_SHARED_DOWN,

@@ -42,8 +42,9 @@ static void slices_name(const struct decoder_maker *m, const struct matrix_spec 
 static int experts_add(const struct decoder_maker *m, const struct matrix_spec *spec, const char *name,
                        const struct tensor_slice *slices, enum weight_use use) {
   const struct tensor *tensor = checkpoint_find(m->checkpoint, slices[0].tensor);
-  bool transposed = use == WEIGHT_MATRIX && m->d->experts.layout == EXPERTS_ALTERNATE && m->kind == CHECKPOINT_HF &&
-                    !(tensor && tensor->packed);
+  enum expert_layout layout = m->d->experts.layout;
+  bool turned = layout == EXPERTS_ALTERNATE || (layout == EXPERTS_PLAIN && spec->part[0].role == ROLE_EXPERT_DOWN);
+  bool transposed = use == WEIGHT_MATRIX && turned && m->kind == CHECKPOINT_HF && !(tensor && tensor->packed);
   return plan_add_experts(m->builder, name, slices,
                           &(struct expert_spec){.use = use,
                                                 .n_expert = spec->n_expert,
@@ -70,6 +71,27 @@ void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *s
   op->weight[1] = spec->n_expert > 0
                       ? experts_add(m, spec, name, slices, WEIGHT_VECTOR)
                       : plan_add_slices(m->builder, name, WEIGHT_VECTOR, slices, spec->n_part, 1, spec->interleaved);
+}
+
+/* An EMBED of a table of one row, which each token has; without a vector, of the tokens' table times nothing. */
+void maker_sum_norm(const struct decoder_maker *m, enum tensor_role norm, bool bias) {
+  const struct decoder *d = m->d;
+  char tensor[TENSOR_NAME_BYTES], name[32];
+  struct op op = op_make(OP_EMBED, m->layer);
+  op.in[0] = op.out = m->x;
+  op.args.embed = (struct embed_args){.norm = d->layer_norm ? NORM_LAYER : NORM_RMS, .eps = (float)d->eps};
+  op.weight[0] = m->embed;
+  op.weight[2] = maker_norm_add(m, norm, d->hidden);
+  if (bias) {
+    maker_tensor_name(m, ROLE_EXPERT_BIAS, "bias", tensor);
+    snprintf(name, sizeof name, "experts_bias.%d", m->layer);
+    const struct tensor_slice row = {.tensor = tensor, .rows = 1};
+    op.weight[0] = plan_add_slices(m->builder, name, WEIGHT_MATRIX, &row, 1, d->hidden, false);
+    op.args.embed.source = EMBED_POSITIONS;
+    op.args.embed.axis = 1;
+    op.args.embed.scale = 1;
+  }
+  plan_add_op(m->builder, &op);
 }
 
 void maker_linear_norm(struct op *op, const struct decoder_maker *m, int norm) {
@@ -111,7 +133,7 @@ static int embed_add(const struct decoder_maker *m) {
   return embed;
 }
 
-static void tail_add(const struct decoder_maker *m, int embed) {
+static void tail_add(const struct decoder_maker *m) {
   const struct decoder *d = m->d;
   struct op select = op_make(OP_SELECT, -1), head = op_make(OP_LINEAR, -1), sample = op_make(OP_SAMPLE, -1);
   select.in[0] = m->x;
@@ -121,7 +143,7 @@ static void tail_add(const struct decoder_maker *m, int embed) {
   head.args.linear.softcap = d->final_softcap;
   if (d->logit_scale > 0) head.args.linear.scale = d->logit_scale;
   if (d->tied)
-    head.weight[0] = embed;
+    head.weight[0] = m->embed;
   else
     maker_matrix_add(
         m,
@@ -245,12 +267,12 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   maker_experts_values(&m);
   if (!maker_experts_check(&m, error) || !kinds_add(&m, error)) return false;
   alibi_add(&m);
-  int embed = embed_add(&m);
+  m.embed = embed_add(&m);
   for (m.layer = 0; m.layer < d->n_layer; m.layer++) maker_layer_add(&m);
   m.layer = -1;
   if (maker_encodes(&m))
     pool_add(&m);
   else
-    tail_add(&m, embed);
+    tail_add(&m);
   return true;
 }

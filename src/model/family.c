@@ -54,10 +54,11 @@ const char *family_gguf_name(const struct family *family, const struct checkpoin
 
 /* --- tensors against weights ------------------------------------------------------------------------------------- */
 
-/* A matrix of rows × cols; a convolution's weight is one whose rows have several dimensions. */
+/* A matrix of rows × cols, one row of which may be a vector; a convolution's weight is one whose rows have several dimensions. */
 static bool matrix_fits(const struct tensor *tensor, const struct weight *weight, int rows, int cols) {
   int64_t across = 1;
   if (weight->order == ORDER_TRANSPOSED) return tensor->n_dim == 2 && tensor->dim[0] == cols && tensor->dim[1] == rows;
+  if (tensor->n_dim == 1) return rows == 1 && tensor->dim[0] == cols;
   for (int i = 1; i < tensor->n_dim; i++) across *= tensor->dim[i];
   return tensor->n_dim >= 2 && tensor->dim[0] == rows && across == cols;
 }

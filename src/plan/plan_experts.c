@@ -8,7 +8,7 @@
 bool route_value_valid(const struct plan *p, const struct value *v) {
   if (v->n_expert == 0) return true;
   int most = v->n_expert < LIMIT_ROUTE_EXPERTS ? v->n_expert : LIMIT_ROUTE_EXPERTS;
-  return p->role == PLAN_DECODER && v->n_expert <= LIMIT_MODEL_EXPERTS && v->rows == ROWS_TOKENS && v->cols % 2 == 0 &&
+  return p->role != PLAN_VISION && v->n_expert <= LIMIT_MODEL_EXPERTS && v->rows == ROWS_TOKENS && v->cols % 2 == 0 &&
          v->cols / 2 <= most;
 }
 
@@ -59,7 +59,7 @@ const char *experts_misfit(const struct plan *p, const struct op *op, const stru
   const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   int64_t width = a->gated ? w->part[0].rows : w->rows, n = w->n_expert > 0 ? results_of(p, op, w) : 0;
   bool known = a->expert_mode > EXPERTS_NONE && a->expert_mode < EXPERT_MODES;
-  if (!in || !out || !known || p->role != PLAN_DECODER || in->rows != ROWS_TOKENS || n == 0)
+  if (!in || !out || !known || p->role == PLAN_VISION || in->rows != ROWS_TOKENS || n == 0)
     return "has experts without a choice among them";
   bool spread = a->expert_mode == EXPERTS_SPREAD, gather = a->expert_mode == EXPERTS_GATHER;
   bool part =
