@@ -34,6 +34,9 @@ static bool row_check(const struct batch *b, int index, const struct plan *plan,
   if (row->count < 1 || row->first < 0 || row->first > b->n_token - row->count)
     return error_set(error, ERROR_INVALID, "Row %d has tokens %d to %d of %d.", index, row->first,
                      row->first + row->count - 1, b->n_token);
+  if (row->lead < 0 || row->lead >= row->count || (row->lead > 0 && plan->role != PLAN_ENCODER))
+    return error_set(error, ERROR_INVALID, "Row %d leaves %d of its %d tokens out, expected 0 to %d.", index, row->lead,
+                     row->count, plan->role == PLAN_ENCODER ? row->count - 1 : 0);
   if (row->length < 0 || row->length > limits->length - row->count)
     return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, more than the engine's %d.", index, row->length,
                      row->count, limits->length);

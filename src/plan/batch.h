@@ -59,8 +59,8 @@ struct row {
   int32_t seat;         /* the sequence's place on the device, [0, limits.seats) */
   int32_t first, count; /* its tokens in the batch */
   int32_t length;       /* tokens of the seat already in the cache; −1: as many as the device knows of (run-ahead) */
-  int32_t lead;         /* of an encoder of texts: its first tokens, up to count, that POOL_FIRST and POOL_MEAN leave
-                           out; the mean of none is 0 */
+  int32_t lead;         /* of an encoder of texts: its first tokens, fewer than count, that POOL_FIRST and POOL_MEAN
+                           leave out */
   int32_t n_lora;
   struct {
     int32_t slot;
@@ -69,12 +69,6 @@ struct row {
   int32_t n_block[PLAN_GROUPS];
   const uint32_t *block[PLAN_GROUPS]; /* block table of each KV group: block i holds tokens [i·size, (i+1)·size) */
 };
-
-/* Tokens of the row, from first + lead on, that an output of such a pooling is made from. */
-static inline int32_t row_pooled(const struct row *row, int pool) {
-  int32_t left = row->count - row->lead;
-  return pool == POOL_MEAN || left < 1 ? left : 1;
-}
 
 /* Block copies done before the step (copy-on-write), one after the other: one may copy what an earlier one has
  * written, or write what an earlier one has copied. */

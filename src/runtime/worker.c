@@ -91,7 +91,7 @@ static bool texts_encode(const struct runtime *rt, struct request *r, struct tok
   return text_join_encode(&join, slice_make(r->prompt, r->prompt_size), slice_make(r->pair, r->pair_size), list,
                           &q->n_first, error) &&
          (lead.size == 0 || !facts->encoder.without_prompt ||
-          text_join_lead(&join, lead, (int32_t)list->count, &q->n_lead, error));
+          text_join_lead(&join, lead, (int32_t)list->count - 1, &q->n_lead, error));
 }
 
 static bool prompt_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {

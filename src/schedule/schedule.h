@@ -75,7 +75,7 @@ struct sequence {
   struct sampling sampling; /* draw, target, index and history are the schedule's */
   int32_t n_first;          /* tokens of the first of two texts, where the network tells them apart; 0: it need not, */
   int32_t second_type;      /* the type of the tokens behind those */
-  int32_t n_lead;           /* the first tokens of a text that its vector leaves out */
+  int32_t n_lead;           /* the first tokens of a text, not all, that its vector leaves out */
   bool scores_prompt;       /* an event for each prompt token but the first, with its log-probability */
   int32_t n_prompt_top;     /* and those of so many likeliest tokens */
   int32_t n_adapter;        /* of different ids, at most limits.adapters */

@@ -129,7 +129,7 @@ static void texts_make(struct text_batch *b, const int *counts, int n_row, bool 
   *b = (struct text_batch){.batch = {.row = b->row, .token = b->token, .out = b->out, .want_logits = true}};
   if (placed) b->batch.position = (const int32_t(*)[3])b->position;
   for (int r = 0; r < n_row; r++) {
-    int lead = counts[r] == 1 ? 1 : counts[r] % 2 * counts[r] / 3; /* of some texts, and of one all */
+    int lead = counts[r] % 2 * counts[r] / 3; /* of some texts */
     b->row[b->batch.n_row++] =
         (struct row){.seat = r, .first = b->batch.n_token, .count = counts[r], .lead = lead};
     for (int i = 0; i < counts[r]; i++, b->batch.n_token++) {

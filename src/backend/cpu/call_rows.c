@@ -73,7 +73,7 @@ static void row_select(const struct program *program, const struct op *op, int t
   const struct select_args *args = &op->args.select;
   const struct row *row = program->batch->row + program->token_row[token];
   size_t cols = value_cols(program, op->in[0]);
-  int count = row_pooled(row, args->pool);
+  int count = args->pool == POOL_MEAN ? row->count - row->lead : 1;
   const float *in = value_row(program, op->in[0], row->first + row->lead);
   memset(out, 0, cols * sizeof *out);
   for (int k = 0; k < count; k++, in += cols) {
@@ -81,7 +81,7 @@ static void row_select(const struct program *program, const struct op *op, int t
     const float *from = args->norm != NORM_NONE ? line : in;
     for (size_t c = 0; c < cols; c++) out[c] += from[c];
   }
-  for (size_t c = 0; c < cols && count > 1; c++) out[c] /= (float)count;
+  for (size_t c = 0; c < cols; c++) out[c] /= (float)count;
 }
 
 void call_select(const struct program *program, const struct call *call, struct range rows, int worker) {

@@ -265,6 +265,21 @@ static void texts_fill(struct program *p, const struct cuda_slot *slot, const st
         place[t][axis] = batch->position ? batch->position[t][axis] : axis == 0 ? i : 0;
 }
 
+/* What an output is made from; of pooled texts the first token that is. */
+static void outs_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
+  int32_t *out = on_host(p, slot, p->on_device.out);
+  const int32_t *token_row = on_host(p, slot, p->on_device.token_row);
+  bool pooled = false;
+  for (int i = 0; i < p->plan->n_op; i++) {
+    const struct op *op = plan_ops(p->plan) + i;
+    if (op->kind == OP_SELECT && op->args.select.pool != POOL_TOKEN) pooled = true;
+  }
+  for (int i = 0; i < batch->n_out; i++) {
+    const struct row *row = batch->row + token_row[batch->out[i]];
+    out[i] = pooled ? row->first + row->lead : batch->out[i];
+  }
+}
+
 bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
   struct cuda_batch counts = {.n_row = batch->n_row, .n_token = batch->n_token, .n_out = batch->n_out};
   size_t bytes = cuda_batch_lay(p, counts, true, cuda_image_tables(batch->n_row, batch->n_token));
@@ -273,7 +288,7 @@ bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct bat
   p->ruled = p->plain = false;
   rows_fill(p, slot, batch);
   (p->plan->role == PLAN_ENCODER ? texts_fill : images_fill)(p, slot, batch);
-  memcpy(on_host(p, slot, p->on_device.out), batch->out, (size_t)batch->n_out * sizeof *batch->out);
+  outs_fill(p, slot, batch);
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;
   slot->by_host = false;

@@ -54,7 +54,6 @@ struct cuda_matrix {
 struct cuda_row {
   int32_t first, count, length, seat;
   uint32_t table, table_size; /* blocks of group g: tables[table + g × table_size], so many */
-  int32_t lead;               /* of texts: tokens that are not pooled */
 };
 
 /* A step's batch on the device. */

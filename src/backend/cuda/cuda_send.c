@@ -33,7 +33,7 @@ static void rows_fill(struct program *p, const struct cuda_slot *slot, const str
   for (int r = 0; r < batch->n_row; r++) {
     const struct row *from = batch->row + r;
     uint32_t blocks = (uint32_t)row_blocks(p, from);
-    row[r] = (struct cuda_row){from->first, from->count, from->length, from->seat, at, blocks, from->lead};
+    row[r] = (struct cuda_row){from->first, from->count, from->length, from->seat, at, blocks};
     for (int t = from->first; t < from->first + from->count; t++) token_row[t] = r;
     for (int g = 0; g < p->plan->n_group; g++, at += blocks) memcpy(table + at, from->block[g], blocks * sizeof *table);
   }

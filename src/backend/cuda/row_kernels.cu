@@ -38,18 +38,20 @@ __global__ void embed(struct cuda_embed_rows a, cuda_batch batch) {
 
 /* --- outputs of whole rows ---------------------------------------------------------------------------------------- */
 
-/* A block for an output and so many columns as it has threads; tokens behind the row's lead are added in their order. */
+/* A block for an output and so many columns as it has threads; the row's tokens are added in their order, from the one
+ * that batch.out names. */
 __global__ void pool(struct cuda_pool_select a, cuda_batch batch) {
-  cuda_row r = batch.row[batch.token_row[batch.out[blockIdx.x]]];
-  int col = blockIdx.y * POOL_THREADS + threadIdx.x, count = a.mean ? r.count - r.lead : min(r.count - r.lead, 1);
-  const float *from = a.in + (size_t)(r.first + r.lead) * a.cols;
+  int first = batch.out[blockIdx.x], col = blockIdx.y * POOL_THREADS + threadIdx.x;
+  cuda_row r = batch.row[batch.token_row[first]];
+  int count = a.mean ? r.first + r.count - first : 1;
+  const float *from = a.in + (size_t)first * a.cols;
   float sum = 0;
 #pragma unroll 8
   for (int k = 0; k < count; k++, from += a.cols) {
     normed n = columns_normed(a.norm, a.cols, [&](int c) { return from[c]; });
     if (col < a.cols) sum += norm_apply(a.norm, n, from[col], a.cols, col);
   }
-  if (col < a.cols) a.out[(size_t)blockIdx.x * a.cols + col] = count > 0 ? sum / count : 0;
+  if (col < a.cols) a.out[(size_t)blockIdx.x * a.cols + col] = sum / count;
 }
 
 /* --- heads -------------------------------------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ static void mean_select(struct program *program, const struct op *op, int first,
 static void row_select(struct program *program, const struct op *op, int token, int cols, double *out) {
   const struct select_args *args = &op->args.select;
   const struct row *row = row_of(program->batch, token);
-  int count = row_pooled(row, args->pool), first = row->first + row->lead;
+  int count = args->pool == POOL_MEAN ? row->count - row->lead : 1, first = row->first + row->lead;
   double *line = program->line;
   for (int c = 0; c < cols; c++) out[c] = 0;
   for (int k = 0; k < count; k++) {
