@@ -456,7 +456,7 @@ def write_ranker(folder, spec):
     from sentence_transformers import CrossEncoder
     torch.manual_seed(spec["seed"])
     tokenizer = ranker_bpe()
-    model = transformers.Qwen3ForCausalLM(qwen(vocab_size=290, max_position_embeddings=320, tie_word_embeddings=spec["tied"])).eval()
+    model = transformers.Qwen3ForCausalLM(qwen(vocab_size=290, max_position_embeddings=448, tie_word_embeddings=spec["tied"])).eval()
     make_random(model)
     model.bfloat16().save_pretrained(folder)
     os.remove(f"{folder}/generation_config.json")
@@ -499,8 +499,31 @@ def write_ranker(folder, spec):
     assert min(abs(case["numbers"][0]) for case in expected["pairs"] + [expected["cut"]]) > 0.2, "a score that errors are large of"
     if spec["no"]:
         check_probability(folder, spec, expected["pairs"])
+        expected["twin"] = llama_cpp_scores(folder, pairs)
     write_json(f"{folder}/off.json", spec["off"])
     write_json(f"{folder}/expected.json", expected, indent=None)
+
+
+# The template that llama.cpp's converter gives Qwen3-Reranker, whatever that of the folder.
+LLAMA_CPP_TEMPLATE = (
+    '<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that '
+    'the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant '
+    'passages that answer the query\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n'
+    '</think>\n\n')
+
+
+def llama_cpp_scores(folder, pairs):
+    """P(yes) behind that template, by transformers."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = tokenizer.convert_tokens_to_ids(["yes", "no"])
+    scores = []
+    for query, document in pairs:
+        text = LLAMA_CPP_TEMPLATE.format(query=query, document=document)
+        with torch.no_grad():
+            logits = model(**tokenizer([text], return_tensors="pt")).logits[0, -1]
+        scores.append([round(float(logits[ids].softmax(-1)[0]), 8)])
+    return scores
 
 
 def check_probability(folder, spec, cases):

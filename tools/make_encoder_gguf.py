@@ -33,6 +33,9 @@ TWINS = {
         "layer_norm_eps": 1e-5, "max_position_embeddings": 64}},
     "modernbert": {"tokens": BYTES, "pre": "modern-bert"},
     "qwen3": {"tokens": QWEN, "pre": "qwen2"},
+    # The converter knows it by its name, and writes a template of its own.
+    "qwen3-yes-no": {"tokens": {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}, "pre": "qwen2",
+                     "folder": "qwen3-reranker"},
     "gemma3": {"tokens": BYTES, "pre": "gpt-2", "options": ["--sentence-transformers-dense-modules"]},
 }
 CONVERT = """
@@ -51,7 +54,7 @@ convert_hf_to_gguf.main()
 
 def twin(converter, out, name, spec):
     with tempfile.TemporaryDirectory() as folder:
-        model = f"{folder}/{name}"
+        model = f"{folder}/{spec.get('folder', name)}"
         shutil.copytree(f"{out}/{name}", model, ignore=shutil.ignore_patterns("*.gguf"))
         for file, extra in (("config.json", spec.get("config", {})), ("tokenizer_config.json", {
                 "tokenizer_class": "PreTrainedTokenizerFast", **spec["tokens"]})):

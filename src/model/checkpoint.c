@@ -7,6 +7,7 @@
 #include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
 #include "model/mmproj.h"
+#include "model/rank_template.h"
 #include "model/tensor_factors.h"
 
 #include <errno.h>
@@ -161,9 +162,11 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
 
 static bool metadata_read(struct checkpoint *c, struct error *error) {
   struct slice architecture = {0}, name = {0};
+  buffer_init(&c->rank_template, LIMIT_CONFIG_BYTES);
   if (!gguf_get_string(c->gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
       !gguf_get_string(c->gguf, "general.name", GGUF_OPTIONAL, &name, error) ||
       !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &c->chat_template, error) ||
+      !rank_template_write(c->gguf, &c->rank_template, error) ||
       !generation_from_gguf(&c->generation, c->gguf, error))
     return error_prefix(error, "%s: ", c->path);
   if (!text_copy(c->architecture, architecture))
@@ -240,6 +243,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   struct checkpoint *c = checkpoint;
   if (!c) return;
   gguf_pair_release(&c->pair);
+  buffer_release(&c->rank_template);
   gguf_close(c->gguf);
   safetensors_close(c->safetensors);
   packed_tensors_release(&c->packed);

@@ -56,6 +56,8 @@ struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint);
 
 /* The Jinja source ("default" where there are several); empty when the model has none. */
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint);
+/* Whether it is a GGUF ranker by yes and no (model/rank_template.h), with a template for that. */
+bool checkpoint_ranks(const struct checkpoint *checkpoint);
 /* The text of preprocessor_config.json, which says what a picture becomes, or of a processor's that has it within;
  * without the files, what an encoder's file has of it. */
 struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint);

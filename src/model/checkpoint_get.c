@@ -17,8 +17,11 @@ struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint) {
   return file->data ? slice_make(file->data, file->size) : checkpoint->pair.pictures;
 }
 
+bool checkpoint_ranks(const struct checkpoint *checkpoint) { return checkpoint->rank_template.size > 0; }
+
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
-  return checkpoint->chat_template;
+  const struct buffer *ranks = &checkpoint->rank_template;
+  return ranks->size > 0 ? buffer_slice(ranks) : checkpoint->chat_template;
 }
 const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
   return &checkpoint->generation;

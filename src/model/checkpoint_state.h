@@ -2,6 +2,7 @@
 #ifndef SPATE_MODEL_CHECKPOINT_STATE_H
 #define SPATE_MODEL_CHECKPOINT_STATE_H
 
+#include "base/buffer.h"
 #include "format/safetensors.h"
 #include "model/checkpoint.h"
 #include "model/gguf_pair.h"
@@ -26,6 +27,7 @@ struct checkpoint {
   const char *vocabulary_name; /* of its file; NULL: there is none */
   json_t *template_json;       /* tokenizer_config.json, which chat_template may point into; or NULL */
   struct slice chat_template;
+  struct buffer rank_template; /* of a GGUF ranker by yes and no, in place of it; no bytes: it is none */
   struct file preprocessor; /* no data: there is none */
   struct checkpoint_generation generation;
 };

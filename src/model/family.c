@@ -70,23 +70,28 @@ static bool vector_fits(const struct tensor *tensor, int rows) {
   return tensor->n_dim >= 1 && tensor->n_dim <= 2 && count == rows;
 }
 
-/* Is a weight of an encoder of texts a row from within a matrix: a token's of a head, which has one for each? */
+/* Is a weight of an encoder of texts a row of a matrix of another name: a token's of a head, which has one for each? */
 static bool weight_is_token(const struct plan *plan, const struct weight *weight) {
-  return plan->role == PLAN_ENCODER && weight->use == WEIGHT_MATRIX && weight->rows == 1 && weight->part[0].first > 0;
+  const char *name = plan_name(plan, weight->name), *tensor = plan_name(plan, weight->part[0].tensor);
+  return plan->role == PLAN_ENCODER && weight->use == WEIGHT_MATRIX && weight->rows == 1 &&
+         strncmp(name, tensor, strlen(name)) != 0;
 }
 
 /* Rows that the plan has of a part's tensor, all together, or all of a head's; `found` are the tensor's. */
 static int tensor_rows(const struct plan *plan, const struct weight_part *part, int64_t found) {
   int rows = part_end(part);
+  bool token = false;
   if (rows == found) return rows;
   for (int i = 0; i < plan->n_weight; i++) {
     const struct weight *weight = plan_weights(plan) + i;
     for (int k = 0; k < weight->n_part; k++) {
-      int end = weight_is_token(plan, weight) ? plan->vocab : part_end(&weight->part[k]);
-      if (end > rows && strcmp(plan_name(plan, weight->part[k].tensor), plan_name(plan, part->tensor)) == 0) rows = end;
+      int end = part_end(&weight->part[k]);
+      if (strcmp(plan_name(plan, weight->part[k].tensor), plan_name(plan, part->tensor)) != 0) continue;
+      if (end > rows) rows = end;
+      token = token || weight_is_token(plan, weight);
     }
   }
-  return rows;
+  return token && rows != found ? plan->vocab : rows;
 }
 
 /* What the plan has of each expert's part of a tensor that is all experts', all weights together; a vector's is one
@@ -138,7 +143,7 @@ static bool tensor_check(const struct checkpoint *checkpoint, const struct plan 
   char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
-  int rows = tensor_rows(plan, part, tensor->dim[0]);
+  int rows = tensor_rows(plan, part, vector || tensor->n_dim > 1 ? tensor->dim[0] : 1);
   bool fits = vector ? vector_fits(tensor, rows) : matrix_fits(tensor, weight, rows, weight->cols);
   if (!fits && vector)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d] from the config.", name,

@@ -116,6 +116,7 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, const ch
     return false;
   d->both_ways = !causal;
   if (d->both_ways && d->window > 0) d->window--; /* itself */
+  if (checkpoint_ranks(c)) return text_tail_score(&d->tail, &sentence, "cls.output.weight", d->hidden, 2, error);
   if (sentence.yes >= 0)
     return text_tail_score(&d->tail, &sentence, d->tied ? embedding : "lm_head.weight", d->hidden, d->vocab, error);
   if (!text_tail_read(&d->tail, c, POOL_TOKEN, d->hidden, error)) return false;

@@ -221,6 +221,7 @@ static bool gguf_pool_read(struct sentence_config *config, const struct checkpoi
   int type = POOLS;
   if (!config_int(c, key, CONFIG_OPTIONAL, 1, POOLS, &type, error)) return false;
   config->found = type < POOLS; /* of a ranking's the head knows */
+  if (checkpoint_ranks(c)) config->yes = 0, config->no = 1;
   if (config->found) config->pool = pools[type];
   return true;
 }

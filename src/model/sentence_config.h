@@ -30,7 +30,8 @@ struct sentence_config {
   struct dense_stage dense[DENSE_STAGES];
   int max_length; /* tokens of a text; 0: the files do not say */
   /* Of a decoder that answers yes or no (LogitScore): the tokens whose logits are the score, the first's less the
-   * second's. −1: it is none of that kind; `no` alone −1: the first's logit is the score. */
+   * second's. −1: it is none of that kind; `no` alone −1: the first's logit is the score. Of a GGUF file rows of its
+   * head of labels. */
   int yes, no;
   bool generation_prompt; /* its chat template is asked for the beginning of an answer */
 };
