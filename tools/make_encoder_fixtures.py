@@ -223,6 +223,44 @@ class NomicExperts(torch.nn.Module):
         return types.SimpleNamespace(last_hidden_state=x[None])
 
 
+class JinaBert(torch.nn.Module):
+    """jina-embeddings-v2's network, which transformers has no class for: BERT whose scores fall with the distance of two tokens
+    (symmetric ALiBi) and whose feed-forwards are gated. Its state has the names of the hub's files."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, n = config, config.hidden_size
+        norm = lambda: torch.nn.LayerNorm(n, config.layer_norm_eps)
+        self.embeddings = torch.nn.ModuleDict({"word_embeddings": torch.nn.Embedding(config.vocab_size, n),
+                                               "token_type_embeddings": torch.nn.Embedding(config.type_vocab_size, n),
+                                               "LayerNorm": norm()})
+        self.encoder = torch.nn.ModuleDict({"layer": torch.nn.ModuleList(torch.nn.ModuleDict({
+            "attention": torch.nn.ModuleDict({
+                "self": torch.nn.ModuleDict({word: torch.nn.Linear(n, n) for word in ("query", "key", "value")}),
+                "output": torch.nn.ModuleDict({"dense": torch.nn.Linear(n, n), "LayerNorm": norm()})}),
+            "mlp": torch.nn.ModuleDict({"gated_layers": torch.nn.Linear(n, 2 * config.intermediate_size, bias=False),
+                                        "wo": torch.nn.Linear(config.intermediate_size, n), "layernorm": norm()})})
+            for _ in range(config.num_hidden_layers))})
+
+    def forward(self, input_ids, token_type_ids):
+        heads, count = self.config.num_attention_heads, input_ids.shape[1]
+        apart = (torch.arange(count)[:, None] - torch.arange(count)).abs()
+        powers = torch.tensor([2.0 ** -4, 2.0 ** -8, 2.0 ** -2])  # of three heads: those of two, and the first of four
+        x = self.embeddings["LayerNorm"](self.embeddings["word_embeddings"](input_ids[0]) +
+                                         self.embeddings["token_type_embeddings"](token_type_ids[0]))
+        for layer in self.encoder["layer"]:
+            own, out, mlp = layer["attention"]["self"], layer["attention"]["output"], layer["mlp"]
+            q, k, v = (own[word](x).reshape(count, heads, -1).transpose(0, 1) for word in ("query", "key", "value"))
+            scores = (q @ k.mT / q.shape[-1] ** 0.5 - powers[:, None, None] * apart).softmax(-1)
+            x = out["LayerNorm"](x + out["dense"]((scores @ v).transpose(0, 1).reshape(count, -1)))
+            gate, up = mlp["gated_layers"](x).chunk(2, -1)
+            x = mlp["layernorm"](x + mlp["wo"](torch.nn.functional.gelu(gate) * up))
+        return types.SimpleNamespace(last_hidden_state=x[None])
+
+
+JINA_SAYS = {"position_embedding_type": "alibi", "feed_forward_type": "geglu", "emb_pooler": "mean"}
+
+
 class NomicConfig(dict):
     """A config whose fields are those of config.json."""
     __getattr__ = dict.__getitem__
@@ -317,6 +355,19 @@ CHECKPOINTS = {
                           "normalized": {"config.json": {"moe_normalize_expert_weights": True}},
                           "act": {"config.json": {"activation_function": "gelu_pytorch_tanh"}},
                           "eps": {"config.json": {"layer_norm_epsilon": 0.3}}}},
+    "mpnet": {"model": transformers.MPNetModel, "config": transformers.MPNetConfig(**{
+                  **SIZES, "vocab_size": 260, "max_position_embeddings": 162, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
+              "tokenizer": byte_bpe, "pool": "mean", "normalize": True, "longest": 150,
+              "off": {"act": {"config.json": {"hidden_act": "silu"}}, "heads": {"config.json": {"num_attention_heads": 4}},
+                      "eps": EPS_OFF, "rows": {"config.json": {"max_position_embeddings": 161}}}},
+    "distilbert": {"model": transformers.DistilBertModel, "config": transformers.DistilBertConfig(
+                       vocab_size=160, max_position_embeddings=64, n_layers=2, n_heads=3, dim=36, hidden_dim=52, pad_token_id=0),
+                   "tokenizer": word_piece, "pool": "cls", "normalize": True,
+                   "off": {"act": {"config.json": {"activation": "silu"}}, "heads": {"config.json": {"n_heads": 2}}}},
+    "jina-bert": {"model": JinaBert, "config": transformers.BertConfig(**{**SIZES, "hidden_act": "gelu", "pad_token_id": 0}),
+                  "architecture": "JinaBertForMaskedLM", "settings": JINA_SAYS, "tokenizer": word_piece, "pool": "mean", "normalize": True,
+                  "off": {"act": {"config.json": {"hidden_act": "silu"}}, "heads": {"config.json": {"num_attention_heads": 2}},
+                          "network": {"config.json": {"architectures": ["BertModel"]}}, "eps": EPS_OFF}},
     "bert-without": {"model": transformers.BertModel, "config": bert(num_hidden_layers=1), "tokenizer": word_piece, "pool": "mean",
                      "normalize": True, "without_prompt": True, "tokenizer_config": {
                          "tokenizer_class": "PreTrainedTokenizerFast", "cls_token": "[CLS]", "sep_token": "[SEP]",

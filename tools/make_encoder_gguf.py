@@ -28,6 +28,8 @@ TWINS = {
                                                              "rotary_emb_interleaved": False, "rotary_emb_scale_base": None,
                                                              "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3,
                                                              "intermediate_size": 52, "layer_norm_eps": 1e-5}},
+    "distilbert": {"tokens": BERT, "pre": "jina-v2-en"},
+    "jina-bert": {"tokens": {**BERT, "tokenizer_class": "BertTokenizer"}, "pre": "jina-v2-en"},
     "nomic-moe": {"tokens": BERT, "pre": "jina-v2-en", "config": {
         "n_positions": 2048, "max_trained_positions": 2048, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
         "layer_norm_eps": 1e-5, "max_position_embeddings": 64}},

@@ -89,6 +89,7 @@ struct decoder {
   enum ff_layout ff_layout;
   enum qk_norm qk_norm;
   bool qkv_bias, out_bias, mlp_bias;
+  bool down_bias;             /* of a feed-forward's last matrix, where mlp_bias is not */
   bool layer_norm, norm_bias; /* norms are no RMS norms; they have shifts */
   bool tied;                  /* the head is the embedding table */
   bool transposed;            /* matrices of layers are stored so in a Hugging Face checkpoint */
@@ -102,6 +103,7 @@ struct decoder {
   float embed_scale, residual_scale, logit_scale; /* 0: 1 */
   float attend_scale, attend_softcap, final_softcap;
   float clip;               /* of q, k and v, behind norms of all heads; 0: none */
+  const float *distances;   /* of an encoder of texts: what scores gain, as LEAN_DISTANCES has it; NULL: nothing */
   float alibi, alibi_scale; /* the slopes are alibi_scale × 2^(−alibi × (head + 1) / heads); 0: none */
   enum rope_style rope_style;
   int rope_dim;         /* leading dimensions of a head that rotate */
@@ -169,6 +171,10 @@ bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key k
  * their weights are divided by their sum. */
 bool decoder_read_experts(struct decoder *decoder, const struct checkpoint *checkpoint, const char *count_key,
                           struct error *error);
+/* ALiBi's slope of a head, by "Train short, test long" (Press et al. 2022): 2^(−most × (head + 1) / heads), and its way
+ * for numbers of heads that are no power of two. */
+float decoder_slope(double most, int n_head, int head);
+
 /* Whether those that a token has are as wide together as a value may be. */
 bool decoder_experts_fit(const struct decoder *decoder, struct error *error);
 /* Which layers have none: all but every decoder_sparse_step-th, and those of mlp_only_layers. */

@@ -77,7 +77,7 @@ static void attend_add(struct decoder_maker *m) {
       .scale = d->attend_scale,
       .softcap = d->attend_softcap,
       .clip = d->clip,
-      .alibi = d->alibi > 0,
+      .alibi = d->distances ? LEAN_DISTANCES : d->alibi > 0 ? LEAN_SLOPES : LEAN_NONE,
       .alibi_slope = m->alibi,
       .causal = encodes && !d->both_ways,
   };
@@ -253,7 +253,7 @@ static void down_add(struct decoder_maker *m, const struct feed_forward *ff) {
                                                            .n_part = 1,
                                                            .part = {{ff->down, .rows = d->hidden}},
                                                            .cols = ff->width,
-                                                           .bias = d->mlp_bias});
+                                                           .bias = d->mlp_bias || d->down_bias});
   maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
 }

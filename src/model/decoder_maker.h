@@ -17,7 +17,7 @@ struct decoder_maker {
   int embed;                                /* the weight of the tokens' table */
   int group[LAYER_KINDS], in_group[LAYER_KINDS]; /* KV group of each kind; layers of it so far */
   uint32_t rope[LAYER_KINDS];                    /* first inverse frequency */
-  uint32_t alibi;                                /* first slope */
+  uint32_t alibi;                                /* first slope, or number by distance */
 };
 
 /* Some rows of a role's tensor; as in struct weight_part. */

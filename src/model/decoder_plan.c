@@ -211,17 +211,21 @@ static bool rope_add(struct decoder_maker *m, enum layer_kind kind, struct error
   return true;
 }
 
-/* Slopes of "Train short, test long" (Press et al. 2022), and its way for numbers of heads that are no power of two. */
-static void alibi_add(struct decoder_maker *m) {
+float decoder_slope(double most, int n_head, int head) {
+  int power = 1;
+  while (2 * power <= n_head) power *= 2;
+  double at = head < power ? head + 1 : 0.5 + (head - power);
+  return (float)exp2(-most * at / power);
+}
+
+/* What scores gain by distance. */
+static void lean_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
   float slopes[HEADS_MAX];
-  int power = 1;
-  if (!(d->alibi > 0)) return;
-  while (2 * power <= d->n_head) power *= 2;
-  for (int i = 0; i < d->n_head; i++) {
-    double at = i < power ? i + 1 : 0.5 + (i - power);
-    slopes[i] = d->alibi_scale * (float)exp2(-(double)d->alibi * at / power);
-  }
+  if (d->distances)
+    m->alibi = plan_add_floats(m->builder, d->distances, (uint32_t)d->n_head * lean_numbers(d->max_position));
+  if (!(d->alibi > 0) || d->distances) return;
+  for (int i = 0; i < d->n_head; i++) slopes[i] = d->alibi_scale * decoder_slope((double)d->alibi, d->n_head, i);
   m->alibi = plan_add_floats(m->builder, slopes, (uint32_t)d->n_head);
 }
 
@@ -266,7 +270,7 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   if (has_dense(d)) m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
   maker_experts_values(&m);
   if (!maker_experts_check(&m, error) || !kinds_add(&m, error)) return false;
-  alibi_add(&m);
+  lean_add(&m);
   m.embed = embed_add(&m);
   for (m.layer = 0; m.layer < d->n_layer; m.layer++) maker_layer_add(&m);
   m.layer = -1;

@@ -158,14 +158,26 @@ struct attend_args {
   int32_t near;         /* a token of an encoder of texts sees so many before it and behind it; 0: all */
   int32_t causal;       /* 1: a token of an encoder of texts sees none behind it */
   int32_t head_norms;   /* 1: weight[0] and [1] are such norms */
-  int32_t alibi;        /* 1: there are slopes, n_head of them in the plan's floats, */
-  uint32_t alibi_slope; /* the first at this index */
+  int32_t alibi;        /* enum attend_lean */
+  uint32_t alibi_slope; /* index of the first of its numbers in the plan's floats */
   float clip; /* numbers of in[0] count as within ± it, before anything else; 0: as they are. With a group and
                  without value_in_key */
   int32_t value_in_key; /* 1: that; dim_k − dim_v is a multiple of VALUE_UNIT, and there is a group */
 };
 
 enum { VALUE_UNIT = 4 };
+
+/* What a score gains by how far apart two tokens are. */
+enum attend_lean {
+  LEAN_NONE,
+  LEAN_SLOPES,    /* n_head slopes: less by so much for each token from the last that is seen */
+  LEAN_DISTANCES, /* of an encoder of texts: lean_numbers(max_position) numbers a head, the one at max_position − 1 + key
+                     − query for each pair of places, and at last room that is not read for any */
+};
+
+enum { LEAN_ROOM = 64 };
+
+static inline uint32_t lean_numbers(int32_t max_position) { return 2 * (uint32_t)max_position - 1 + LEAN_ROOM; }
 
 /* Columns of in[0]. */
 static inline int64_t attend_cols(const struct attend_args *a) {

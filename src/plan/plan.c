@@ -57,7 +57,10 @@ bool attend_clip_valid(const struct attend_args *a) {
 
 bool attend_alibi_valid(const struct plan *p, const struct attend_args *a) {
   if (a->alibi == 0) return true;
-  return a->alibi == 1 && p->role == PLAN_DECODER && (uint64_t)a->alibi_slope + (uint64_t)a->n_head <= p->n_float;
+  bool slopes = a->alibi == LEAN_SLOPES && p->role == PLAN_DECODER;
+  bool distances = a->alibi == LEAN_DISTANCES && p->role == PLAN_ENCODER;
+  uint64_t each = distances ? lean_numbers(p->max_position) : 1;
+  return (slopes || distances) && (uint64_t)a->alibi_slope + (uint64_t)a->n_head * each <= p->n_float;
 }
 
 bool attend_axes_valid(const struct attend_args *args) {

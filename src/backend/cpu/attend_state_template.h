@@ -78,9 +78,10 @@ static ALWAYS_INLINE vfloat scaled_load(const float *x, const float *scale) {
 }
 
 /* What becomes of the scores of a tile: a cap (0: none), then `first` added to its first key's, `step` more to each
- * that follows. */
+ * that follows; or to each what `by_key` (NULL: nothing) has for it. */
 struct tile_bend {
   float softcap, first, step;
+  const float *by_key;
 };
 
 static ALWAYS_INLINE vfloat slope_add(vfloat x, struct tile_bend slope, int key) {
@@ -91,6 +92,7 @@ static ALWAYS_INLINE vfloat slope_add(vfloat x, struct tile_bend slope, int key)
 
 static ALWAYS_INLINE vfloat score_bend(vfloat x, struct tile_bend bend, int key) {
   if (bend.softcap != 0) x = vfloat_softcap(x, bend.softcap);
+  if (bend.by_key) return vfloat_add(x, vfloat_load(bend.by_key + key));
   return bend.step != 0 ? slope_add(x, bend, key) : x;
 }
 

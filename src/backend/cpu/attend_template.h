@@ -43,7 +43,8 @@ static void token_softmax(const struct attend_work *work, const struct attend_st
   for (int h = 0; h < work->n_head; h++) {
     size_t query = (size_t)token * (size_t)work->n_head + (size_t)h;
     float step = work->slope ? work->slope[h] : 0;
-    struct tile_bend bend = {work->softcap, step * (float)(start - work->last[token]), step};
+    struct tile_bend bend = {work->softcap, step * (float)(start - work->last[token]), step, NULL};
+    if (work->distance) bend.by_key = work->distance + (size_t)h * work->distances + (start - work->place - token);
     if (!sees_tile(work, token, start))
       softmax_skip(state, query, n_vector);
     else if (low <= 0 && high >= KEY_TILE)

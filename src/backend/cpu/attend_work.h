@@ -23,6 +23,10 @@ struct attend_work {
   const int32_t *first, *last; /* [n_token] the tokens of the row that each sees, both included */
   const float *sink;           /* [n_head] a logit that takes part in the softmax without a value; NULL: none */
   const float *slope;          /* [n_head] what a score loses for each token from the last that is seen; NULL: none */
+  const float *distance;       /* what a score of the first head gains by key − query, from this number on for a key
+                                  where the query is; NULL: nothing. The tokens are of one row */
+  size_t distances;            /* numbers of a head */
+  int32_t place;               /* of the first token in its row */
   float softcap;               /* 0: none */
   float *const *out;           /* [n_token] head h at out[t] + h × dim_v */
   float *scratch;              /* attend_scratch_floats, aligned to 64 bytes */

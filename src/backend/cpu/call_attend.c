@@ -159,6 +159,16 @@ static void query_prepare(const struct program *program, const struct call *call
   }
 }
 
+static const float *distances_of(const struct plan *plan, const struct attend_args *args, int head) {
+  size_t first = (size_t)head * lean_numbers(plan->max_position) + (size_t)(plan->max_position - 1);
+  return plan_floats(plan) + args->alibi_slope + first;
+}
+
+static int32_t token_place(const struct program *program, int token) {
+  const struct row *row = program->batch->row + program->token_row[token];
+  return row->length + token - row->first;
+}
+
 /* n_head query heads from `head` on, all of one KV head, for one block of queries. */
 static void block_attend(const struct program *program, const struct call *call, const struct query_block *block,
                          int head, int n_head, float *scratch) {
@@ -183,7 +193,10 @@ static void block_attend(const struct program *program, const struct call *call,
       .last = views.last,
       .sink = sink ? sink + head : NULL,
       .softcap = args->softcap,
-      .slope = args->alibi ? plan_floats(program->plan) + args->alibi_slope + head : NULL,
+      .slope = args->alibi == LEAN_SLOPES ? plan_floats(program->plan) + args->alibi_slope + head : NULL,
+      .distance = args->alibi == LEAN_DISTANCES ? distances_of(program->plan, args, head) : NULL,
+      .distances = lean_numbers(program->plan->max_position),
+      .place = token_place(program, program->query_token[block->first]),
       .out = views.out,
       .scratch = scratch,
   });

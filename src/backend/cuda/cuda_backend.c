@@ -38,6 +38,7 @@ static bool of_texts(const struct plan *plan, const struct op *op) {
   switch (op->kind) {
   case OP_EMBED: return op->args.embed.source != EMBED_TOKENS || op->in[0] < 0 || plan->role == PLAN_ENCODER;
   case OP_SELECT: return plan_merged(plan) == 1;
+  case OP_ATTEND: return op->args.attend.alibi != LEAN_DISTANCES;
   case OP_ROUTE: return plan->role == PLAN_DECODER && op->args.route.n_group <= ROUTE_GROUPS;
   default: return true;
   }

@@ -155,10 +155,15 @@ static void head_attend(const struct attend *a, const struct row *row, int head,
   const struct attend_args *args = a->args;
   const float *sink = vector_get(a->program, a->op->weight[2]);
   int kv_head = head / (args->n_head / args->n_kv_head);
-  double slope = args->alibi ? plan_floats(a->program->plan)[args->alibi_slope + (uint32_t)head] : 0;
+  const struct plan *plan = a->program->plan;
+  bool apart = args->alibi == LEAN_DISTANCES;
+  double slope = args->alibi == LEAN_SLOPES ? plan_floats(plan)[args->alibi_slope + (uint32_t)head] : 0;
+  const float *gain = plan_floats(plan) + args->alibi_slope + (size_t)head * lean_numbers(plan->max_position) +
+                      (plan->max_position - 1 - position);
   double *scores = a->program->scores, highest = sink ? sink[head] : -INFINITY;
   for (int t = first; t <= last; t++) {
     scores[t] = score_of(a, query, cache_at(a, row, t, kv_head)) - slope * (position - t);
+    if (apart) scores[t] += gain[t];
     highest = fmax(highest, scores[t]);
   }
   double total = sink ? exp(sink[head] - highest) : 0;
