@@ -105,7 +105,8 @@ static void attend_map(struct cutter *c, struct attend_args *args) {
   args->layer = 0;
   if (args->rope_style != ROPE_NONE)
     args->rope_freq = plan_add_floats(&c->builder, floats + args->rope_freq, (uint32_t)args->rope_dim / 2);
-  if (args->alibi == LEAN_SLOPES) args->alibi_slope = plan_add_floats(&c->builder, floats + args->alibi_slope, (uint32_t)args->n_head);
+  if (args->alibi == LEAN_SLOPES)
+    args->alibi_slope = plan_add_floats(&c->builder, floats + args->alibi_slope, (uint32_t)args->n_head);
 }
 
 static void op_map(struct cutter *c, int index) {

@@ -166,8 +166,7 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
   if (!gguf_get_string(c->gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
       !gguf_get_string(c->gguf, "general.name", GGUF_OPTIONAL, &name, error) ||
       !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &c->chat_template, error) ||
-      !rank_template_write(c->gguf, &c->rank_template, error) ||
-      !generation_from_gguf(&c->generation, c->gguf, error))
+      !rank_template_write(c->gguf, &c->rank_template, error) || !generation_from_gguf(&c->generation, c->gguf, error))
     return error_prefix(error, "%s: ", c->path);
   if (!text_copy(c->architecture, architecture))
     return error_set(error, ERROR_FORMAT, "%s: general.architecture has %zu bytes, expected 1 to %d.", c->path,

@@ -28,7 +28,7 @@ struct checkpoint {
   json_t *template_json;       /* tokenizer_config.json, which chat_template may point into; or NULL */
   struct slice chat_template;
   struct buffer rank_template; /* of a GGUF ranker by yes and no, in place of it; no bytes: it is none */
-  struct file preprocessor; /* no data: there is none */
+  struct file preprocessor;    /* no data: there is none */
   struct checkpoint_generation generation;
 };
 

@@ -77,7 +77,7 @@ static void attend_add(struct decoder_maker *m) {
       .scale = d->attend_scale,
       .softcap = d->attend_softcap,
       .clip = d->clip,
-      .alibi = d->distances ? LEAN_DISTANCES : d->alibi > 0 ? LEAN_SLOPES : LEAN_NONE,
+      .alibi = m->lean,
       .alibi_slope = m->alibi,
       .causal = encodes && !d->both_ways,
   };

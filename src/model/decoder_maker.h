@@ -17,6 +17,7 @@ struct decoder_maker {
   int embed;                                /* the weight of the tokens' table */
   int group[LAYER_KINDS], in_group[LAYER_KINDS]; /* KV group of each kind; layers of it so far */
   uint32_t rope[LAYER_KINDS];                    /* first inverse frequency */
+  int lean;                                      /* enum attend_lean */
   uint32_t alibi;                                /* first slope, or number by distance */
 };
 

@@ -222,9 +222,10 @@ float decoder_slope(double most, int n_head, int head) {
 static void lean_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
   float slopes[HEADS_MAX];
-  if (d->distances)
+  m->lean = d->distances ? LEAN_DISTANCES : d->alibi > 0 ? LEAN_SLOPES : LEAN_NONE;
+  if (m->lean == LEAN_DISTANCES)
     m->alibi = plan_add_floats(m->builder, d->distances, (uint32_t)d->n_head * lean_numbers(d->max_position));
-  if (!(d->alibi > 0) || d->distances) return;
+  if (m->lean != LEAN_SLOPES) return;
   for (int i = 0; i < d->n_head; i++) slopes[i] = d->alibi_scale * decoder_slope((double)d->alibi, d->n_head, i);
   m->alibi = plan_add_floats(m->builder, slopes, (uint32_t)d->n_head);
 }

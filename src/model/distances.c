@@ -22,8 +22,7 @@ float *distances_alibi(const struct decoder *d, double most, struct error *error
   float *numbers = numbers_take(d, error);
   for (int h = 0; numbers && h < d->n_head; h++) {
     float slope = decoder_slope(most, d->n_head, h), *of = numbers + (size_t)h * lean_numbers(d->max_position);
-    for (int k = 1 - d->max_position; k < d->max_position; k++)
-      of[d->max_position - 1 + k] = -slope * (float)abs(k);
+    for (int k = 1 - d->max_position; k < d->max_position; k++) of[d->max_position - 1 + k] = -slope * (float)abs(k);
   }
   return numbers;
 }

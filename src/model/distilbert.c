@@ -45,10 +45,11 @@ static bool distilbert_build(const struct checkpoint *c, struct plan_builder *bu
                                        {"hidden_dim", LIMIT_MODEL_WIDTH, &d.feed_forward},
                                        {0}};
   if (text_classifies(c))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The architecture %.64s has a ReLU in its head of labels, which no op of Spate computes; its vectors "
-                     "load (DistilBertModel).",
-                     checkpoint_architecture(c));
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "The architecture %.64s has a ReLU in its head of labels, which no op of Spate computes; its vectors "
+        "load (DistilBertModel).",
+        checkpoint_architecture(c));
   d.prefix = tensor_prefix_find(c, prefixes, "embeddings.word_embeddings.weight");
   return decoder_read_sizes(c, sizes, error) && decoder_read(&d, c, error) &&
          decoder_read_act(c, (struct config_key){"activation", NULL}, &d.act, error) &&

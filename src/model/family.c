@@ -7,12 +7,11 @@
 #include <stdlib.h>
 
 static const struct family *const families[] = {
-    &llama_family,    &gemma_family,      &gemma3_family,        &phi3_family,       &granite_family,
-    &olmo2_family,    &smollm3_family,    &glm4_family,          &cohere_family,     &gpt2_family,
-    &gpt_neox_family, &starcoder2_family, &falcon_family,        &mpt_family,        &mixtral_family,
-    &gpt_oss_family,  &deepseek_family,   &gemma3_vision_family, &idefics3_family,   &llava_family,
-    &mistral3_family, &qwen2_vl_family,   &bert_family,          &modernbert_family, &nomic_bert_family,
-    &mpnet_family,    &distilbert_family,   &jina_bert_family};
+    &llama_family,      &gemma_family, &gemma3_family,     &phi3_family,     &granite_family,  &olmo2_family,
+    &smollm3_family,    &glm4_family,  &cohere_family,     &gpt2_family,     &gpt_neox_family, &starcoder2_family,
+    &falcon_family,     &mpt_family,   &mixtral_family,    &gpt_oss_family,  &deepseek_family, &gemma3_vision_family,
+    &idefics3_family,   &llava_family, &mistral3_family,   &qwen2_vl_family, &bert_family,     &modernbert_family,
+    &nomic_bert_family, &mpnet_family, &distilbert_family, &jina_bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -55,7 +54,8 @@ const char *family_gguf_name(const struct family *family, const struct checkpoin
 
 /* --- tensors against weights ------------------------------------------------------------------------------------- */
 
-/* A matrix of rows × cols, one row of which may be a vector; a convolution's weight is one whose rows have several dimensions. */
+/* A matrix of rows × cols, one row of which may be a vector; a convolution's weight is one whose rows have several
+ * dimensions. */
 static bool matrix_fits(const struct tensor *tensor, const struct weight *weight, int rows, int cols) {
   int64_t across = 1;
   if (weight->order == ORDER_TRANSPOSED) return tensor->n_dim == 2 && tensor->dim[0] == cols && tensor->dim[1] == rows;

@@ -26,13 +26,8 @@ static const struct decoder_names names = {
            [ROLE_SANDWICH_MLP_POST] = "mlp.layernorm"},
     .gguf = {[ROLE_SANDWICH_ATTEND_POST] = "attn_output_norm", [ROLE_SANDWICH_MLP_POST] = "layer_output_norm"}};
 
-static const struct decoder usual = {.n_layer = 12,
-                                     .n_head = 12,
-                                     .hidden = 768,
-                                     .feed_forward = 3072,
-                                     .vocab = 30528,
-                                     .max_position = 8192,
-                                     .types = 2};
+static const struct decoder usual = {
+    .n_layer = 12, .n_head = 12, .hidden = 768, .feed_forward = 3072, .vocab = 30528, .max_position = 8192, .types = 2};
 
 /* Of the same code, as other networks use it. */
 static bool kind_check(const struct checkpoint *c, struct error *error) {
@@ -72,8 +67,7 @@ static bool jina_build(const struct checkpoint *c, struct plan_builder *builder,
   d.block = BLOCK_SUM;
   d.ff_layout = FF_GATED_JOINED;
   d.layer_norm = d.norm_bias = d.qkv_bias = d.out_bias = d.down_bias = d.embed_norm = d.both_ways = true;
-  if (!kind_check(c, error) || !config_read(&d, c, error) ||
-      !text_tail_read(&d.tail, c, POOL_MEAN, d.hidden, error))
+  if (!kind_check(c, error) || !config_read(&d, c, error) || !text_tail_read(&d.tail, c, POOL_MEAN, d.hidden, error))
     return false;
   float *distances = distances_alibi(&d, slope_most, error);
   d.distances = distances;

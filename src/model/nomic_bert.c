@@ -1,6 +1,6 @@
 /* NomicBERT: BERT's norms of sums and types of tokens, with rotations in place of a table of positions. The first had
- * gated feed-forwards and few biases; the second has plain ones and, in every other layer, experts without gates, behind
- * which a vector is added that GGUF files leave out. Its config.json has GPT-2's names. */
+ * gated feed-forwards and few biases; the second has plain ones and, in every other layer, experts without gates,
+ * behind which a vector is added that GGUF files leave out. Its config.json has GPT-2's names. */
 #include "model/decoder.h"
 #include "model/family.h"
 
@@ -38,9 +38,8 @@ static const struct decoder_names plain_names = {
 
 /* The settings of other networks that the same code made. */
 static bool kind_check(const struct checkpoint *c, struct error *error) {
-  static const char *const off[] = {"prenorm",      "rotary_emb_interleaved", "parallel_block",
-                                    "use_rms_norm", "causal",                 "moe_normalize_expert_weights",
-                                    "expert_choice_router"};
+  static const char *const off[] = {"prenorm", "rotary_emb_interleaved",       "parallel_block",      "use_rms_norm",
+                                    "causal",  "moe_normalize_expert_weights", "expert_choice_router"};
   for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
     bool on = false;
     if (!config_bool(c, (struct config_key){off[i], NULL}, &on, error)) return false;
@@ -144,7 +143,8 @@ static bool nomic_build(const struct checkpoint *c, struct plan_builder *builder
                       .embed_norm = true,
                       .both_ways = true};
   return kind_check(c, error) && act_read(&d, c, error) && sizes_read(&d, c, error) && biases_read(&d, c, error) &&
-         experts_read(&d, c, error) && text_tail_read(&d.tail, c, POOL_MEAN, d.hidden, error) && decoder_build(&d, c, builder, error);
+         experts_read(&d, c, error) && text_tail_read(&d.tail, c, POOL_MEAN, d.hidden, error) &&
+         decoder_build(&d, c, builder, error);
 }
 
 static const struct architecture architectures[] = {

@@ -9,9 +9,7 @@
 
 static const char template_key[] = "tokenizer.chat_template.rerank";
 
-static const struct {
-  const char *mark, *role;
-} marks[] = {{"{query}", "query"}, {"{document}", "document"}};
+static const struct { const char *mark, *role; } marks[] = {{"{query}", "query"}, {"{document}", "document"}};
 
 enum { MARKS = sizeof marks / sizeof *marks };
 
@@ -23,8 +21,8 @@ static bool labels_are_yes_and_no(const struct gguf *gguf) {
     return false;
   snprintf(key, sizeof key, "%.*s.classifier.output_labels", SLICE_ARGS(architecture));
   const struct gguf_value *list = gguf_find(gguf, key);
-  return list && list->is_array && list->type == GGUF_STRING && list->count == 2 &&
-         slice_is(list->strings[0], "yes") && slice_is(list->strings[1], "no");
+  return list && list->is_array && list->type == GGUF_STRING && list->count == 2 && slice_is(list->strings[0], "yes") &&
+         slice_is(list->strings[1], "no");
 }
 
 /* The mark that the text begins with; −1: none. */
@@ -57,7 +55,8 @@ bool rank_template_write(const struct gguf *gguf, struct buffer *source, struct 
       literal_write(source, text.data[at++]);
       continue;
     }
-    buffer_print(source, "\" }}{{ messages | selectattr(\"role\", \"eq\", \"%s\") | map(attribute=\"content\") | first }}{{ \"",
+    buffer_print(source,
+                 "\" }}{{ messages | selectattr(\"role\", \"eq\", \"%s\") | map(attribute=\"content\") | first }}{{ \"",
                  marks[mark].role);
     at += strlen(marks[mark].mark);
     seen[mark]++;

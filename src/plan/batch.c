@@ -25,6 +25,14 @@ static bool row_position_check(const struct row *row, int index, const struct pl
                    row->length, row->count, plan_weights(plan)[op->weight[0]].rows);
 }
 
+/* Tokens that are not pooled are an encoder's. */
+static bool row_lead_check(const struct row *row, int index, const struct plan *plan, struct error *error) {
+  int most = plan->role == PLAN_ENCODER ? row->count - 1 : 0;
+  if (row->lead >= 0 && row->lead <= most) return true;
+  return error_set(error, ERROR_INVALID, "Row %d leaves %d of its %d tokens out, expected 0 to %d.", index, row->lead,
+                   row->count, most);
+}
+
 static bool row_check(const struct batch *b, int index, const struct plan *plan, const struct limits *limits,
                       struct error *error) {
   const struct row *row = b->row + index;
@@ -34,9 +42,6 @@ static bool row_check(const struct batch *b, int index, const struct plan *plan,
   if (row->count < 1 || row->first < 0 || row->first > b->n_token - row->count)
     return error_set(error, ERROR_INVALID, "Row %d has tokens %d to %d of %d.", index, row->first,
                      row->first + row->count - 1, b->n_token);
-  if (row->lead < 0 || row->lead >= row->count || (row->lead > 0 && plan->role != PLAN_ENCODER))
-    return error_set(error, ERROR_INVALID, "Row %d leaves %d of its %d tokens out, expected 0 to %d.", index, row->lead,
-                     row->count, plan->role == PLAN_ENCODER ? row->count - 1 : 0);
   if (row->length < 0 || row->length > limits->length - row->count)
     return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, more than the engine's %d.", index, row->length,
                      row->count, limits->length);
@@ -216,7 +221,9 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
     return error_set(error, ERROR_LIMIT, "A batch of %d rows, %d tokens, %d outputs; at most %d, %d, %d.", b->n_row,
                      b->n_token, b->n_out, limits->seats, limits->tokens, limits->outputs);
   for (int i = 0, next = 0; i < b->n_row; next += b->row[i++].count) {
-    if (!row_check(b, i, plan, limits, error) || !row_position_check(&b->row[i], i, plan, error)) return false;
+    if (!row_check(b, i, plan, limits, error) || !row_position_check(&b->row[i], i, plan, error) ||
+        !row_lead_check(&b->row[i], i, plan, error))
+      return false;
     if (b->row[i].first != next)
       return error_set(error, ERROR_INVALID, "Row %d starts at token %d, expected %d: rows follow each other.", i,
                        b->row[i].first, next);

@@ -136,13 +136,13 @@ struct route_args {
  * (latent attention) a value is the last dim_v numbers of its key, as the cache keeps them, and in[0] holds the first
  * dim_k − dim_v numbers of all heads of q, then the last dim_v of all heads, then k.
  * weight[0], [1]: RMS norms of q and k over a head, before rope, or, with head_norms, of what the head's mean leaves,
- * by weights of each head's own: [heads][dim_k]; [2]: one sink logit a head. alibi: what a token sees n tokens before
- * itself scores n times the head's slope less. rope: dim/2 inverse frequencies in the plan's floats; angles are
- * computed in double, rotation in float. A token's place is its index in the sequence, or, where rope_axis is not all
- * 0, length + batch.position[token][axis] (of an encoder, whose length is 0, the same): the first rope_axis[0]
- * frequencies turn by axis 0, the next rope_axis[1] by axis 1, the last by axis 2. Without batch.position all three are
- * the index. Without a group nothing is kept: each token sees all tokens of its row of the batch, which are all that
- * there are, or, if `local`, those of batch.span alone, or, if `causal`, none behind itself. */
+ * by weights of each head's own: [heads][dim_k]; [2]: one sink logit a head. alibi: what scores gain by distance. rope:
+ * dim/2 inverse frequencies in the plan's floats; angles are computed in double, rotation in float. A token's place is
+ * its index in the sequence, or, where rope_axis is not all 0, length + batch.position[token][axis] (of an encoder,
+ * whose length is 0, the same): the first rope_axis[0] frequencies turn by axis 0, the next rope_axis[1] by axis 1, the
+ * last by axis 2. Without batch.position all three are the index. Without a group nothing is kept: each token sees all
+ * tokens of its row of the batch, which are all that there are, or, if `local`, those of batch.span alone, or, if
+ * `causal`, none behind itself. */
 struct attend_args {
   int32_t n_head, n_kv_head, dim_k, dim_v;
   int32_t group, layer; /* KV group, and layer within it; −1 and 0: none */
@@ -171,8 +171,8 @@ enum { VALUE_UNIT = 4 };
 enum attend_lean {
   LEAN_NONE,
   LEAN_SLOPES,    /* n_head slopes: less by so much for each token from the last that is seen */
-  LEAN_DISTANCES, /* of an encoder of texts: lean_numbers(max_position) numbers a head, the one at max_position − 1 + key
-                     − query for each pair of places, and at last room that is not read for any */
+  LEAN_DISTANCES, /* of an encoder of texts: lean_numbers(max_position) numbers a head, the one at max_position − 1 +
+                     key − query for each pair of places, and at last room that is not read for any */
 };
 
 enum { LEAN_ROOM = 64 };

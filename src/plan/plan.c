@@ -29,6 +29,11 @@ int plan_merged(const struct plan *plan) {
   return plan_values(plan)[select->out].cols / plan_values(plan)[select->in[0]].cols;
 }
 
+bool plan_pools(const struct plan *plan) {
+  const struct op *select = plan_find(plan, OP_SELECT);
+  return select && select->args.select.pool != POOL_TOKEN;
+}
+
 /* A router's op and its route are one right after the other. */
 bool plan_weight_routes(const struct plan *plan, int weight) {
   const struct op *ops = plan_ops(plan);

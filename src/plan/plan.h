@@ -181,6 +181,8 @@ const struct op *plan_find(const struct plan *plan, enum op_kind kind);
 const struct op *plan_embed(const struct plan *plan, enum embed_source source);
 /* Tokens that the plan's select makes one output of; 1 without one. */
 int plan_merged(const struct plan *plan);
+/* Whether that is made of a row's tokens together. */
+bool plan_pools(const struct plan *plan);
 /* Whether the weight's products are what a route chooses by. */
 bool plan_weight_routes(const struct plan *plan, int weight);
 /* Whether batches have positions for rotations of several axes; spans. */

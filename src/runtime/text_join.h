@@ -16,8 +16,8 @@ struct text_join {
 bool text_join_encode(const struct text_join *join, struct slice first, struct slice second, struct token_list *out,
                       int32_t *n_first, struct error *error);
 
-/* How many tokens of a joined text are its prompt's: as many as that has in the frame by itself, less a special one that
- * it ends with, up to `most`, fewer than the text has. */
+/* How many tokens of a joined text are its prompt's: as many as that has in the frame by itself, less a special one
+ * that it ends with, up to `most`, fewer than the text has. */
 bool text_join_lead(const struct text_join *join, struct slice prompt, int32_t most, int32_t *count,
                     struct error *error);
 

@@ -28,11 +28,18 @@ static const struct text_shape {
   int near;
   bool placed; /* the batch says places and types */
   bool causal; /* a token sees none behind it */
+  bool apart;  /* scores gain by distance */
 } shapes[] = {
-    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false},  {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true, false},
-    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true, false}, {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false, false},
-    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true, false}, {POOL_TOKEN, NORM_RMS, ACT_SILU, 0, false, true},
-    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, true, true},    {POOL_MEAN, NORM_LAYER, ACT_GELU, 7, false, true},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false, false},
+    {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true, false, false},
+    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true, false, false},
+    {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false, false, false},
+    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true, false, false},
+    {POOL_TOKEN, NORM_RMS, ACT_SILU, 0, false, true, false},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, true, true, false},
+    {POOL_MEAN, NORM_LAYER, ACT_GELU, 7, false, true, false},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false, true},
+    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 66, true, false, true},
 };
 
 static const struct scheme f32 = {.kind = SCHEME_F32};
@@ -86,6 +93,15 @@ static void heads_turn(struct op_model *m, struct op *attend) {
   for (int i = 0; i < 2; i++) attend->weight[i] = model_vector(m, args->dim_k, 0.5f, 1.5f);
 }
 
+/* Numbers of each head by key − query that follow no rule. */
+static void distances_add(struct op_model *m, struct attend_args *args) {
+  static float numbers[3 * (2 * TOKENS + LEAN_ROOM)];
+  uint32_t count = (uint32_t)args->n_head * lean_numbers(TOKENS);
+  for (uint32_t i = 0; i < count; i++) numbers[i] = sinf((float)(i * i % 1009));
+  args->alibi = LEAN_DISTANCES;
+  args->alibi_slope = plan_add_floats(&m->builder, numbers, count);
+}
+
 static void text_make(struct op_model *m, const struct text_shape *s, const struct text_width *w) {
   int cols = w->cols;
   model_init(m, VOCAB, 17);
@@ -106,6 +122,7 @@ static void text_make(struct op_model *m, const struct text_shape *s, const stru
                                             .near = s->near,
                                             .causal = s->causal};
   if (w->turned) heads_turn(m, &attend);
+  if (s->apart) distances_add(m, &attend.args.attend);
   plan_add_op(&m->builder, &attend);
   linear_make(m, w->scheme, attend.out, cols, cols, x, ACT_NONE, ROWS_TOKENS);
   int up = linear_make(m, w->scheme, x, cols, w->ff, -1, s->act, ROWS_TOKENS);
@@ -130,8 +147,7 @@ static void texts_make(struct text_batch *b, const int *counts, int n_row, bool 
   if (placed) b->batch.position = (const int32_t(*)[3])b->position;
   for (int r = 0; r < n_row; r++) {
     int lead = counts[r] % 2 * counts[r] / 3; /* of some texts */
-    b->row[b->batch.n_row++] =
-        (struct row){.seat = r, .first = b->batch.n_token, .count = counts[r], .lead = lead};
+    b->row[b->batch.n_row++] = (struct row){.seat = r, .first = b->batch.n_token, .count = counts[r], .lead = lead};
     for (int i = 0; i < counts[r]; i++, b->batch.n_token++) {
       b->token[b->batch.n_token] = (counts[r] * 7 + i * i * 3 + i) % VOCAB;
       b->position[b->batch.n_token][0] = i * 5 % TOKENS;
@@ -192,8 +208,8 @@ static void text_case(struct table *table, const struct text_shape *s, const str
   for (int i = 0; i < table->n_subject; i++) {
     char what[80];
     const struct subject *subject = &table->subject[i];
-    snprintf(what, sizeof what, "texts, %d wide, pool %d, norm %d, near %d%s, %s", w->cols, s->pool, s->norm, s->near,
-             s->causal ? ", causal" : "", subject->name);
+    snprintf(what, sizeof what, "texts, %d wide, pool %d, norm %d, near %d%s%s, %s", w->cols, s->pool, s->norm, s->near,
+             s->causal ? ", causal" : "", s->apart ? ", by distance" : "", subject->name);
     texts_step(&m, w->kv, table->tested, subject->device[1], b.batch, got);
     family_compare(family, what, expected, tolerance, got, ROWS * LABELS);
     texts_step(&m, w->kv, table->tested, subject->device[0], b.batch, other);

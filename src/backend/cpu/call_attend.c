@@ -159,14 +159,17 @@ static void query_prepare(const struct program *program, const struct call *call
   }
 }
 
-static const float *distances_of(const struct plan *plan, const struct attend_args *args, int head) {
-  size_t first = (size_t)head * lean_numbers(plan->max_position) + (size_t)(plan->max_position - 1);
-  return plan_floats(plan) + args->alibi_slope + first;
-}
-
-static int32_t token_place(const struct program *program, int token) {
+/* What scores gain by distance, of the heads from `head` on and tokens from `token` on. */
+static void lean_take(const struct program *program, const struct attend_args *args, int head, int token,
+                      struct attend_work *work) {
   const struct row *row = program->batch->row + program->token_row[token];
-  return row->length + token - row->first;
+  const struct plan *plan = program->plan;
+  const float *numbers = plan_floats(plan) + args->alibi_slope;
+  work->place = row->length + token - row->first;
+  work->distances = lean_numbers(plan->max_position);
+  if (args->alibi == LEAN_SLOPES) work->slope = numbers + head;
+  if (args->alibi == LEAN_DISTANCES)
+    work->distance = numbers + (size_t)head * work->distances + (size_t)(plan->max_position - 1);
 }
 
 /* n_head query heads from `head` on, all of one KV head, for one block of queries. */
@@ -182,7 +185,7 @@ static void block_attend(const struct program *program, const struct call *call,
     query_prepare(program, call, program->query_token[block->first + t], head, n_head,
                   query + (size_t)t * token_floats);
   const float *sink = program_vector(program, call->op->weight[2]);
-  program->device->kernels->attend.attend(&(struct attend_work){
+  struct attend_work work = {
       .kv = kv_cache_head(call->cache, args->layer, head / (args->n_head / args->n_kv_head), views.block[0]),
       .shared = block->shared,
       .block = views.block,
@@ -193,13 +196,11 @@ static void block_attend(const struct program *program, const struct call *call,
       .last = views.last,
       .sink = sink ? sink + head : NULL,
       .softcap = args->softcap,
-      .slope = args->alibi == LEAN_SLOPES ? plan_floats(program->plan) + args->alibi_slope + head : NULL,
-      .distance = args->alibi == LEAN_DISTANCES ? distances_of(program->plan, args, head) : NULL,
-      .distances = lean_numbers(program->plan->max_position),
-      .place = token_place(program, program->query_token[block->first]),
       .out = views.out,
       .scratch = scratch,
-  });
+  };
+  lean_take(program, args, head, program->query_token[block->first], &work);
+  program->device->kernels->attend.attend(&work);
 }
 
 /* Query heads [head, end) of a block, those of a KV head together. */

@@ -269,14 +269,10 @@ static void texts_fill(struct program *p, const struct cuda_slot *slot, const st
 static void outs_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
   int32_t *out = on_host(p, slot, p->on_device.out);
   const int32_t *token_row = on_host(p, slot, p->on_device.token_row);
-  bool pooled = false;
-  for (int i = 0; i < p->plan->n_op; i++) {
-    const struct op *op = plan_ops(p->plan) + i;
-    if (op->kind == OP_SELECT && op->args.select.pool != POOL_TOKEN) pooled = true;
-  }
+  bool pools = plan_pools(p->plan);
   for (int i = 0; i < batch->n_out; i++) {
     const struct row *row = batch->row + token_row[batch->out[i]];
-    out[i] = pooled ? row->first + row->lead : batch->out[i];
+    out[i] = pools ? row->first + row->lead : batch->out[i];
   }
 }
 
