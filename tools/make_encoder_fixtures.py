@@ -351,15 +351,12 @@ CHECKPOINTS = {
     "nomic-moe": {"model": NomicExperts, "config": NOMIC_MOE, "architecture": "NomicBertModel", "tokenizer": lambda: word_piece(0),
                   "pool": "mean", "normalize": True, "twin_lacks": "experts.bias",
                   "off": {"k": {"config.json": {"moe_top_k": 1}}, "rotation": {"config.json": {"rotary_emb_base": 40}},
-                          "layers": {"config.json": {"moe_every_n_layers": 0}}, "experts": {"config.json": {"num_experts": 4}},
-                          "normalized": {"config.json": {"moe_normalize_expert_weights": True}},
                           "act": {"config.json": {"activation_function": "gelu_pytorch_tanh"}},
                           "eps": {"config.json": {"layer_norm_epsilon": 0.3}}}},
     "mpnet": {"model": transformers.MPNetModel, "config": transformers.MPNetConfig(**{
                   **SIZES, "vocab_size": 260, "max_position_embeddings": 162, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}),
               "tokenizer": byte_bpe, "pool": "mean", "normalize": True, "longest": 150,
-              "off": {"act": {"config.json": {"hidden_act": "silu"}}, "heads": {"config.json": {"num_attention_heads": 4}},
-                      "eps": EPS_OFF, "rows": {"config.json": {"max_position_embeddings": 161}}}},
+              "off": {"act": {"config.json": {"hidden_act": "silu"}}, "eps": EPS_OFF}},
     "distilbert": {"model": transformers.DistilBertModel, "config": transformers.DistilBertConfig(
                        vocab_size=160, max_position_embeddings=64, n_layers=2, n_heads=3, dim=36, hidden_dim=52, pad_token_id=0),
                    "tokenizer": word_piece, "pool": "cls", "normalize": True,
@@ -367,7 +364,7 @@ CHECKPOINTS = {
     "jina-bert": {"model": JinaBert, "config": transformers.BertConfig(**{**SIZES, "hidden_act": "gelu", "pad_token_id": 0}),
                   "architecture": "JinaBertForMaskedLM", "settings": JINA_SAYS, "tokenizer": word_piece, "pool": "mean", "normalize": True,
                   "off": {"act": {"config.json": {"hidden_act": "silu"}}, "heads": {"config.json": {"num_attention_heads": 2}},
-                          "network": {"config.json": {"architectures": ["BertModel"]}}, "eps": EPS_OFF}},
+                          "eps": EPS_OFF}},
     "bert-without": {"model": transformers.BertModel, "config": bert(num_hidden_layers=1), "tokenizer": word_piece, "pool": "mean",
                      "normalize": True, "without_prompt": True, "tokenizer_config": {
                          "tokenizer_class": "PreTrainedTokenizerFast", "cls_token": "[CLS]", "sep_token": "[SEP]",

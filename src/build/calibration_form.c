@@ -26,6 +26,10 @@ static int stray_linear(const struct plan *plan) {
 }
 
 bool calibration_follows(const struct plan *plan, struct error *error) {
+  if (plan->role == PLAN_ENCODER)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The model makes vectors or labels of texts; its matrices are rounded without calibration so far: "
+                     "choose quant_algo RTN.");
   int stray = stray_linear(plan);
   if (stray < 0) return true;
   const struct op *op = &plan_ops(plan)[stray];

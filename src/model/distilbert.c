@@ -44,12 +44,6 @@ static bool distilbert_build(const struct checkpoint *c, struct plan_builder *bu
                                        {"n_heads", HEADS_MAX, &d.n_head},
                                        {"hidden_dim", LIMIT_MODEL_WIDTH, &d.feed_forward},
                                        {0}};
-  if (text_classifies(c))
-    return error_set(
-        error, ERROR_UNSUPPORTED,
-        "The architecture %.64s has a ReLU in its head of labels, which no op of Spate computes; its vectors "
-        "load (DistilBertModel).",
-        checkpoint_architecture(c));
   d.prefix = tensor_prefix_find(c, prefixes, "embeddings.word_embeddings.weight");
   return decoder_read_sizes(c, sizes, error) && decoder_read(&d, c, error) &&
          decoder_read_act(c, (struct config_key){"activation", NULL}, &d.act, error) &&
@@ -62,11 +56,8 @@ static bool distilbert_unused(const struct checkpoint *c, const char *tensor) {
   return strncmp(tensor, "vocab_", 6) == 0 || decoder_name_ends(tensor, "embeddings.position_ids");
 }
 
-static const struct architecture architectures[] = {{"DistilBertModel", "bert"},
-                                                    {"DistilBertForMaskedLM", "bert"},
-                                                    {"DistilBertForSequenceClassification", "bert"},
-                                                    {"distilbert", "bert"},
-                                                    {NULL, NULL}};
+static const struct architecture architectures[] = {
+    {"DistilBertModel", "bert"}, {"DistilBertForMaskedLM", "bert"}, {"distilbert", "bert"}, {NULL, NULL}};
 
 const struct family distilbert_family = {.title = "DistilBERT",
                                          .architectures = architectures,

@@ -19,6 +19,7 @@ from spate_server import JSON, ROOT, SPATE, Schemas, Server, VECTOR_ANSWERS, wai
 
 FIXTURES = ROOT / "tests/fixtures/encoder"
 BACKEND = os.environ.get("SPATE_TEST_BACKEND", "cpu")
+CPU_ALONE = ("nomic-moe", "mpnet", "jina-bert") if BACKEND == "cuda" else ()  # experts, scores by distance
 CLOSE = 2e-5  # of numbers of fp32 networks, relative to the largest
 FAR = 2e-4    # what a feature that is switched off changes at least
 
@@ -63,6 +64,8 @@ def vectors(server, texts, **fields):
 def models():
     """Of all fixtures: the name, and the checkpoint, or its twin in GGUF."""
     for path in sorted(FIXTURES.glob("*/expected.json")):
+        if path.parent.name in CPU_ALONE:
+            continue
         yield path.parent.name, path.parent
         if (path.parent / "model.gguf").exists():
             yield path.parent.name, path.parent / "model.gguf"
@@ -127,6 +130,8 @@ class Networks(unittest.TestCase):
     def test_features_switched_off_show(self):
         for path in sorted(FIXTURES.glob("*/off.json")):
             name = path.parent.name
+            if name in CPU_ALONE:
+                continue
             for feature, change in json.loads(path.read_text()).items():
                 folder, model = switched_off(name, change)
                 try:
@@ -136,8 +141,8 @@ class Networks(unittest.TestCase):
                     shutil.rmtree(folder)
 
     def test_the_reference_says_the_same(self):
-        for name in ("bert", "bert-pairs", "roberta", "modernbert", "qwen3", "mistral", "nomic", "bert-dense", "bert-without", "nomic-moe",
-                     "qwen3-yes-no"):
+        for name in ("bert", "bert-pairs", "roberta", "modernbert", "qwen3", "mistral", "nomic", "bert-dense", "bert-without",
+                     "nomic-moe", "mpnet", "jina-bert", "qwen3-yes-no"):
             with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32", "--target", "reference", backend="reference") as server:
                 for got, want in numbers(server, name):
                     self.assertLess(off(got, want), CLOSE)
@@ -163,6 +168,49 @@ class Networks(unittest.TestCase):
                 self.assertIn(said, engine.sentence or "it was built")
             engine.remove()
             shutil.rmtree(folder)
+
+    def test_any_setting_of_each_network_may_be_wrong(self):
+        """0, negative, 2^31, of another type or missing: it is built, or there is one sentence."""
+        for name in ("nomic-moe", "mpnet", "distilbert", "jina-bert", "gemma3", "bert-without"):
+            config = json.loads((FIXTURES / name / "config.json").read_text())
+            for key, value in config.items():
+                if isinstance(value, bool) or not isinstance(value, (int, float)):
+                    continue
+                for wrong in (0, -1, 2 ** 31, 1e30, "x", None, [1]):
+                    folder, model = switched_off(name, {"config.json": {key: wrong}})
+                    done = subprocess.run([SPATE, "build", model, "-o", folder / "e.spate"], capture_output=True, text=True)
+                    with self.subTest(f"{name}: {key} = {wrong}"):
+                        self.assertIn(done.returncode, (0, 1))
+                        self.assertEqual(done.stderr.count("spate: "), done.returncode, done.stderr)
+                    shutil.rmtree(folder)
+
+    def test_what_networks_are_not_has_a_sentence(self):
+        for name, change, said in (
+                ("nomic-moe", {"num_shared_experts": 1}, "num_shared_experts is 1, expected 0"),
+                ("nomic-moe", {"moe_top_k": 6}, "moe_top_k is 6, expected 1 to 5"),
+                ("nomic-moe", {"activation_function": "swiglu"}, "there are experts, which have no gates here"),
+                ("nomic-moe", {"expert_choice_router": True}, "expert_choice_router is true"),
+                ("mpnet", {"max_position_embeddings": 3}, "max_position_embeddings is 3, expected 4 or more"),
+                ("jina-bert", {"feed_forward_type": "original"}, 'feed_forward_type is "original", expected "geglu"'),
+                ("jina-bert", {"max_position_embeddings": 1 << 24}, "and Spate allows 16777216"),
+                ("nomic-moe", {"moe_every_n_layers": 0}, "Tensor encoder.layers.1.mlp.fc1.weight is missing"),
+                ("nomic-moe", {"num_experts": 4}, "router.layer.weight has shape [5, 36], expected [4, 36]"),
+                ("nomic-moe", {"moe_normalize_expert_weights": True}, "moe_normalize_expert_weights is true, expected false"),
+                ("mpnet", {"num_attention_heads": 4}, "relative_attention_bias.weight is no matrix of an even number"),
+                ("jina-bert", {"architectures": ["BertModel"]}, "position_embedding_type is \"alibi\", expected \"absolute\""),
+                ("distilbert", {"architectures": ["DistilBertForSequenceClassification"]}, "is not one that Spate loads"),
+                ("distilbert", {"architectures": ["DebertaV2Model"]}, 'The architecture "DebertaV2Model" is not one that Spate loads')):
+            folder, model = switched_off(name, {"config.json": change})
+            engine = Engine(model)
+            with self.subTest(f"{name} {change}"):
+                self.assertIn(said, engine.sentence or "it was built")
+            engine.remove()
+            shutil.rmtree(folder)
+
+    def test_calibration_is_for_decoders(self):
+        engine = Engine(FIXTURES / "bert", "--quant-mode", "INT8_WEIGHT", "--quant-algo", "AWQ")
+        self.assertIn("without calibration so far: choose quant_algo RTN", engine.sentence or "it was built")
+        engine.remove()
 
     def test_stages_that_are_not_done_have_a_sentence(self):
         for stage, said in (({"type": "sentence_transformers.models.Dense", "path": "2_Dense"}, "2_Dense/model.safetensors cannot be opened"),
@@ -239,7 +287,7 @@ class Networks(unittest.TestCase):
 
 class Prompts(unittest.TestCase):
     def test_prompts_stand_before_texts(self):
-        for name, usual in (("bert-dense", "passage"), ("qwen3", "document")):
+        for name, usual in (("bert-dense", "passage"), ("qwen3", "document"), ("bert-without", "passage")):
             want = expected(name)
             with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32") as server:
                 text = want["texts"][0]["text"]
@@ -330,6 +378,18 @@ class YesAndNo(unittest.TestCase):
             return [item["score"] for item in body["data"]]
         first, last, both = scores(0, None), scores(289, None), scores(0, 289)
         self.assertLess(off([a - b for a, b in zip(first, last)], both), CLOSE)
+
+    def test_a_template_of_llama_cpp_has_both_texts_once(self):
+        whole = (FIXTURES / "qwen3-yes-no/model.gguf").read_bytes()
+        for mark, other, said in ((b"{document}", b"[document]", "has {document} 0 times, expected once"),
+                                  (b"{query}", b"[query]", "has {query} 0 times, expected once")):
+            self.assertEqual(whole.count(mark), 1)
+            with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+                file.write(whole.replace(mark, other))
+                file.flush()
+                engine = Engine(file.name)
+                self.assertIn(said, engine.sentence or "it was built")
+                engine.remove()
 
     def test_what_texts_say_is_no_part_of_the_template(self):
         with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:

@@ -28,7 +28,10 @@ static const char *const families[] = {"model/gemma3",        "model/llama3",   
                                        "model/starcoder2",    "model/falcon7b",    "model/falcon40b",
                                        "model/falcon_rw",     "model/mpt",         "model/gpt_oss",
                                        "model/gpt_oss_mxfp4", "model/mixtral",     "model/qwen3_moe",
-                                       "model/granite_moe",   "model/deepseek_v2", "model/deepseek_v3"};
+                                       "model/granite_moe",   "model/deepseek_v2", "model/deepseek_v3",
+                                       "encoder/bert",        "encoder/roberta",   "encoder/modernbert",
+                                       "encoder/nomic",       "encoder/nomic-moe", "encoder/mpnet",
+                                       "encoder/distilbert",  "encoder/jina-bert", "encoder/gemma3"};
 
 enum { N_FAMILY = sizeof families / sizeof *families, FOLDER_BYTES = 64, PATH_BYTES = 512 };
 

@@ -140,7 +140,7 @@ CHANGE(gather_gated, ops[OP_OF_GATHER].args.linear.act = ACT_SILU)
 CHANGE(gather_normed, ops[OP_OF_GATHER].args.linear.norm = NORM_RMS)
 CHANGE(each_of_choice, ops[OP_OF_EACH].in[2] = VALUE_CHOICE)
 CHANGE(each_adapted, ops[OP_OF_EACH].args.linear.lora_site = 1)
-CHANGE(encoder, plan->role = PLAN_ENCODER)
+CHANGE(of_images, (plan->role = PLAN_VISION, plan->vocab = 0))
 #undef CHANGE
 
 static void test_refusals(void **state) {
@@ -179,7 +179,7 @@ static void test_refusals(void **state) {
        "Op 4 of the plan (linear, layer 0) has experts with a norm or an adapter that they cannot have."},
       {each_of_choice, "Op 5 of the plan (linear, layer 0)" CHOICE},
       {each_adapted, "Op 5 of the plan (linear, layer 0) has experts with a norm or an adapter that they cannot have."},
-      {encoder, "Value 2 of the plan has 4 columns, for a choice among 6 experts."},
+      {of_images, "Value 2 of the plan has 4 columns, for a choice among 6 experts."},
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     struct buffer block;
