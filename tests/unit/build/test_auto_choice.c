@@ -111,7 +111,7 @@ static void test_routers(void **state) {
       assert_int_equal(weight->scheme.kind, table[i].kind);
       n++;
     }
-    assert_int_equal(n, 3);
+    assert_int_equal(n, 2);
     draft_release(&draft);
   }
 }
