@@ -39,7 +39,7 @@ static bool kind_check(const struct checkpoint *c, struct error *error) {
       !config_bool(c, (struct config_key){"is_decoder", NULL}, &decodes, error) ||
       !config_bool(c, (struct config_key){"add_cross_attention", NULL}, &crosses, error))
     return false;
-  if (kind.size > 0 && !slice_is(kind, "absolute"))
+  if (kind.data && !slice_is(kind, "absolute"))
     return error_set(error, ERROR_UNSUPPORTED,
                      "config.json: position_embedding_type is \"%.*s\", expected \"absolute\".", SLICE_ARGS(kind));
   if (!decodes && !crosses) return true;

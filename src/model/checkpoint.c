@@ -7,6 +7,8 @@
 #include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
 #include "model/mmproj.h"
+#include "model/model_type.h"
+#include "model/old_names.h"
 #include "model/tensor_factors.h"
 
 #include <errno.h>
@@ -100,10 +102,15 @@ static bool preprocessor_read(struct checkpoint *c, struct error *error) {
          optional_open(c, "processor_config.json", LIMIT_PREPROCESSOR_CONFIG_BYTES, &c->preprocessor, error);
 }
 
+/* The first of "architectures" or, without one, the class that "model_type" means; a type that is not known stays its
+ * own name. */
 static bool architecture_from_config(struct checkpoint *c, struct error *error) {
-  const json_t *name = json_array_get(json_object_get(c->config, "architectures"), 0);
-  if (!name) name = json_object_get(c->config, "model_type");
-  if (json_is_string(name) && text_copy(c->architecture, json_slice(name))) return true;
+  const json_t *list = json_object_get(c->config, "architectures"), *first = json_array_get(list, 0);
+  const json_t *type = json_object_get(c->config, "model_type"), *name = first ? first : type;
+  if (list && !json_is_null(list) && !json_is_array(list))
+    return error_set(error, ERROR_FORMAT, "config.json: architectures is no array, expected a list of one text.");
+  const char *known = !first && json_is_string(type) ? model_type_architecture(json_slice(type)) : NULL;
+  if (json_is_string(name) && text_copy(c->architecture, known ? slice_text(known) : json_slice(name))) return true;
   return error_set(error, ERROR_FORMAT,
                    "config.json names no architecture: \"architectures\" should be a list of one.");
 }
@@ -153,7 +160,8 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
     return false;
   name_from_path(c);
   c->safetensors = safetensors_open_directory(c->path, error);
-  return c->safetensors && stages_open(c, error) &&
+  return c->safetensors && old_names_mend(&c->safetensors->tensors, &c->safetensors->arena, error) &&
+         stages_open(c, error) &&
          packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
 }
 

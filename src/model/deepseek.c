@@ -8,14 +8,12 @@
 
 static const struct architecture architectures[] = {{"DeepseekV2ForCausalLM", "deepseek2"},
                                                     {"DeepseekV3ForCausalLM", "deepseek2"},
-                                                    {"deepseek_v2", "deepseek2"},
-                                                    {"deepseek_v3", "deepseek2"},
                                                     {"deepseek2", "deepseek2"},
                                                     {0}};
 
 static bool is_v2(const struct checkpoint *c) {
   const char *name = checkpoint_architecture(c);
-  return strstr(name, "V2") != NULL || strstr(name, "v2") != NULL;
+  return strstr(name, "V2") != NULL;
 }
 
 enum { LATENT_MOST = 1 << 16 };

@@ -9,7 +9,6 @@
 
 static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
                                                     {"Gemma3TextModel", "gemma3"},
-                                                    {"gemma3_text", "gemma3"},
                                                     {"gemma3", "gemma3"},
                                                     {0}};
 

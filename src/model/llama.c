@@ -30,7 +30,6 @@ static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"
                                                     {"Qwen3ForCausalLM", "qwen3"},
                                                     {"llama", "llama"},
                                                     {"mistral3", "mistral3"},
-                                                    {"mistral", "mistral"},
                                                     {"qwen2", "qwen2"},
                                                     {"qwen3", "qwen3"},
                                                     {0}};

@@ -93,7 +93,7 @@ static const struct refusal refusals[] = {
     {"phi3", "{\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 2], \"long_factor\": [1, 0]}}",
      "config.json: rope_scaling.long_factor[1] is 0, expected 0.001 to 1e+06."},
     {"phi3", "{\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 2], \"long_factor\": [1, \"2\"]}}",
-     "config.json: rope_scaling.long_factor is an array, expected an array of numbers."},
+     "config.json: rope_scaling.long_factor[1] is a text, expected a number."},
     {"phi3", "{\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 2], \"long_factor\": [1, 2]}}",
      "The config has 2 factors for a rotation of 5 frequencies."},
     {"phi3", "{\"original_max_position_embeddings\": 1}",
