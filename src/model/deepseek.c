@@ -172,6 +172,11 @@ static bool experts_read(struct decoder *d, const struct checkpoint *c, struct e
 }
 
 /* Layers behind the last predict further tokens for a draft, which Spate does not make. */
+static bool extra_read(const struct checkpoint *c, int *extra, struct error *error) {
+  return config_int(c, (struct config_key){"num_nextn_predict_layers", NULL}, CONFIG_OPTIONAL, 0, LIMIT_MODEL_LAYERS,
+                    extra, error);
+}
+
 static bool deepseek_unused(const struct checkpoint *checkpoint, const char *tensor) {
   static const char layers[] = "model.layers.";
   int n_layer = 0, extra = 0;
@@ -179,8 +184,7 @@ static bool deepseek_unused(const struct checkpoint *checkpoint, const char *ten
   if (strncmp(tensor, layers, sizeof layers - 1) != 0 ||
       !config_int(checkpoint, (struct config_key){"num_hidden_layers", NULL}, CONFIG_NEEDED, 1, LIMIT_MODEL_LAYERS,
                   &n_layer, &error) ||
-      !config_int(checkpoint, (struct config_key){"num_nextn_predict_layers", NULL}, CONFIG_OPTIONAL, 0,
-                  LIMIT_MODEL_LAYERS, &extra, &error))
+      !extra_read(checkpoint, &extra, &error))
     return false;
   long layer = strtol(tensor + sizeof layers - 1, NULL, 10);
   return layer >= n_layer && layer < n_layer + extra;
@@ -189,7 +193,8 @@ static bool deepseek_unused(const struct checkpoint *checkpoint, const char *ten
 static bool deepseek_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   struct decoder d = {.prefix = "model.", .act = ACT_SILU};
-  if (!(gguf ? sizes_read_gguf : sizes_read_hf)(&d, checkpoint, error) || !decoder_read(&d, checkpoint, error) ||
+  int extra;
+  if (!extra_read(checkpoint, &extra, error) || !(gguf ? sizes_read_gguf : sizes_read_hf)(&d, checkpoint, error) || !decoder_read(&d, checkpoint, error) ||
       !decoder_read_variants(&d, checkpoint, error))
     return false;
   d.n_kv_head = 1;

@@ -105,8 +105,9 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   static const char *const gelu[] = {"gelu", NULL};
   static const char *const prefixes[] = {"multi_modal_projector.", "model.multi_modal_projector.", NULL};
   struct vision_tower tower;
-  bool bias = true;
-  if (pixtral_encodes(checkpoint)) return pixtral_llava_build(checkpoint, decoder, builder, error);
+  bool bias = true, pixtral;
+  if (!pixtral_encodes(checkpoint, &pixtral, error)) return false;
+  if (pixtral) return pixtral_llava_build(checkpoint, decoder, builder, error);
   if (!tower_read(&tower, checkpoint, error) ||
       !decoder_expect_act(checkpoint, (struct config_key){"projector_hidden_act", NULL}, gelu, error) ||
       !config_bool(checkpoint, (struct config_key){"multimodal_projector_bias", NULL}, &bias, error))
@@ -127,7 +128,8 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
 static bool tensor_unused(const struct checkpoint *checkpoint, const char *tensor) {
   struct vision_tower tower;
   struct error ignored;
-  return !pixtral_encodes(checkpoint) && tower_read(&tower, checkpoint, &ignored) &&
+  bool pixtral;
+  return pixtral_encodes(checkpoint, &pixtral, &ignored) && !pixtral && tower_read(&tower, checkpoint, &ignored) &&
          vision_tower_unused(&tower, tensor);
 }
 

@@ -1,5 +1,5 @@
 /* NomicBERT: BERT's norms of sums and types of tokens, with rotations in place of a table of positions, a gated
- * feed-forward and few biases. Its config.json has GPT-2's names. */
+ * feed-forward and few biases. Its config.json has GPT-2's names, or BERT's where transformers 5 wrote it. */
 #include "model/decoder.h"
 #include "model/family.h"
 
@@ -20,13 +20,14 @@ static const struct decoder_names names = {
 /* The settings of other networks that the same code made. */
 static bool kind_check(const struct checkpoint *c, struct error *error) {
   static const char *const off[] = {"prenorm", "rotary_emb_interleaved", "parallel_block", "use_rms_norm", "causal"};
-  static const char *const swiglu[] = {"swiglu", NULL};
+  static const char *const swiglu[] = {"swiglu", NULL}, *const silu[] = {"silu", NULL};
   for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
     bool on = false;
     if (!config_bool(c, (struct config_key){off[i], NULL}, &on, error)) return false;
     if (on) return error_set(error, ERROR_UNSUPPORTED, "config.json: %s is true, expected false.", off[i]);
   }
-  return decoder_expect_act(c, (struct config_key){"activation_function", NULL}, swiglu, error);
+  return decoder_expect_act(c, (struct config_key){"activation_function", NULL}, swiglu, error) &&
+         decoder_expect_act(c, (struct config_key){"hidden_act", NULL}, silu, error);
 }
 
 static bool biases_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
@@ -47,6 +48,19 @@ static bool biases_read(struct decoder *d, const struct checkpoint *c, struct er
                                  "config.json: mlp_fc1_bias and mlp_fc2_bias differ; expected both or neither.");
 }
 
+/* A rotation that stretches with each text longer than those of the training: up to there it is the plain one, which is
+ * as far as texts go then. */
+static bool stretch_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  double factor = 0;
+  int trained = 2048;
+  if (!config_float(c, (struct config_key){"rotary_scaling_factor", NULL}, CONFIG_OPTIONAL, 1, 1e4, &factor, error) ||
+      !config_int(c, (struct config_key){"max_trained_positions", NULL}, CONFIG_OPTIONAL, 2, LIMIT_MODEL_POSITIONS,
+                  &trained, error))
+    return false;
+  if (factor > 0 && d->max_position > trained) d->max_position = trained;
+  return true;
+}
+
 static bool sizes_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   enum { TYPES_MAX = 1 << 8 };
   const struct decoder_size sizes[] = {{"n_layer", LIMIT_MODEL_LAYERS, &d->n_layer},
@@ -56,19 +70,18 @@ static bool sizes_read(struct decoder *d, const struct checkpoint *c, struct err
                                        {"n_positions", LIMIT_MODEL_POSITIONS, &d->max_position},
                                        {0}};
   const struct tensor *types = checkpoint_find(c, "token_types.weight");
-  double base = 1000, part = 1;
+  double part = 1;
   if (types && types->n_dim == 2 && types->dim[0] <= TYPES_MAX) d->types = (int)types->dim[0];
   if (!decoder_read_sizes(c, sizes, error) ||
       !config_float(c, (struct config_key){"layer_norm_epsilon", "attention.layer_norm_epsilon"}, CONFIG_OPTIONAL, 0, 1,
                     &d->eps, error) ||
       !config_int(c, (struct config_key){"type_vocab_size", NULL}, CONFIG_OPTIONAL, 0, TYPES_MAX, &d->types, error) ||
-      !config_float(c, (struct config_key){"rotary_emb_base", "rope.freq_base"}, CONFIG_OPTIONAL, 1.5, 1e12, &base,
-                    error) ||
       !config_float(c, (struct config_key){"rotary_emb_fraction", NULL}, CONFIG_OPTIONAL, 1e-3, 1, &part, error))
     return false;
-  d->rope[LAYER_GLOBAL] = rope_plain(base);
   d->rope_part = (float)part;
-  return decoder_read(d, c, error);
+  return decoder_read(d, c, error) && stretch_read(d, c, error) &&
+         rope_read(&d->rope[LAYER_GLOBAL], c, decoder_rope_key(c, "rotary_emb_base"), 1000, NULL, d->max_position,
+                   error);
 }
 
 static bool nomic_build(const struct checkpoint *c, struct plan_builder *builder, struct error *error) {

@@ -128,6 +128,11 @@ static bool divisors_read(struct rope *rope, const struct rope_source *source, i
   return true;
 }
 
+/* It stretches with each text that is longer than max_position_embeddings; texts here are not, and have the plain one. */
+static bool dynamic_read(struct rope *rope, const struct rope_source *source, struct error *error) {
+  return source_float(source, "factor", NULL, CONFIG_NEEDED, 1, 1e4, &rope->factor, error);
+}
+
 /* Phi-3's: the context was stretched by what the network's positions are of the original ones. */
 static bool long_read(struct rope *rope, const struct rope_source *source, int max_position, struct error *error) {
   bool gguf = checkpoint_kind(source->checkpoint) == CHECKPOINT_GGUF;
@@ -189,6 +194,7 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
     return long_read(rope, &source, max_position, error);
   if (!kind.data && gguf) return gguf_linear_read(rope, checkpoint, error);
   if (!kind.data || slice_is(kind, "default") || slice_is(kind, "none")) return true;
+  if (slice_is(kind, "dynamic") && !gguf) return dynamic_read(rope, &source, error);
   if (slice_is(kind, "mrope")) return true; /* several axes, which are a family's to read */
   if (slice_is(kind, "linear") || slice_is(kind, "yarn") || (slice_is(kind, "llama3") && !gguf))
     return scaling_read(rope, &source, kind, error);
@@ -198,7 +204,7 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
   config_key_name(checkpoint, source_key(&source, "rope_type", "rope.scaling.type", path), name);
   return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected %s.", name, SLICE_ARGS(kind),
                    gguf ? "\"none\", \"linear\", \"yarn\" or \"longrope\""
-                        : "\"default\", \"linear\", \"llama3\", \"yarn\" or \"longrope\"");
+                        : "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"");
 }
 
 /* --- frequencies ------------------------------------------------------------------------------------------------- */
