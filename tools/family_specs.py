@@ -67,6 +67,17 @@ def cohere_metadata(writer, config):
         writer.add_sliding_window(config["sliding_window"])
 
 
+def ministral3_metadata(writer, config):
+    import gguf
+    rope = config["rope_parameters"]
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    writer.add_rope_scaling_yarn_log_mul(rope["mscale_all_dim"])
+    writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
+
+
 def long_factors(count, first, last):
     return [round(float(x), 3) for x in np.linspace(first, last, count)]
 
@@ -144,6 +155,16 @@ FAMILIES = {
         "logits": {"logit_scale": 1.0}, "rope": {"rope_theta": 100.0},
         "layer_types": {"layer_types": ["sliding_attention", "full_attention"] * 2}},
         {**COHERE, "num_hidden_layers": 4, "head_dim": 12, "sliding_window": 12, "sliding_window_pattern": 4}, gguf="cohere2", gguf_metadata=cohere_metadata),
+    "ministral3": family("Ministral3ForCausalLM", "ministral3", {
+        "growth": {"rope_parameters.llama_4_scaling_beta": 0.0}, "growth.less": {"rope_parameters.llama_4_scaling_beta": 0.3},
+        "original": {"rope_parameters.original_max_position_embeddings": 16}, "factor": {"rope_parameters.factor": 4.0},
+        "attention": {"rope_parameters.mscale_all_dim": 0.5}},
+        {**{key: value for key, value in LLAMA.items() if key != "rope_theta"}, "hidden_size": 40, "head_dim": 12,
+         "num_hidden_layers": 2, "sliding_window": None,
+         "rope_parameters": {"rope_type": "yarn", "type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "beta_fast": 32.0,
+                             "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.6,
+                             "original_max_position_embeddings": 8}},
+        gguf="mistral3", gguf_metadata=ministral3_metadata, gguf_tensor=permuted),
     "ministral": family("MinistralForCausalLM", "ministral", {
         "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 3}},
         {**LLAMA, "hidden_size": 40, "head_dim": 12, "sliding_window": 12,

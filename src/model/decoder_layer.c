@@ -77,6 +77,8 @@ static void attend_add(struct decoder_maker *m) {
       .scale = d->attend_scale,
       .softcap = d->attend_softcap,
       .clip = d->clip,
+      .grow = d->grow,
+      .grow_from = d->grow > 0 ? d->grow_from : 0,
       .alibi = d->alibi > 0,
       .alibi_slope = m->alibi,
       .causal = encodes && !d->both_ways,

@@ -7,6 +7,7 @@ static const struct {
     {"llama", "LlamaForCausalLM"},
     {"mistral", "MistralForCausalLM"},
     {"ministral", "MinistralForCausalLM"},
+    {"ministral3", "Ministral3ForCausalLM"},
     {"qwen2", "Qwen2ForCausalLM"},
     {"qwen3", "Qwen3ForCausalLM"},
     {"gemma", "GemmaForCausalLM"},

@@ -55,6 +55,11 @@ bool attend_clip_valid(const struct attend_args *a) {
   return a->clip == 0 || (a->clip > 0 && isfinite(a->clip) && a->group >= 0 && !a->value_in_key);
 }
 
+bool attend_grow_valid(const struct attend_args *a) {
+  if (a->grow == 0) return a->grow_from == 0;
+  return a->grow > 0 && isfinite(a->grow) && a->grow_from > 0 && a->group >= 0 && !a->value_in_key;
+}
+
 bool attend_alibi_valid(const struct plan *p, const struct attend_args *a) {
   if (a->alibi == 0) return true;
   return a->alibi == 1 && p->role == PLAN_DECODER && (uint64_t)a->alibi_slope + (uint64_t)a->n_head <= p->n_float;

@@ -27,6 +27,7 @@ static const char *const models[] = {"llama2",
                                      "cohere",
                                      "cohere2",
                                      "ministral",
+                                     "ministral3",
                                      "gpt2",
                                      "gpt_neox",
                                      "gpt_neox_serial",
@@ -52,7 +53,7 @@ static const char *const models[] = {"llama2",
                                      "olmoe",
                                      "granite_moe"};
 
-enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 26 };
+enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 27 };
 
 static char folder[] = "/tmp/spate-parity-XXXXXX", engine_path[64];
 

@@ -70,6 +70,8 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .eps = args->eps,
                               .scale = args->scale,
                               .softcap = args->softcap,
+                              .grow = args->grow,
+                              .grow_from = args->grow_from,
                               .kv = p->limits.kv_dtype};
 }
 

@@ -46,7 +46,8 @@ static const struct {
      "The token that stands for images is 128257, expected one of the vocabulary's 270."},
     {"idefics3", "{\"image_token_id\": -1}", "config.json: image_token_id is -1, expected 0 to 1048575."},
     {"idefics3", "{\"text_config.model_type\": \"gpt2\"}",
-     "config.json: text_config.model_type is \"gpt2\", expected \"llama\", \"mistral\", \"qwen2\" or \"qwen3\"."},
+     "config.json: text_config.model_type is \"gpt2\", expected \"llama\", \"mistral\", \"ministral3\", \"qwen2\" or "
+     "\"qwen3\"."},
     {"idefics3", "{\"text_config.hidden_size\": null}",
      "config.json: hidden_size is missing; the model cannot be loaded without it."},
     {"idefics3", "{\"vision_config.num_hidden_layers\": 4}",
