@@ -5,6 +5,7 @@
 #include "base/model_name.h"
 #include "format/safetensors.h"
 #include "model/gguf_pair.h"
+#include "model/classic_vocabulary.h"
 #include "model/generation_defaults.h"
 #include "model/mmproj.h"
 #include "model/model_type.h"
@@ -144,6 +145,29 @@ static bool vocabulary_open(struct checkpoint *c, struct error *error) {
   return true;
 }
 
+/* Without any of those, tokenizer.json is made of older files. */
+static bool classic_open(struct checkpoint *c, struct error *error) {
+  struct file file[3] = {{.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}};
+  static const char *const names[] = {"vocab.txt", "vocab.json", "merges.txt"};
+  const json_t *type = json_object_get(c->config, "model_type");
+  struct classic_vocabulary classic = {.settings = c->template_json};
+  struct slice *const texts[] = {&classic.words, &classic.units, &classic.merges};
+  json_t *made = NULL;
+  bool ok = true;
+  if (json_is_string(type)) classic.model_type = json_slice(type);
+  for (int i = 0; i < 3 && ok && !c->vocabulary.data; i++) {
+    ok = optional_open(c, names[i], LIMIT_TOKENIZER_BYTES, &file[i], error);
+    *texts[i] = slice_make(file[i].data, file[i].size);
+  }
+  ok = ok && (c->vocabulary.data || classic_vocabulary_convert(&classic, &made, error));
+  if (made) c->classic = json_dumps(made, JSON_COMPACT);
+  if (made && !c->classic) ok = error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
+  if (c->classic) c->vocabulary_name = "tokenizer.json";
+  json_decref(made);
+  for (int i = 0; i < 3; i++) file_close(&file[i]);
+  return ok;
+}
+
 static bool stages_open(struct checkpoint *c, struct error *error) {
   json_t *modules;
   if (!checkpoint_json(c, "modules.json", &modules, error)) return false;
@@ -155,7 +179,7 @@ static bool stages_open(struct checkpoint *c, struct error *error) {
 
 static bool directory_open(struct checkpoint *c, struct error *error) {
   if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
-      !preprocessor_read(c, error) || !vocabulary_open(c, error) ||
+      !preprocessor_read(c, error) || !vocabulary_open(c, error) || !classic_open(c, error) ||
       !optional_open(c, "tokenizer_config.json", LIMIT_CONFIG_BYTES, &c->tokenizer_config, error))
     return false;
   name_from_path(c);
@@ -258,5 +282,6 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   file_close(&c->tokenizer_config);
   file_close(&c->template_file);
   file_close(&c->preprocessor);
+  free(c->classic);
   free(c);
 }
