@@ -389,10 +389,14 @@ def experts_stacked(tensors, _):
 def granite_moe_stacked(tensors, _):
     out = {}
     for name, data in tensors.items():
-        if ".input_linear." in name:
+        if ".block_sparse_moe.input_linear." in name:
             half, base = data.shape[1] // 2, name.partition(".block_sparse_moe.")[0]
             out[f"{base}.block_sparse_moe.experts.w1.weight"] = data[:, :half]
             out[f"{base}.block_sparse_moe.experts.w3.weight"] = data[:, half:]
+        elif ".shared_mlp.input_linear." in name:
+            half, base = data.shape[0] // 2, name.partition(".shared_mlp.")[0]
+            out[f"{base}.mlp.shared_mlp.gate_proj.weight"] = data[:half]
+            out[f"{base}.mlp.shared_mlp.up_proj.weight"] = data[half:]
         else:
             out[name] = data
     return out
@@ -452,6 +456,14 @@ FAMILIES |= {
          "embedding_multiplier": 1.6, "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5},
         hub=granite_moe_hub, gguf="granitemoe", gguf_tensor=permuted, gguf_tensors=granite_moe_stacked,
         gguf_metadata=lambda writer, config: (granite_metadata(writer, config), experts_metadata(writer, config))),
+    "granite_moe_shared": family("GraniteMoeSharedForCausalLM", "granitemoeshared", {
+        "k": {"num_experts_per_tok": 3}, "shared": {"shared_intermediate_size": 0}},
+        {**MOE, "num_local_experts": 3, "num_experts_per_tok": 2, "tie_word_embeddings": True, "num_hidden_layers": 2,
+         "embedding_multiplier": 1.6, "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5,
+         "shared_intermediate_size": 28},
+        hub=granite_moe_hub, gguf="granitemoe", gguf_tensor=permuted, gguf_tensors=granite_moe_stacked,
+        gguf_metadata=lambda writer, config: (granite_metadata(writer, config), experts_metadata(writer, config),
+                                              writer.add_expert_shared_feed_forward_length(config["shared_intermediate_size"]))),
 }
 
 

@@ -16,6 +16,7 @@ static const struct {
     {"phi3", "Phi3ForCausalLM"},
     {"granite", "GraniteForCausalLM"},
     {"granitemoe", "GraniteMoeForCausalLM"},
+    {"granitemoeshared", "GraniteMoeSharedForCausalLM"},
     {"olmo2", "Olmo2ForCausalLM"},
     {"olmo3", "Olmo3ForCausalLM"},
     {"smollm3", "SmolLM3ForCausalLM"},

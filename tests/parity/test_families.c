@@ -51,9 +51,10 @@ static const char *const models[] = {"llama2",
                                      "qwen3_moe",
                                      "qwen3_moe_mixed",
                                      "olmoe",
-                                     "granite_moe"};
+                                     "granite_moe",
+                                     "granite_moe_shared"};
 
-enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 27 };
+enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 28 };
 
 static char folder[] = "/tmp/spate-parity-XXXXXX", engine_path[64];
 
