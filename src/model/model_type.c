@@ -22,6 +22,7 @@ static const struct {
     {"smollm3", "SmolLM3ForCausalLM"},
     {"glm", "GlmForCausalLM"},
     {"glm4", "Glm4ForCausalLM"},
+    {"chatglm", "ChatGLMModel"},
     {"cohere", "CohereForCausalLM"},
     {"cohere2", "Cohere2ForCausalLM"},
     {"gpt2", "GPT2LMHeadModel"},

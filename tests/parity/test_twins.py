@@ -1,4 +1,4 @@
-"""GGUF files that tools/make_gguf_twins.py writes of fixtures, by the package gguf of llama.cpp: parity/test_families
+"""Twins that tools/make_twins.py writes of fixtures, GGUF files by the package gguf of llama.cpp: parity/test_families
 compares their logits with transformers'."""
 import os
 import pathlib
@@ -15,7 +15,7 @@ def main():
         print("SKIPPED: SPATE_TEST_CLIENTS is not set to what scripts/get_clients.sh prints")
         return 77
     with tempfile.TemporaryDirectory(prefix="spate-twins-") as folder:
-        made = subprocess.run([clients, ROOT / "tools/make_gguf_twins.py", "--out", folder])
+        made = subprocess.run([clients, ROOT / "tools/make_twins.py", "--out", folder])
         if made.returncode:
             return made.returncode
         return subprocess.run([os.environ["TEST_FAMILIES"]], env={**os.environ, "SPATE_TEST_TWINS": folder}).returncode
