@@ -137,6 +137,7 @@ static const struct architecture architectures[] = {{"BertModel", "bert"},
                                                     {NULL, NULL}};
 
 const struct family bert_family = {.title = "BERT, RoBERTa, XLM-R",
+                                   .tried = "all-MiniLM-L6-v2",
                                    .architectures = architectures,
                                    .encodes = family_always_encodes,
                                    .build = bert_build,

@@ -1,5 +1,6 @@
 /* DeepSeek V2, V2-Lite, V3 and R1: latent attention, a rotation of neighbours in a part of each head, and layers of
  * experts behind the first few. */
+#include "format/tensor.h"
 #include "model/decoder.h"
 #include "model/family.h"
 
@@ -66,6 +67,19 @@ static bool sizes_check(const struct decoder *d, struct error *error) {
   if (width <= LIMIT_MODEL_WIDTH && still <= LIMIT_MODEL_WIDTH && values <= LIMIT_MODEL_WIDTH) return true;
   return error_set(error, ERROR_LIMIT, "%d heads over a latent of %d are wider than the %d that Spate allows.",
                    d->n_head, l->rank, LIMIT_MODEL_WIDTH);
+}
+
+/* Against the first layer's queries: a wrong number of heads shows in no key's own range. */
+static bool heads_check(const struct decoder *d, const struct checkpoint *c, struct error *error) {
+  const char *name = d->latent.q_rank > 0 ? "model.layers.0.self_attn.q_b_proj.weight"
+                                          : "model.layers.0.self_attn.q_proj.weight";
+  const struct tensor *queries = checkpoint_find(c, name);
+  int head = d->latent.still + d->latent.rope;
+  if (!queries || queries->dim[0] == (int64_t)d->n_head * head) return true;
+  return error_set(error, ERROR_INVALID,
+                   "config.json: num_attention_heads is %d and qk_nope_head_dim and qk_rope_head_dim are %d and %d, but "
+                   "tensor %s has %lld rows, which should be their product.",
+                   d->n_head, d->latent.still, d->latent.rope, name, (long long)queries->dim[0]);
 }
 
 /* GGUF: the logarithm's factor, from which both the scores' and that of cos and sin follow. */
@@ -199,7 +213,7 @@ static bool deepseek_build(const struct checkpoint *checkpoint, struct plan_buil
     return false;
   d.n_kv_head = 1;
   if (gguf) d.latent.eps = d.eps, d.qkv_bias = decoder_has(checkpoint, "blk.0.attn_kv_a_mqa.bias");
-  return sizes_check(&d, error) && rotation_read(&d, checkpoint, error) && experts_read(&d, checkpoint, error) &&
+  return sizes_check(&d, error) && heads_check(&d, checkpoint, error) && rotation_read(&d, checkpoint, error) && experts_read(&d, checkpoint, error) &&
          decoder_build(&d, checkpoint, builder, error);
 }
 

@@ -231,7 +231,7 @@ static bool llama_unused(const struct checkpoint *c, const char *tensor) {
   return text_encodes(c) && (strcmp(tensor, "lm_head.weight") == 0 || strcmp(tensor, "output.weight") == 0);
 }
 
-const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Qwen 2, 2.5 and 3, SmolLM 2",
+const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Ministral, Qwen 2, 2.5 and 3, SmolLM 2",
                                     .tried = "SmolLM2-135M",
                                     .architectures = architectures,
                                     .encodes = text_encodes,

@@ -79,7 +79,7 @@ static void test_saved_again(void **state) {
   (void)state;
   json_t *forms = forms_read(), *config;
   const char *name;
-  assert_true(json_object_size(forms) >= 70);
+  assert_true(json_object_size(forms) >= 72);
   json_object_foreach(forms, name, config) form_check(name, config);
   json_decref(forms);
 }

@@ -52,6 +52,15 @@ static const struct refusal refusals[] = {
      "config.json: mlp_only_layers is a whole number, expected an array."},
     {"qwen3_moe", "{\"num_experts\": null, \"num_local_experts\": 5000}",
      "config.json: num_local_experts is 5000, expected 1 to 4096."},
+    {"deepseek_v3", "{\"num_attention_heads\": 7}",
+     "config.json: num_attention_heads is 7 and qk_nope_head_dim and qk_rope_head_dim are 12 and 8, but tensor "
+     "model.layers.0.self_attn.q_b_proj.weight has 80 rows, which should be their product."},
+    {"glm", "{\"architectures\": [\"ChatGLMModel\"], \"rmsnorm\": false}",
+     "config.json: rmsnorm is false, expected true."},
+    {"ministral3", "{\"rope_parameters.llama_4_scaling_beta\": null}",
+     "config.json: rope_parameters.llama_4_scaling_beta is missing; the model cannot be loaded without it."},
+    {"granite_moe_shared", "{\"shared_intermediate_size\": -1}",
+     "config.json: shared_intermediate_size is -1, expected 0 to 1048576."},
     {"mpt", "{\"attn_config\": 7}", "config.json: attn_config is a whole number, expected an object."},
     {"mistral", "{\"layer_types\": {}}", "config.json: layer_types is an object, expected an array."},
     {"llama2", "{\"rope_scaling\": {\"type\": \"linear\"}}",
@@ -82,7 +91,7 @@ static const struct refusal refusals[] = {
     {"gemma3", "{\"sliding_window\": 0}", "config.json: sliding_window is 0, expected 1 to 1073741824."},
     {"llama2", "{\"architectures\": [\"BloomForCausalLM\"]}",
      "The architecture \"BloomForCausalLM\" is not one that Spate loads; it loads those of Llama 2 and 3, Mistral, "
-     "Qwen 2, "
+     "Ministral, Qwen 2, "
      "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE; OLMo 2 and 3; SmolLM3; GLM-4; "
      "Command R, "
      "R7B; "

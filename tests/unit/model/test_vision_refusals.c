@@ -210,6 +210,9 @@ static void test_accepted(void **state) {
       {"qwen2_5_vl", "{\"vision_config.fullatt_block_indexes\": []}"},
       {"pixtral", "{\"vision_feature_layer\": 2, \"vision_config.head_dim\": 16}"},
       {"mistral3", "{\"spatial_merge_size\": null, \"multimodal_projector_bias\": null}"},
+      {"mistral3",
+       "{\"text_config.model_type\": \"ministral3\", \"text_config.rope_parameters\": {\"rope_type\": \"yarn\", "
+       "\"factor\": 4.0, \"original_max_position_embeddings\": 64, \"llama_4_scaling_beta\": 0.1}}"},
       {"llava", "{\"image_token_index\": null, \"image_token_id\": 264, \"text_config.model_type\": null}"},
   };
   for (size_t i = 0; i < sizeof accepted / sizeof *accepted; i++) {
