@@ -97,7 +97,7 @@ static const struct refusal refusals[] = {
      "R7B; "
      "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; gpt-oss; DeepSeek V2 and V3; "
      "Gemma 3 "
-     "with images; Idefics 3, SmolVLM; LLaVA 1.5 and 1.6; and more in docs/models.md."},
+     "with images; Idefics 3, SmolVLM; and more in docs/models.md."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
     {"gemma2", "{\"query_pre_attn_scalar\": 0}", "config.json: query_pre_attn_scalar is 0, expected 0.001 to 1e+06."},
