@@ -185,8 +185,7 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
   name_from_path(c);
   c->safetensors = safetensors_open_directory(c->path, error);
   return c->safetensors && old_names_mend(&c->safetensors->tensors, &c->safetensors->arena, error) &&
-         stages_open(c, error) &&
-         packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
+         stages_open(c, error) && packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
 }
 
 /* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */

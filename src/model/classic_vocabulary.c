@@ -1,5 +1,5 @@
-/* BertTokenizer reads vocab.txt: WordPiece of words that are cut at spaces and marks. RobertaTokenizer and GPT2Tokenizer
- * read vocab.json and merges.txt: BPE of bytes. */
+/* BertTokenizer reads vocab.txt: WordPiece of words that are cut at spaces and marks. RobertaTokenizer and
+ * GPT2Tokenizer read vocab.json and merges.txt: BPE of bytes. */
 #include "model/classic_vocabulary.h"
 
 #include "base/limits.h"
@@ -152,7 +152,8 @@ static json_t *added_make(const struct classic_vocabulary *files, const struct c
     const char *token = special_of(files, class, i);
     json_int_t id;
     bool before = false;
-    for (int k = 0; k < i; k++) before |= token && special_of(files, class, k) && !strcmp(token, special_of(files, class, k));
+    for (int k = 0; k < i; k++)
+      before |= token && special_of(files, class, k) && !strcmp(token, special_of(files, class, k));
     if (before || !id_find(model, token, &id)) continue;
     json_array_append_new(added, json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", token,
                                            "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
@@ -189,7 +190,7 @@ bool classic_vocabulary_convert(const struct classic_vocabulary *files, json_t *
   json_t *split = class->words ? json_pack("{s:s}", "type", "BertPreTokenizer") : byte_level_make(files);
   *tokenizer = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
                          "added_tokens", added_make(files, class, model), "normalizer",
-                         class->words ? normalizer_make(files) : json_null(), "pre_tokenizer", split,
-                         "post_processor", post, "decoder", decoder, "model", model);
+                         class->words ? normalizer_make(files) : json_null(), "pre_tokenizer", split, "post_processor",
+                         post, "decoder", decoder, "model", model);
   return *tokenizer || error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
 }

@@ -134,9 +134,15 @@ bool decoder_read_act(const struct checkpoint *checkpoint, struct config_key key
   static const struct {
     const char *name;
     enum act_kind act;
-  } known[] = {{"silu", ACT_SILU},          {"swish", ACT_SILU},          {"gelu", ACT_GELU},
-               {"gelu_new", ACT_GELU_TANH}, {"gelu_fast", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH},
-               {"gelu_accurate", ACT_GELU_TANH}, {"gelu_python", ACT_GELU}, {"quick_gelu", ACT_GELU_QUICK}};
+  } known[] = {{"silu", ACT_SILU},
+               {"swish", ACT_SILU},
+               {"gelu", ACT_GELU},
+               {"gelu_new", ACT_GELU_TANH},
+               {"gelu_fast", ACT_GELU_TANH},
+               {"gelu_pytorch_tanh", ACT_GELU_TANH},
+               {"gelu_accurate", ACT_GELU_TANH},
+               {"gelu_python", ACT_GELU},
+               {"quick_gelu", ACT_GELU_QUICK}};
   struct slice name = {0};
   char text[160];
   if (!config_text(checkpoint, key, &name, error)) return false;

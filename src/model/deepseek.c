@@ -7,10 +7,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const struct architecture architectures[] = {{"DeepseekV2ForCausalLM", "deepseek2"},
-                                                    {"DeepseekV3ForCausalLM", "deepseek2"},
-                                                    {"deepseek2", "deepseek2"},
-                                                    {0}};
+static const struct architecture architectures[] = {
+    {"DeepseekV2ForCausalLM", "deepseek2"}, {"DeepseekV3ForCausalLM", "deepseek2"}, {"deepseek2", "deepseek2"}, {0}};
 
 static bool is_v2(const struct checkpoint *c) {
   const char *name = checkpoint_architecture(c);
@@ -71,15 +69,16 @@ static bool sizes_check(const struct decoder *d, struct error *error) {
 
 /* Against the first layer's queries: a wrong number of heads shows in no key's own range. */
 static bool heads_check(const struct decoder *d, const struct checkpoint *c, struct error *error) {
-  const char *name = d->latent.q_rank > 0 ? "model.layers.0.self_attn.q_b_proj.weight"
-                                          : "model.layers.0.self_attn.q_proj.weight";
+  const char *name =
+      d->latent.q_rank > 0 ? "model.layers.0.self_attn.q_b_proj.weight" : "model.layers.0.self_attn.q_proj.weight";
   const struct tensor *queries = checkpoint_find(c, name);
   int head = d->latent.still + d->latent.rope;
   if (!queries || queries->dim[0] == (int64_t)d->n_head * head) return true;
-  return error_set(error, ERROR_INVALID,
-                   "config.json: num_attention_heads is %d and qk_nope_head_dim and qk_rope_head_dim are %d and %d, but "
-                   "tensor %s has %lld rows, which should be their product.",
-                   d->n_head, d->latent.still, d->latent.rope, name, (long long)queries->dim[0]);
+  return error_set(
+      error, ERROR_INVALID,
+      "config.json: num_attention_heads is %d and qk_nope_head_dim and qk_rope_head_dim are %d and %d, but "
+      "tensor %s has %lld rows, which should be their product.",
+      d->n_head, d->latent.still, d->latent.rope, name, (long long)queries->dim[0]);
 }
 
 /* GGUF: the logarithm's factor, from which both the scores' and that of cos and sin follow. */
@@ -208,13 +207,13 @@ static bool deepseek_build(const struct checkpoint *checkpoint, struct plan_buil
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   struct decoder d = {.prefix = "model.", .act = ACT_SILU};
   int extra;
-  if (!extra_read(checkpoint, &extra, error) || !(gguf ? sizes_read_gguf : sizes_read_hf)(&d, checkpoint, error) || !decoder_read(&d, checkpoint, error) ||
-      !decoder_read_variants(&d, checkpoint, error))
+  if (!extra_read(checkpoint, &extra, error) || !(gguf ? sizes_read_gguf : sizes_read_hf)(&d, checkpoint, error) ||
+      !decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error))
     return false;
   d.n_kv_head = 1;
   if (gguf) d.latent.eps = d.eps, d.qkv_bias = decoder_has(checkpoint, "blk.0.attn_kv_a_mqa.bias");
-  return sizes_check(&d, error) && heads_check(&d, checkpoint, error) && rotation_read(&d, checkpoint, error) && experts_read(&d, checkpoint, error) &&
-         decoder_build(&d, checkpoint, builder, error);
+  return sizes_check(&d, error) && heads_check(&d, checkpoint, error) && rotation_read(&d, checkpoint, error) &&
+         experts_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
 const struct family deepseek_family = {

@@ -40,7 +40,8 @@ static bool sizes_read(struct decoder *d, const struct checkpoint *c, bool *grou
                   &d->feed_forward, error))
     return false;
   if (*grouped)
-    return config_int(c, (struct config_key){"num_kv_heads", NULL}, older > 0 ? CONFIG_OPTIONAL : CONFIG_NEEDED, 1, HEADS_MAX, &d->n_kv_head, error);
+    return config_int(c, (struct config_key){"num_kv_heads", NULL}, older > 0 ? CONFIG_OPTIONAL : CONFIG_NEEDED, 1,
+                      HEADS_MAX, &d->n_kv_head, error);
   if (hf && single) d->n_kv_head = 1;
   return true;
 }

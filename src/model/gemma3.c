@@ -7,10 +7,8 @@
 
 #include <math.h>
 
-static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
-                                                    {"Gemma3TextModel", "gemma3"},
-                                                    {"gemma3", "gemma3"},
-                                                    {0}};
+static const struct architecture architectures[] = {
+    {"Gemma3ForCausalLM", "gemma3"}, {"Gemma3TextModel", "gemma3"}, {"gemma3", "gemma3"}, {0}};
 
 /* What configs of the larger models leave out. */
 static const struct decoder hf_defaults = {

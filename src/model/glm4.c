@@ -4,14 +4,13 @@
 #include "model/decoder.h"
 #include "model/family.h"
 
-static const struct architecture architectures[] = {
-    {"GlmForCausalLM", "chatglm"},
-    {"ChatGLMModel", "chatglm"},
-    {"ChatGLMForConditionalGeneration", "chatglm"},
-    {"Glm4ForCausalLM", "glm4"},
-    {"chatglm", "chatglm"},
-    {"glm4", "glm4"},
-    {0}};
+static const struct architecture architectures[] = {{"GlmForCausalLM", "chatglm"},
+                                                    {"ChatGLMModel", "chatglm"},
+                                                    {"ChatGLMForConditionalGeneration", "chatglm"},
+                                                    {"Glm4ForCausalLM", "glm4"},
+                                                    {"chatglm", "chatglm"},
+                                                    {"glm4", "glm4"},
+                                                    {0}};
 
 static const struct decoder_names names = {.hf = {[ROLE_SANDWICH_ATTEND_POST] = "post_self_attn_layernorm",
                                                   [ROLE_SANDWICH_MLP_NORM] = "post_attention_layernorm",

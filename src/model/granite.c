@@ -1,5 +1,5 @@
-/* Granite 3: Llama's network with factors on embeddings, scores, what layers add, and logits; its MoE has experts, beside
- * which some (shared) have a feed-forward that every token goes through. */
+/* Granite 3: Llama's network with factors on embeddings, scores, what layers add, and logits; its MoE has experts,
+ * beside which some (shared) have a feed-forward that every token goes through. */
 #include "model/decoder.h"
 #include "model/family.h"
 

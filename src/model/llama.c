@@ -140,7 +140,8 @@ static const struct decoder_names apart_names = {.gguf = {[ROLE_EXPERT_GATE] = "
  * Small 3, and states YaRN's factors as their logarithm's. */
 static bool growth_read(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
                         struct error *error) {
-  const struct config_key hf = {"rope_parameters.llama_4_scaling_beta", NULL}, gguf = {NULL, "attention.temperature_scale"},
+  const struct config_key hf = {"rope_parameters.llama_4_scaling_beta", NULL},
+                          gguf = {NULL, "attention.temperature_scale"},
                           logarithm = {NULL, "rope.scaling.yarn_log_multiplier"};
   struct rope *rope = &d->rope[LAYER_GLOBAL];
   double growth = 0, factor = 0;
@@ -215,10 +216,11 @@ bool llama_text_build(const struct llama_text *text, const struct checkpoint *ch
   for (int i = 0; !text->member && i < 5; i++)
     if (slice_is(type, types[i][0])) architecture = types[i][1];
   if (!architecture)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "config.json: text_config.model_type is \"%.*s\", expected \"llama\", \"mistral\", \"ministral3\", "
-                     "\"qwen2\" or \"qwen3\".",
-                     SLICE_ARGS(type));
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "config.json: text_config.model_type is \"%.*s\", expected \"llama\", \"mistral\", \"ministral3\", "
+        "\"qwen2\" or \"qwen3\".",
+        SLICE_ARGS(type));
   const struct llama_member member = member_of(checkpoint, architecture);
   struct decoder d = text->defaults;
   d.prefix = text->prefix;

@@ -138,8 +138,8 @@ static bool older_read(struct rotary_tower *t, const struct checkpoint *c, struc
 static bool windows_read(struct rotary_tower *t, const struct checkpoint *c, struct error *error) {
   static const struct config_key key = {"vision_config.fullatt_block_indexes", NULL};
   int pixels = WINDOW_PIXELS, n = -1;
-  if (!config_list(c, key, &n, error) ||
-      !rotary_tower_size(c, "window_size", PLAN_PATCH * PLAN_SIDE, &pixels, error)) return false;
+  if (!config_list(c, key, &n, error) || !rotary_tower_size(c, "window_size", PLAN_PATCH * PLAN_SIDE, &pixels, error))
+    return false;
   t->window = pixels / t->merge / t->patch * t->merge;
   if (t->window == 0)
     return error_set(error, ERROR_INVALID,

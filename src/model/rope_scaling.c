@@ -128,7 +128,8 @@ static bool divisors_read(struct rope *rope, const struct rope_source *source, i
   return true;
 }
 
-/* It stretches with each text that is longer than max_position_embeddings; texts here are not, and have the plain one. */
+/* It stretches with each text that is longer than max_position_embeddings; texts here are not, and have the plain one.
+ */
 static bool dynamic_read(struct rope *rope, const struct rope_source *source, struct error *error) {
   return source_float(source, "factor", NULL, CONFIG_NEEDED, 1, 1e4, &rope->factor, error);
 }
@@ -175,6 +176,15 @@ static bool scaling_read(struct rope *rope, const struct rope_source *source, st
   return yarn_read(rope, source, error);
 }
 
+static bool kind_refuse(const struct rope_source *source, struct slice kind, struct error *error) {
+  char path[PATH_BYTES], name[160];
+  config_key_name(source->checkpoint, source_key(source, "rope_type", "rope.scaling.type", path), name);
+  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected %s.", name, SLICE_ARGS(kind),
+                   checkpoint_kind(source->checkpoint) == CHECKPOINT_GGUF
+                       ? "\"none\", \"linear\", \"yarn\" or \"longrope\""
+                       : "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"");
+}
+
 bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct config_key base_key, double base,
                const char *layers, int max_position, struct error *error) {
   struct rope_source source;
@@ -200,11 +210,7 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
     return scaling_read(rope, &source, kind, error);
   if (slice_is(kind, "longrope") || (slice_is(kind, "su") && !gguf))
     return long_read(rope, &source, max_position, error);
-  char path[PATH_BYTES], name[160];
-  config_key_name(checkpoint, source_key(&source, "rope_type", "rope.scaling.type", path), name);
-  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected %s.", name, SLICE_ARGS(kind),
-                   gguf ? "\"none\", \"linear\", \"yarn\" or \"longrope\""
-                        : "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"");
+  return kind_refuse(&source, kind, error);
 }
 
 /* --- frequencies ------------------------------------------------------------------------------------------------- */

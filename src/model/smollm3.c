@@ -9,7 +9,8 @@ static bool still_read(struct decoder *d, const struct checkpoint *c, struct err
   const struct config_key list = {"no_rope_layers", NULL}, interval = {"no_rope_layer_interval", NULL};
   int every = 4, count = -1, rotates;
   if (!config_list(c, list, &count, error) ||
-      !config_int(c, interval, CONFIG_OPTIONAL, 1, LIMIT_MODEL_LAYERS, &every, error)) return false;
+      !config_int(c, interval, CONFIG_OPTIONAL, 1, LIMIT_MODEL_LAYERS, &every, error))
+    return false;
   if (count >= 0 && count != d->n_layer)
     return error_set(error, ERROR_INVALID,
                      "config.json: no_rope_layers has length %d, expected %d: one for each layer.", count, d->n_layer);

@@ -29,7 +29,7 @@ static const char *const families[] = {"model/gemma3",        "model/llama3",   
                                        "model/falcon_rw",     "model/mpt",         "model/gpt_oss",
                                        "model/gpt_oss_mxfp4", "model/mixtral",     "model/qwen3_moe",
                                        "model/granite_moe",   "model/deepseek_v2", "model/deepseek_v3",
-                                       "model/ministral3",    "model/granite_moe_shared"};
+                                       "model/ministral3"};
 
 enum { N_FAMILY = sizeof families / sizeof *families, FOLDER_BYTES = 64, PATH_BYTES = 512 };
 

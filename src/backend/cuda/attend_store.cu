@@ -20,7 +20,8 @@ __global__ void angles(const float *frequency, const uint8_t *axis, const int32_
   }
 }
 
-template <typename T> __device__ void query_store(const cuda_attend &a, int token, int position, int h, const float *head) {
+template <typename T>
+__device__ void query_store(const cuda_attend &a, int token, int position, int h, const float *head) {
   float scale = query_scale(a, position);
   uint32_t *to = (uint32_t *)(a.query + ((size_t)token * a.n_head + h) * a.dim_k);
   for (int i = threadIdx.x % 32; i < a.dim_k / 2; i += 32)

@@ -1,5 +1,5 @@
-/* Each value of each fixture's config.json, and the first element of each array, replaced by values of every other type:
- * what a family reads is refused with a sentence that names it, what none reads changes nothing of the plans. */
+/* Each value of each fixture's config.json, and the first element of each array, replaced by values of every other
+ * type: what a family reads is refused with a sentence that names it, what none reads changes nothing of the plans. */
 #include "model/family.h"
 #include "model_variant.h"
 
@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-static const char *const wrong[] = {"7", "0.5", "true", "\"abc\"", "\"\"", "[]", "[1]", "[\"abc\"]", "{}", "{\"a\": 1}"};
+static const char *const wrong[] = {"7",  "0.5", "true",      "\"abc\"", "\"\"",
+                                    "[]", "[1]", "[\"abc\"]", "{}",      "{\"a\": 1}"};
 enum { N_WRONG = sizeof wrong / sizeof *wrong, KEYS = 8, TEXT = 1 << 9 };
 
 struct plans {
@@ -77,7 +78,8 @@ static void change_check(const char *folder, const json_t *config, const char *n
   if (error.text[0] == '\0' || error.text[strlen(error.text) - 1] != '.')
     fail_msg("%s with %s %s: no sentence: %s", name, key, value, error.text);
   const char *last = strrchr(key, '.') ? strrchr(key, '.') + 1 : key;
-  if (!strstr(error.text, last)) fail_msg("%s with %s %s: the sentence does not name it: %s", name, key, value, error.text);
+  if (!strstr(error.text, last))
+    fail_msg("%s with %s %s: the sentence does not name it: %s", name, key, value, error.text);
 }
 
 static void array_change(const char *folder, const json_t *config, const char *name, json_t *array, const char *key) {
