@@ -63,53 +63,59 @@ struct place {
 };
 
 /* From an object along keys joined by dots. */
-static struct place json_walk(const json_t *object, const char *path) {
-  struct place place = {.value = object};
-  snprintf(place.path, sizeof place.path, "%s", path);
-  for (size_t at = 0; place.value && path[at];) {
-    if (json_is_null(place.value)) return (struct place){0};
-    if (!json_is_object(place.value)) {
-      place.blocked = true;
-      place.path[at > 0 ? at - 1 : 0] = '\0';
-      return place;
+static void json_walk(const json_t *object, const char *path, struct place *place) {
+  *place = (struct place){.value = object};
+  snprintf(place->path, sizeof place->path, "%s", path);
+  for (size_t at = 0; place->value && path[at];) {
+    if (!json_is_object(place->value)) {
+      place->blocked = !json_is_null(place->value);
+      if (!place->blocked) place->value = NULL;
+      place->path[at > 0 ? at - 1 : 0] = '\0';
+      return;
     }
     size_t size = strcspn(path + at, ".");
-    place.value = json_object_getn(place.value, path + at, size);
+    place->value = json_object_getn(place->value, path + at, size);
     at += size + (path[at + size] == '.');
   }
-  return place;
 }
+
+static bool place_holds(const struct place *place) { return place->value && !json_is_null(place->value); }
 
 /* By the key's name or, where there is nothing, by one of the others that its last part has. A null counts where there
  * is nothing else. */
-static struct place json_spelled(const json_t *object, const char *path) {
+static void json_spelled(const json_t *object, const char *path, struct place *found) {
   const char *dot = strrchr(path, '.'), *last = dot ? dot + 1 : path;
-  struct place first = json_walk(object, path);
   const char *const *other = spellings_of(last);
-  for (int i = 0; i < SPELLINGS && other[i] && !first.blocked && (!first.value || json_is_null(first.value)); i++) {
+  json_walk(object, path, found);
+  for (int i = 0; i < SPELLINGS && other[i] && !found->blocked && !place_holds(found); i++) {
     char spelled[KEY_BYTES];
+    struct place place;
     snprintf(spelled, sizeof spelled, "%.*s%s", (int)(last - path), path, other[i]);
-    struct place place = json_walk(object, spelled);
-    if (place.value && !(first.value && json_is_null(place.value))) first = place;
+    json_walk(object, spelled, &place);
+    if (place_holds(&place) || !found->value) *found = place;
   }
-  return first;
 }
 
 /* Below "text_config" first, if there is one. */
-static struct place json_find(const struct checkpoint *c, struct config_key key) {
+static void json_find(const struct checkpoint *c, struct config_key key, struct place *found) {
   const json_t *config = checkpoint_config(c), *text = json_object_get(config, "text_config");
-  if (!key.hf) return (struct place){0};
-  if (text && !json_is_object(text) && !json_is_null(text))
-    return (struct place){.value = text, .blocked = true, .path = "text_config"};
-  struct place below = json_spelled(text, key.hf);
-  if (below.blocked || (below.value && !json_is_null(below.value))) return below;
-  struct place above = json_spelled(config, key.hf);
-  return above.value ? above : below;
+  *found = (struct place){0};
+  if (!key.hf) return;
+  if (text && !json_is_object(text) && !json_is_null(text)) {
+    *found = (struct place){.value = text, .blocked = true, .path = "text_config"};
+    return;
+  }
+  json_spelled(text, key.hf, found);
+  if (found->blocked || place_holds(found)) return;
+  struct place above;
+  json_spelled(config, key.hf, &above);
+  if (above.value) *found = above;
 }
 
 bool config_is_null(const struct checkpoint *checkpoint, struct config_key key) {
-  const json_t *value = json_find(checkpoint, key).value;
-  return value && json_is_null(value);
+  struct place place;
+  json_find(checkpoint, key, &place);
+  return place.value && json_is_null(place.value);
 }
 
 static bool json_is_whole(const json_t *value) { return json_is_integer(value); }
@@ -130,7 +136,7 @@ static const struct kind {
 /* *value is NULL where the file has none, or null. */
 static bool value_find(const struct checkpoint *c, struct config_key key, const struct kind *kind, struct place *place,
                        struct error *error) {
-  *place = json_find(c, key);
+  json_find(c, key, place);
   if (place->blocked) return json_wrong(place->path, place->value, kind_object.name, error);
   if (place->value && json_is_null(place->value)) place->value = NULL;
   return !place->value || kind->is(place->value) || json_wrong(place->path, place->value, kind->name, error);
@@ -154,8 +160,9 @@ static bool config_missing(const struct checkpoint *c, struct config_key key, st
 bool config_has(const struct checkpoint *checkpoint, struct config_key key) {
   char name[KEY_BYTES];
   if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) return gguf_at(checkpoint, key, name) != NULL;
-  const json_t *value = json_find(checkpoint, key).value;
-  return value && !json_is_null(value);
+  struct place place;
+  json_find(checkpoint, key, &place);
+  return place_holds(&place);
 }
 
 /* The key by the name that it was found under. */
@@ -237,7 +244,9 @@ bool config_list(const struct checkpoint *checkpoint, struct config_key key, int
 }
 
 bool config_is_list(const struct checkpoint *checkpoint, struct config_key key) {
-  return json_is_array(json_find(checkpoint, key).value);
+  struct place place;
+  json_find(checkpoint, key, &place);
+  return json_is_array(place.value);
 }
 
 /* One element. */
