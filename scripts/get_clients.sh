@@ -6,7 +6,7 @@ set -eu
 
 wanted="locust==2.47.0 openai==3.57.0 schemathesis==4.32.5 opentelemetry-proto==1.45.2 kubernetes-validate==1.37.0
   fastapi==0.165.0 uvicorn==0.54.0 uvloop==0.23.0 mypy==2.4.1 tokenizers==0.23.3 setuptools==84.2.1 spdx-tools==0.8.3
-  pillow==13.0.0 huggingface_hub==2.4.0"
+  pillow==13.0.0 huggingface_hub==2.4.0 gguf==0.19.0"
 case "${1:-}" in
   "") ;;
   browser) wanted="playwright==1.65.2 axe-core-python==0.1.0" ;;

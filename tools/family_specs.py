@@ -68,6 +68,17 @@ def cohere_metadata(writer, config):
         writer.add_sliding_window(config["sliding_window"])
 
 
+def ministral3_metadata(writer, config):
+    import gguf
+    rope = config["rope_parameters"]
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    writer.add_rope_scaling_yarn_log_mul(rope["mscale_all_dim"])
+    writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
+
+
 def long_factors(count, first, last):
     return [round(float(x), 3) for x in np.linspace(first, last, count)]
 
@@ -145,6 +156,16 @@ FAMILIES = {
         "logits": {"logit_scale": 1.0}, "rope": {"rope_theta": 100.0},
         "layer_types": {"layer_types": ["sliding_attention", "full_attention"] * 2}},
         {**COHERE, "num_hidden_layers": 4, "head_dim": 12, "sliding_window": 12, "sliding_window_pattern": 4}, gguf="cohere2", gguf_metadata=cohere_metadata),
+    "ministral3": family("Ministral3ForCausalLM", "ministral3", {
+        "growth": {"rope_parameters.llama_4_scaling_beta": 0.0}, "growth.less": {"rope_parameters.llama_4_scaling_beta": 0.3},
+        "original": {"rope_parameters.original_max_position_embeddings": 16}, "factor": {"rope_parameters.factor": 4.0},
+        "attention": {"rope_parameters.mscale_all_dim": 0.5}},
+        {**{key: value for key, value in LLAMA.items() if key != "rope_theta"}, "hidden_size": 40, "head_dim": 12,
+         "num_hidden_layers": 2, "sliding_window": None,
+         "rope_parameters": {"rope_type": "yarn", "type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "beta_fast": 32.0,
+                             "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.6,
+                             "original_max_position_embeddings": 8}},
+        gguf="mistral3", gguf_metadata=ministral3_metadata, gguf_tensor=permuted),
     "ministral": family("MinistralForCausalLM", "ministral", {
         "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 2}},
         {**LLAMA, "hidden_size": 40, "head_dim": 12, "sliding_window": 12,
@@ -369,10 +390,14 @@ def experts_stacked(tensors, _):
 def granite_moe_stacked(tensors, _):
     out = {}
     for name, data in tensors.items():
-        if ".input_linear." in name:
+        if ".block_sparse_moe.input_linear." in name:
             half, base = data.shape[1] // 2, name.partition(".block_sparse_moe.")[0]
             out[f"{base}.block_sparse_moe.experts.w1.weight"] = data[:, :half]
             out[f"{base}.block_sparse_moe.experts.w3.weight"] = data[:, half:]
+        elif ".shared_mlp.input_linear." in name:
+            half, base = data.shape[0] // 2, name.partition(".shared_mlp.")[0]
+            out[f"{base}.mlp.shared_mlp.gate_proj.weight"] = data[:half]
+            out[f"{base}.mlp.shared_mlp.up_proj.weight"] = data[half:]
         else:
             out[name] = data
     return out
@@ -433,6 +458,14 @@ FAMILIES |= {
          "embedding_multiplier": 1.6, "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5},
         hub=granite_moe_hub, gguf="granitemoe", gguf_tensor=permuted, gguf_tensors=granite_moe_stacked,
         gguf_metadata=lambda writer, config: (granite_metadata(writer, config), experts_metadata(writer, config))),
+    "granite_moe_shared": family("GraniteMoeSharedForCausalLM", "granitemoeshared", {
+        "k": {"num_experts_per_tok": 3}, "shared": {"shared_intermediate_size": 0}},
+        {**MOE, "num_local_experts": 3, "num_experts_per_tok": 2, "tie_word_embeddings": True, "num_hidden_layers": 2,
+         "embedding_multiplier": 1.6, "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5,
+         "shared_intermediate_size": 28},
+        hub=granite_moe_hub, gguf="granitemoe", gguf_tensor=permuted, gguf_tensors=granite_moe_stacked,
+        gguf_metadata=lambda writer, config: (granite_metadata(writer, config), experts_metadata(writer, config),
+                                              writer.add_expert_shared_feed_forward_length(config["shared_intermediate_size"]))),
 }
 
 

@@ -89,10 +89,10 @@ def metadata_write(writer, config):
     writer.add_eos_token_id(2)
 
 
-def write_gguf(folder, spec):
+def write_gguf(folder, spec, path=None):
     import gguf
     config, tensors = numpy_forward.read_directory(folder)
-    writer = gguf.GGUFWriter(os.path.join(folder, "model.gguf"), spec["gguf"])
+    writer = gguf.GGUFWriter(path or os.path.join(folder, "model.gguf"), spec["gguf"])
     arch = next(key for key, text in gguf.MODEL_ARCH_NAMES.items() if text == spec["gguf"])
     names = gguf.get_tensor_name_map(arch, 8)
     metadata_write(writer, config)
@@ -106,7 +106,7 @@ def write_gguf(folder, spec):
             writer.add_tensor(target, np.ascontiguousarray(data), raw_dtype=gguf.GGMLQuantizationType.MXFP4)
             continue
         data = np.ascontiguousarray(change(name, data.astype(np.float32), config))
-        half = data.ndim >= 2 and not any(word in target for word in ("norm", "ffn_gate_inp", ".bias"))
+        half = not spec.get("wide") and data.ndim >= 2 and not any(word in target for word in ("norm", "ffn_gate_inp", ".bias"))
         writer.add_tensor(target, data.astype(np.float16) if half else data,
                           raw_dtype=gguf.GGMLQuantizationType.F16 if half else None)
     writer.write_header_to_file()

@@ -39,7 +39,7 @@ static bool kind_check(const struct checkpoint *c, struct error *error) {
       !config_bool(c, (struct config_key){"is_decoder", NULL}, &decodes, error) ||
       !config_bool(c, (struct config_key){"add_cross_attention", NULL}, &crosses, error))
     return false;
-  if (kind.size > 0 && !slice_is(kind, "absolute"))
+  if (kind.data && !slice_is(kind, "absolute"))
     return error_set(error, ERROR_UNSUPPORTED,
                      "config.json: position_embedding_type is \"%.*s\", expected \"absolute\".", SLICE_ARGS(kind));
   if (!decodes && !crosses) return true;
@@ -137,6 +137,7 @@ static const struct architecture architectures[] = {{"BertModel", "bert"},
                                                     {NULL, NULL}};
 
 const struct family bert_family = {.title = "BERT, RoBERTa, XLM-R",
+                                   .tried = "all-MiniLM-L6-v2",
                                    .architectures = architectures,
                                    .encodes = family_always_encodes,
                                    .build = bert_build,

@@ -5,8 +5,11 @@
 #include "base/model_name.h"
 #include "format/safetensors.h"
 #include "model/gguf_pair.h"
+#include "model/classic_vocabulary.h"
 #include "model/generation_defaults.h"
 #include "model/mmproj.h"
+#include "model/model_type.h"
+#include "model/old_names.h"
 #include "model/rank_template.h"
 #include "model/tensor_factors.h"
 
@@ -101,10 +104,15 @@ static bool preprocessor_read(struct checkpoint *c, struct error *error) {
          optional_open(c, "processor_config.json", LIMIT_PREPROCESSOR_CONFIG_BYTES, &c->preprocessor, error);
 }
 
+/* The first of "architectures" or, without one, the class that "model_type" means; a type that is not known stays its
+ * own name. */
 static bool architecture_from_config(struct checkpoint *c, struct error *error) {
-  const json_t *name = json_array_get(json_object_get(c->config, "architectures"), 0);
-  if (!name) name = json_object_get(c->config, "model_type");
-  if (json_is_string(name) && text_copy(c->architecture, json_slice(name))) return true;
+  const json_t *list = json_object_get(c->config, "architectures"), *first = json_array_get(list, 0);
+  const json_t *type = json_object_get(c->config, "model_type"), *name = first ? first : type;
+  if (list && !json_is_null(list) && !json_is_array(list))
+    return error_set(error, ERROR_FORMAT, "config.json: architectures is no array, expected a list of one text.");
+  const char *known = !first && json_is_string(type) ? model_type_architecture(json_slice(type)) : NULL;
+  if (json_is_string(name) && text_copy(c->architecture, known ? slice_text(known) : json_slice(name))) return true;
   return error_set(error, ERROR_FORMAT,
                    "config.json names no architecture: \"architectures\" should be a list of one.");
 }
@@ -138,6 +146,29 @@ static bool vocabulary_open(struct checkpoint *c, struct error *error) {
   return true;
 }
 
+/* Without any of those, tokenizer.json is made of older files. */
+static bool classic_open(struct checkpoint *c, struct error *error) {
+  struct file file[3] = {{.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}};
+  static const char *const names[] = {"vocab.txt", "vocab.json", "merges.txt"};
+  const json_t *type = json_object_get(c->config, "model_type");
+  struct classic_vocabulary classic = {.settings = c->template_json};
+  struct slice *const texts[] = {&classic.words, &classic.units, &classic.merges};
+  json_t *made = NULL;
+  bool ok = true;
+  if (json_is_string(type)) classic.model_type = json_slice(type);
+  for (int i = 0; i < 3 && ok && !c->vocabulary.data; i++) {
+    ok = optional_open(c, names[i], LIMIT_TOKENIZER_BYTES, &file[i], error);
+    *texts[i] = slice_make(file[i].data, file[i].size);
+  }
+  ok = ok && (c->vocabulary.data || classic_vocabulary_convert(&classic, &made, error));
+  if (made) c->classic = json_dumps(made, JSON_COMPACT);
+  if (made && !c->classic) ok = error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
+  if (c->classic) c->vocabulary_name = "tokenizer.json";
+  json_decref(made);
+  for (int i = 0; i < 3; i++) file_close(&file[i]);
+  return ok;
+}
+
 static bool stages_open(struct checkpoint *c, struct error *error) {
   json_t *modules;
   if (!checkpoint_json(c, "modules.json", &modules, error)) return false;
@@ -149,13 +180,13 @@ static bool stages_open(struct checkpoint *c, struct error *error) {
 
 static bool directory_open(struct checkpoint *c, struct error *error) {
   if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
-      !preprocessor_read(c, error) || !vocabulary_open(c, error) ||
+      !preprocessor_read(c, error) || !vocabulary_open(c, error) || !classic_open(c, error) ||
       !optional_open(c, "tokenizer_config.json", LIMIT_CONFIG_BYTES, &c->tokenizer_config, error))
     return false;
   name_from_path(c);
   c->safetensors = safetensors_open_directory(c->path, error);
-  return c->safetensors && stages_open(c, error) &&
-         packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
+  return c->safetensors && old_names_mend(&c->safetensors->tensors, &c->safetensors->arena, error) &&
+         stages_open(c, error) && packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
 }
 
 /* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
@@ -253,5 +284,6 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   file_close(&c->tokenizer_config);
   file_close(&c->template_file);
   file_close(&c->preprocessor);
+  free(c->classic);
   free(c);
 }

@@ -28,6 +28,7 @@ const struct checkpoint_generation *checkpoint_generation(const struct checkpoin
 }
 struct slice checkpoint_vocabulary(const struct checkpoint *checkpoint, const char **name) {
   *name = checkpoint->vocabulary_name;
+  if (checkpoint->classic) return slice_text(checkpoint->classic);
   return slice_make(checkpoint->vocabulary.data, checkpoint->vocabulary.size);
 }
 struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {

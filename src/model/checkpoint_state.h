@@ -25,6 +25,7 @@ struct checkpoint {
   json_t *config;
   struct file vocabulary, tokenizer_config, template_file;
   const char *vocabulary_name; /* of its file; NULL: there is none */
+  char *classic;               /* a tokenizer.json made of older files; NULL: none was */
   json_t *template_json;       /* tokenizer_config.json, which chat_template may point into; or NULL */
   struct slice chat_template;
   struct buffer rank_template; /* of a GGUF ranker by yes and no, in place of it; no bytes: it is none */

@@ -62,8 +62,8 @@ static bool heads_read(struct decoder *d, const struct checkpoint *c, struct err
                      "second.",
                      d->n_head, d->n_kv_head);
   const struct config_key key = {"head_dim", "attention.key_length"};
-  if (d->head_dim == 0 && !config_has(c, key) && !head_dim_derive(d, error)) return false;
   if (!config_int(c, key, CONFIG_OPTIONAL, 2, HEAD_DIM_MAX, &d->head_dim, error)) return false;
+  if (d->head_dim == 0 && !head_dim_derive(d, error)) return false;
   int dim_v = d->head_dim;
   if (!config_int(c, (struct config_key){NULL, "attention.value_length"}, CONFIG_OPTIONAL, 1, HEAD_DIM_MAX, &dim_v,
                   error))
@@ -104,7 +104,8 @@ bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, 
 bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *checkpoint, bool *listed,
                               struct error *error) {
   const struct config_key key = {"layer_types", NULL};
-  int count = config_list_size(checkpoint, key);
+  int count = -1;
+  if (!config_list(checkpoint, key, &count, error)) return false;
   *listed = count >= 0;
   if (!*listed) return true;
   if (count != decoder->n_layer)
@@ -133,12 +134,19 @@ bool decoder_read_act(const struct checkpoint *checkpoint, struct config_key key
   static const struct {
     const char *name;
     enum act_kind act;
-  } known[] = {{"silu", ACT_SILU},          {"swish", ACT_SILU},          {"gelu", ACT_GELU},
-               {"gelu_new", ACT_GELU_TANH}, {"gelu_fast", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH}};
+  } known[] = {{"silu", ACT_SILU},
+               {"swish", ACT_SILU},
+               {"gelu", ACT_GELU},
+               {"gelu_new", ACT_GELU_TANH},
+               {"gelu_fast", ACT_GELU_TANH},
+               {"gelu_pytorch_tanh", ACT_GELU_TANH},
+               {"gelu_accurate", ACT_GELU_TANH},
+               {"gelu_python", ACT_GELU},
+               {"quick_gelu", ACT_GELU_QUICK}};
   struct slice name = {0};
   char text[160];
   if (!config_text(checkpoint, key, &name, error)) return false;
-  if (name.size == 0) return true;
+  if (!name.data) return true;
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     if (slice_is(name, known[i].name)) {
       *act = known[i].act;
@@ -216,7 +224,7 @@ bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key k
                         struct error *error) {
   struct slice act = {0};
   if (!config_text(checkpoint, key, &act, error)) return false;
-  if (act.size == 0) return true;
+  if (!act.data) return true;
   for (int i = 0; names[i]; i++)
     if (slice_is(act, names[i])) return true;
   char name[160];

@@ -102,6 +102,8 @@ struct decoder {
   float norm_add;             /* added to the weights of norms: 1 where they are stored as an offset from one */
   float embed_scale, residual_scale, logit_scale; /* 0: 1 */
   float attend_scale, attend_softcap, final_softcap;
+  float grow;               /* of scores with the position, as in struct attend_args; 0: they do not, */
+  int grow_from;            /* or from so many tokens on */
   float clip;               /* of q, k and v, behind norms of all heads; 0: none */
   const float *distances;   /* of an encoder of texts: what scores gain, as LEAN_DISTANCES has it; NULL: nothing */
   float alibi, alibi_scale; /* the slopes are alibi_scale × 2^(−alibi × (head + 1) / heads); 0: none */

@@ -31,9 +31,9 @@ bool decoder_experts_fit(const struct decoder *d, struct error *error) {
 
 bool decoder_read_sparse(struct decoder *d, const struct checkpoint *c, struct error *error) {
   const struct config_key dense = {"mlp_only_layers", NULL};
-  int step = 1, count = config_list_size(c, dense);
-  if (!config_int(c, (struct config_key){"decoder_sparse_step", NULL}, CONFIG_OPTIONAL, 1, LIMIT_MODEL_LAYERS, &step,
-                  error))
+  int step = 1, count = -1;
+  if (!config_list(c, dense, &count, error) || !config_int(c, (struct config_key){"decoder_sparse_step", NULL},
+                                                           CONFIG_OPTIONAL, 1, LIMIT_MODEL_LAYERS, &step, error))
     return false;
   for (int i = 0; i < d->n_layer; i++) d->layer_dense[i] = (i + 1) % step != 0;
   for (int i = 0, layer; i < count; i++) {

@@ -63,8 +63,7 @@ static void attend_add(struct decoder_maker *m) {
   enum layer_kind kind = d->layer_kind[m->layer];
   bool encodes = maker_encodes(m);
   struct op op = op_make(OP_ATTEND, m->layer);
-  op.in[0] = m->qkv;
-  op.out = m->heads;
+  op.in[0] = m->qkv, op.out = m->heads;
   op.args.attend = (struct attend_args){
       .n_head = d->n_head,
       .n_kv_head = d->n_kv_head,
@@ -82,6 +81,7 @@ static void attend_add(struct decoder_maker *m) {
       .causal = encodes && !d->both_ways,
   };
   if (encodes && kind == LAYER_LOCAL) op.args.attend.near = d->both_ways ? d->window : d->window - 1;
+  if (d->grow > 0) op.args.attend.grow = d->grow, op.args.attend.grow_from = d->grow_from;
   attend_norms(m, &op);
   attend_sinks(m, &op);
   maker_attend_rope(m, &op.args.attend, kind);

@@ -1,21 +1,18 @@
 /* DeepSeek V2, V2-Lite, V3 and R1: latent attention, a rotation of neighbours in a part of each head, and layers of
  * experts behind the first few. */
+#include "format/tensor.h"
 #include "model/decoder.h"
 #include "model/family.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-static const struct architecture architectures[] = {{"DeepseekV2ForCausalLM", "deepseek2"},
-                                                    {"DeepseekV3ForCausalLM", "deepseek2"},
-                                                    {"deepseek_v2", "deepseek2"},
-                                                    {"deepseek_v3", "deepseek2"},
-                                                    {"deepseek2", "deepseek2"},
-                                                    {0}};
+static const struct architecture architectures[] = {
+    {"DeepseekV2ForCausalLM", "deepseek2"}, {"DeepseekV3ForCausalLM", "deepseek2"}, {"deepseek2", "deepseek2"}, {0}};
 
 static bool is_v2(const struct checkpoint *c) {
   const char *name = checkpoint_architecture(c);
-  return strstr(name, "V2") != NULL || strstr(name, "v2") != NULL;
+  return strstr(name, "V2") != NULL;
 }
 
 enum { LATENT_MOST = 1 << 16 };
@@ -68,6 +65,20 @@ static bool sizes_check(const struct decoder *d, struct error *error) {
   if (width <= LIMIT_MODEL_WIDTH && still <= LIMIT_MODEL_WIDTH && values <= LIMIT_MODEL_WIDTH) return true;
   return error_set(error, ERROR_LIMIT, "%d heads over a latent of %d are wider than the %d that Spate allows.",
                    d->n_head, l->rank, LIMIT_MODEL_WIDTH);
+}
+
+/* Against the first layer's queries: a wrong number of heads shows in no key's own range. */
+static bool heads_check(const struct decoder *d, const struct checkpoint *c, struct error *error) {
+  const char *name =
+      d->latent.q_rank > 0 ? "model.layers.0.self_attn.q_b_proj.weight" : "model.layers.0.self_attn.q_proj.weight";
+  const struct tensor *queries = checkpoint_find(c, name);
+  int head = d->latent.still + d->latent.rope;
+  if (!queries || queries->dim[0] == (int64_t)d->n_head * head) return true;
+  return error_set(
+      error, ERROR_INVALID,
+      "config.json: num_attention_heads is %d and qk_nope_head_dim and qk_rope_head_dim are %d and %d, but "
+      "tensor %s has %lld rows, which should be their product.",
+      d->n_head, d->latent.still, d->latent.rope, name, (long long)queries->dim[0]);
 }
 
 /* GGUF: the logarithm's factor, from which both the scores' and that of cos and sin follow. */
@@ -174,6 +185,11 @@ static bool experts_read(struct decoder *d, const struct checkpoint *c, struct e
 }
 
 /* Layers behind the last predict further tokens for a draft, which Spate does not make. */
+static bool extra_read(const struct checkpoint *c, int *extra, struct error *error) {
+  return config_int(c, (struct config_key){"num_nextn_predict_layers", NULL}, CONFIG_OPTIONAL, 0, LIMIT_MODEL_LAYERS,
+                    extra, error);
+}
+
 static bool deepseek_unused(const struct checkpoint *checkpoint, const char *tensor) {
   static const char layers[] = "model.layers.";
   int n_layer = 0, extra = 0;
@@ -181,8 +197,7 @@ static bool deepseek_unused(const struct checkpoint *checkpoint, const char *ten
   if (strncmp(tensor, layers, sizeof layers - 1) != 0 ||
       !config_int(checkpoint, (struct config_key){"num_hidden_layers", NULL}, CONFIG_NEEDED, 1, LIMIT_MODEL_LAYERS,
                   &n_layer, &error) ||
-      !config_int(checkpoint, (struct config_key){"num_nextn_predict_layers", NULL}, CONFIG_OPTIONAL, 0,
-                  LIMIT_MODEL_LAYERS, &extra, &error))
+      !extra_read(checkpoint, &extra, &error))
     return false;
   long layer = strtol(tensor + sizeof layers - 1, NULL, 10);
   return layer >= n_layer && layer < n_layer + extra;
@@ -191,13 +206,14 @@ static bool deepseek_unused(const struct checkpoint *checkpoint, const char *ten
 static bool deepseek_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   struct decoder d = {.prefix = "model.", .act = ACT_SILU};
-  if (!(gguf ? sizes_read_gguf : sizes_read_hf)(&d, checkpoint, error) || !decoder_read(&d, checkpoint, error) ||
-      !decoder_read_variants(&d, checkpoint, error))
+  int extra;
+  if (!extra_read(checkpoint, &extra, error) || !(gguf ? sizes_read_gguf : sizes_read_hf)(&d, checkpoint, error) ||
+      !decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error))
     return false;
   d.n_kv_head = 1;
   if (gguf) d.latent.eps = d.eps, d.qkv_bias = decoder_has(checkpoint, "blk.0.attn_kv_a_mqa.bias");
-  return sizes_check(&d, error) && rotation_read(&d, checkpoint, error) && experts_read(&d, checkpoint, error) &&
-         decoder_build(&d, checkpoint, builder, error);
+  return sizes_check(&d, error) && heads_check(&d, checkpoint, error) && rotation_read(&d, checkpoint, error) &&
+         experts_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
 const struct family deepseek_family = {

@@ -18,10 +18,11 @@ static bool gguf_count(const struct checkpoint *c, int *count, struct error *err
 }
 
 bool encoder_label_count(const struct checkpoint *c, int *count, struct error *error) {
-  const json_t *names = json_object_get(checkpoint_config(c), "id2label");
+  const json_t *names = NULL;
   *count = 2;
   if (checkpoint_kind(c) == CHECKPOINT_GGUF) return gguf_count(c, count, error);
-  if (!names || json_is_null(names))
+  if (!config_object(c, (struct config_key){"id2label", NULL}, &names, error)) return false;
+  if (!names)
     return config_int(c, (struct config_key){"num_labels", NULL}, CONFIG_OPTIONAL, 1, ENCODER_LABELS, count, error);
   size_t size = json_object_size(names);
   if (size < 1 || size > ENCODER_LABELS)
@@ -94,9 +95,9 @@ bool encoder_label_act(const struct checkpoint *c, int count, enum label_act *ac
   bool said;
   if (!sentences_act(c, &said, act, error)) return false;
   if (said) return true;
-  for (int i = 0; i < 2 && name.size == 0; i++)
+  for (int i = 0; i < 2 && !name.data; i++)
     if (!config_text(c, (struct config_key){keys[i], NULL}, &name, error)) return false;
-  if (name.size > 0) return act_named(name, "config.json: sentence_transformers.activation_fn", act, error);
+  if (name.data) return act_named(name, "config.json: sentence_transformers.activation_fn", act, error);
   if (!config_text(c, (struct config_key){"problem_type", NULL}, &problem, error)) return false;
   bool several = slice_is(problem, "multi_label_classification");
   *act = slice_is(problem, "regression") ? LABELS_AS_THEY_ARE : count == 1 || several ? LABELS_SIGMOID : LABELS_SOFTMAX;

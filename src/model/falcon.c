@@ -4,7 +4,9 @@
 #include "model/decoder.h"
 #include "model/family.h"
 
-static const struct architecture architectures[] = {{"FalconForCausalLM", "falcon"}, {"falcon", "falcon"}, {0}};
+/* The first name is that of files from before transformers had the network. */
+static const struct architecture architectures[] = {
+    {"RWForCausalLM", "falcon"}, {"FalconForCausalLM", "falcon"}, {"falcon", "falcon"}, {0}};
 
 #define COMMON_NAMES                                                                                                   \
   [ROLE_EMBED] = "word_embeddings", [ROLE_FINAL_NORM] = "ln_f", [ROLE_QKV] = "self_attention.query_key_value",         \
@@ -20,21 +22,26 @@ static const struct decoder_names norms_names = {
 static bool sizes_read(struct decoder *d, const struct checkpoint *c, bool *grouped, struct error *error) {
   bool single = true, hf = checkpoint_kind(c) == CHECKPOINT_HF;
   double eps = 1e-5;
+  int older = 0; /* KV heads, of which the first files of the new decoder alone speak */
   const struct decoder_size sizes[] = {{"hidden_size", LIMIT_MODEL_WIDTH, &d->hidden}, {0}};
   if (!config_float(c, (struct config_key){"layer_norm_epsilon", "attention.layer_norm_epsilon"}, CONFIG_OPTIONAL,
                     1e-12, 1, &eps, error) ||
       !decoder_read_sizes(c, sizes, error) ||
+      !config_int(c, (struct config_key){"n_head_kv", NULL}, CONFIG_OPTIONAL, 1, HEADS_MAX, &older, error) ||
       !config_bool(c, (struct config_key){"new_decoder_architecture", NULL}, grouped, error) ||
       !config_bool(c, (struct config_key){"multi_query", NULL}, &single, error))
     return false;
   d->eps = eps;
+  d->n_kv_head = older;
+  if (older > 0) *grouped = true;
   if (hf) d->max_position = 2048;
   if (hf && d->hidden <= LIMIT_MODEL_WIDTH / 4) d->feed_forward = 4 * d->hidden;
   if (!config_int(c, (struct config_key){"ffn_hidden_size", NULL}, CONFIG_OPTIONAL, 1, LIMIT_MODEL_WIDTH,
                   &d->feed_forward, error))
     return false;
   if (*grouped)
-    return config_int(c, (struct config_key){"num_kv_heads", NULL}, CONFIG_NEEDED, 1, HEADS_MAX, &d->n_kv_head, error);
+    return config_int(c, (struct config_key){"num_kv_heads", NULL}, older > 0 ? CONFIG_OPTIONAL : CONFIG_NEEDED, 1,
+                      HEADS_MAX, &d->n_kv_head, error);
   if (hf && single) d->n_kv_head = 1;
   return true;
 }

@@ -11,7 +11,6 @@
 
 static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
                                                     {"Gemma3TextModel", "gemma-embedding"},
-                                                    {"gemma3_text", "gemma3"},
                                                     {"gemma-embedding", "gemma-embedding"},
                                                     {"gemma3", "gemma3"},
                                                     {0}};

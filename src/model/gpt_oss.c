@@ -3,8 +3,7 @@
 #include "model/decoder.h"
 #include "model/family.h"
 
-static const struct architecture architectures[] = {
-    {"GptOssForCausalLM", "gpt-oss"}, {"gpt_oss", "gpt-oss"}, {"gpt-oss", "gpt-oss"}, {0}};
+static const struct architecture architectures[] = {{"GptOssForCausalLM", "gpt-oss"}, {"gpt-oss", "gpt-oss"}, {0}};
 
 static const struct decoder_names names = {
     .hf = {[ROLE_ROUTER] = "mlp.router", [ROLE_EXPERT_DOWN] = "=mlp.experts.down_proj"},

@@ -1,16 +1,20 @@
-/* Granite 3: Llama's network with factors on embeddings, scores, what layers add, and logits; its MoE has experts. */
+/* Granite 3: Llama's network with factors on embeddings, scores, what layers add, and logits; its MoE has experts,
+ * beside which some (shared) have a feed-forward that every token goes through. */
 #include "model/decoder.h"
 #include "model/family.h"
 
 static const struct architecture architectures[] = {{"GraniteForCausalLM", "granite"},
                                                     {"GraniteMoeForCausalLM", "granitemoe"},
+                                                    {"GraniteMoeSharedForCausalLM", "granitemoe"},
                                                     {"granite", "granite"},
                                                     {"granitemoe", "granitemoe"},
                                                     {0}};
 
 static const struct decoder_names moe_names = {.hf = {[ROLE_ROUTER] = "block_sparse_moe.router.layer",
                                                       [ROLE_EXPERT_GATE_UP] = "block_sparse_moe.input_linear",
-                                                      [ROLE_EXPERT_DOWN] = "block_sparse_moe.output_linear"}};
+                                                      [ROLE_EXPERT_DOWN] = "block_sparse_moe.output_linear",
+                                                      [ROLE_GATE_UP] = "shared_mlp.input_linear",
+                                                      [ROLE_SHARED_DOWN] = "shared_mlp.output_linear"}};
 
 /* config.json's factors are 1 where it is silent. GGUF names an attention's scale only where it is not the usual one.
  */
@@ -33,16 +37,24 @@ static bool factors_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
+static bool experts_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  const struct config_key shared = {"shared_intermediate_size", "expert_shared_feed_forward_length"};
+  d->names = &moe_names;
+  d->experts = (struct decoder_experts){.route.score = ROUTE_CHOSEN, .layout = EXPERTS_JOINED};
+  if (strstr(checkpoint_architecture(c), "Shared")) d->experts.shared = 1024; /* of a config.json that does not say */
+  if (!decoder_read_experts(d, c, "num_local_experts", error) ||
+      !config_int(c, shared, CONFIG_OPTIONAL, 0, LIMIT_MODEL_WIDTH, &d->experts.shared, error))
+    return false;
+  if (d->experts.shared > 0 && checkpoint_kind(c) == CHECKPOINT_HF) d->ff_layout = FF_GATED_JOINED;
+  return true;
+}
+
 static bool granite_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   /* There the rows of q and k are reordered. */
   struct decoder d = {.prefix = "model.", .act = ACT_SILU, .rope_style = gguf ? ROPE_PAIRS : ROPE_HALF};
   if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error)) return false;
-  if (strstr(checkpoint_architecture(checkpoint), "oe")) {
-    d.names = &moe_names;
-    d.experts = (struct decoder_experts){.route.score = ROUTE_CHOSEN, .layout = EXPERTS_JOINED};
-    if (!decoder_read_experts(&d, checkpoint, "num_local_experts", error)) return false;
-  }
+  if (strstr(checkpoint_architecture(checkpoint), "oe") && !experts_read(&d, checkpoint, error)) return false;
   return factors_read(&d, checkpoint, error) &&
          rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
                    d.max_position, error) &&

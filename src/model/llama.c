@@ -6,6 +6,7 @@
 #include "model/llama_text.h"
 #include "model/vision_tower.h"
 
+#include <math.h>
 #include <stdio.h>
 
 struct llama_member {
@@ -13,6 +14,7 @@ struct llama_member {
   bool qk_norm;
   bool window;     /* the config's sliding window applies */
   bool window_opt; /* … only if use_sliding_window says so */
+  bool grows;      /* Hugging Face: what attention makes of scores grows with the position */
 };
 
 static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"},
@@ -26,11 +28,11 @@ static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"
                                                     {"Qwen3ForSequenceClassification", "qwen3"},
                                                     {"MistralForCausalLM", "llama"},
                                                     {"MinistralForCausalLM", "llama"},
+                                                    {"Ministral3ForCausalLM", "mistral3"},
                                                     {"Qwen2ForCausalLM", "qwen2"},
                                                     {"Qwen3ForCausalLM", "qwen3"},
                                                     {"llama", "llama"},
                                                     {"mistral3", "mistral3"},
-                                                    {"mistral", "mistral"},
                                                     {"qwen2", "qwen2"},
                                                     {"qwen3", "qwen3"},
                                                     {0}};
@@ -40,12 +42,13 @@ static struct llama_member member_of(const struct checkpoint *c, const char *arc
   bool qwen2 = strstr(architecture, "wen2") != NULL, qwen3 = strstr(architecture, "wen3") != NULL;
   return (struct llama_member){.qkv_bias = qwen2,
                                .qk_norm = qwen3,
+                               .grows = strcmp(architecture, "Ministral3ForCausalLM") == 0,
                                .window = !llama || checkpoint_kind(c) == CHECKPOINT_GGUF, /* which has Mistral so too */
                                .window_opt = qwen2 || qwen3};
 }
 
 /* Which layers see a window: the list of layer types, or from max_window_layers on, or all. A config.json that does not
- * mention the window means one of 4096; null means none. */
+ * mention the window means one of 4096, but of Ministral 3; null means none. */
 static bool window_read(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
                         struct error *error) {
   enum { HF_WINDOW = 4096 };
@@ -53,7 +56,7 @@ static bool window_read(struct decoder *d, const struct checkpoint *c, const str
   bool used = !member->window_opt, listed;
   if (!config_bool(c, (struct config_key){"use_sliding_window", NULL}, &used, error)) return false;
   if (!used) return true;
-  if (checkpoint_kind(c) == CHECKPOINT_HF && !config_is_null(c, window)) d->window = HF_WINDOW;
+  if (checkpoint_kind(c) == CHECKPOINT_HF && !member->grows && !config_is_null(c, window)) d->window = HF_WINDOW;
   if (!config_int(c, window, CONFIG_OPTIONAL, 1, 1 << 30, &d->window, error)) return false;
   if (d->window == 0) return true;
   if (!decoder_read_layer_types(d, c, &listed, error)) return false;
@@ -134,18 +137,23 @@ static const struct decoder_names apart_names = {.gguf = {[ROLE_EXPERT_GATE] = "
                                                           [ROLE_EXPERT_UP] = "ffn_up." EXPERT_MARK,
                                                           [ROLE_EXPERT_DOWN] = "ffn_down." EXPERT_MARK}};
 
-/* GGUF has Ministral 3 as Mistral Small 3: its scores grow with the position, or have another factor. */
-static bool gguf_growth_check(const struct checkpoint *c, struct error *error) {
-  static const char *const keys[] = {"attention.temperature_scale", "rope.scaling.yarn_log_multiplier"};
-  if (strcmp(checkpoint_architecture(c), "mistral3") != 0) return true;
-  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-    double value = 0;
-    if (!config_float(c, (struct config_key){NULL, keys[i]}, CONFIG_OPTIONAL, -1e3, 1e3, &value, error)) return false;
-    if (value != 0)
-      return error_set(error, ERROR_UNSUPPORTED,
-                       "mistral3.%s is %g, expected 0: what Ministral 3 does to attention's scores is not computed.",
-                       keys[i], value);
-  }
+/* Ministral 3's scores grow with the position, in steps of the original context. GGUF has it under the name of Mistral
+ * Small 3, and states YaRN's factors as their logarithm's. */
+static bool growth_read(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
+                        struct error *error) {
+  const struct config_key hf = {"rope_parameters.llama_4_scaling_beta", NULL},
+                          gguf = {NULL, "attention.temperature_scale"},
+                          logarithm = {NULL, "rope.scaling.yarn_log_multiplier"};
+  struct rope *rope = &d->rope[LAYER_GLOBAL];
+  double growth = 0, factor = 0;
+  if (strcmp(checkpoint_architecture(c), "mistral3") != 0 && !member->grows) return true;
+  if (!config_float(c, hf, member->grows ? CONFIG_NEEDED : CONFIG_OPTIONAL, 0, 1e3, &growth, error) ||
+      !config_float(c, gguf, CONFIG_OPTIONAL, 0, 1e3, &growth, error) ||
+      !config_float(c, logarithm, CONFIG_OPTIONAL, 0, 100, &factor, error))
+    return false;
+  if (factor > 0 && rope->scaling == ROPE_YARN) rope->attention /= 0.1 * factor * log(rope->factor) + 1;
+  d->grow = (float)growth;
+  d->grow_from = (int)rope->original;
   return true;
 }
 
@@ -163,19 +171,23 @@ static bool gguf_experts(struct decoder *d, const struct checkpoint *c, struct e
 static bool member_build(const struct llama_member *of, struct decoder d, double base,
                          const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   const struct llama_member member = *of;
+  enum { USUAL_HEAD = 128 }; /* of a Ministral 3 that does not say */
+  bool hf = checkpoint_kind(checkpoint) == CHECKPOINT_HF;
+  if (hf && member.grows && !config_is_null(checkpoint, (struct config_key){"head_dim", NULL})) d.head_dim = USUAL_HEAD;
   d.act = ACT_SILU;
   d.rope_style = ROPE_HALF;
   d.qk_norm = member.qk_norm ? QK_NORM_HEAD : QK_NORM_NONE;
   if (!decoder_read(&d, checkpoint, error)) return false;
-  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
+  if (!hf)
     gguf_variants(&d, checkpoint);
   else if (!hf_variants(&d, checkpoint, &member, error))
     return false;
-  if (!gguf_experts(&d, checkpoint, error) || !gguf_growth_check(checkpoint, error)) return false;
+  if (!gguf_experts(&d, checkpoint, error)) return false;
   if (d.head_prefix) d.tied = head_missing(checkpoint, d.head_prefix);
   if (member.window && !window_read(&d, checkpoint, &member, error)) return false;
   if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, base, NULL,
-                 d.max_position, error))
+                 d.max_position, error) ||
+      !growth_read(&d, checkpoint, &member, error))
     return false;
   d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
   char embedding[80];
@@ -193,18 +205,23 @@ static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder
 
 bool llama_text_build(const struct llama_text *text, const struct checkpoint *checkpoint, struct plan_builder *builder,
                       struct error *error) {
-  static const char *const types[] = {"llama", "mistral", "qwen2", "qwen3"};
-  struct slice type = slice_text(types[0]);
+  static const char *const types[][2] = {{"llama", "llama"},
+                                         {"mistral", "mistral"},
+                                         {"ministral3", "Ministral3ForCausalLM"},
+                                         {"qwen2", "qwen2"},
+                                         {"qwen3", "qwen3"}};
+  struct slice type = slice_text(types[0][0]);
   const char *architecture = text->member;
   if (!architecture && !config_text(checkpoint, (struct config_key){"text_config.model_type", NULL}, &type, error))
     return false;
-  for (int i = 0; !text->member && i < 4; i++)
-    if (slice_is(type, types[i])) architecture = types[i];
+  for (int i = 0; !text->member && i < 5; i++)
+    if (slice_is(type, types[i][0])) architecture = types[i][1];
   if (!architecture)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "config.json: text_config.model_type is \"%.*s\", expected \"llama\", \"mistral\", \"qwen2\" or "
-                     "\"qwen3\".",
-                     SLICE_ARGS(type));
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "config.json: text_config.model_type is \"%.*s\", expected \"llama\", \"mistral\", \"ministral3\", "
+        "\"qwen2\" or \"qwen3\".",
+        SLICE_ARGS(type));
   const struct llama_member member = member_of(checkpoint, architecture);
   struct decoder d = text->defaults;
   d.prefix = text->prefix;
@@ -217,7 +234,7 @@ static bool llama_unused(const struct checkpoint *c, const char *tensor) {
   return text_encodes(c) && (strcmp(tensor, "lm_head.weight") == 0 || strcmp(tensor, "output.weight") == 0);
 }
 
-const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Qwen 2, 2.5 and 3, SmolLM 2",
+const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Ministral, Qwen 2, 2.5 and 3, SmolLM 2",
                                     .tried = "SmolLM2-135M",
                                     .architectures = architectures,
                                     .encodes = text_encodes,

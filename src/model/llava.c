@@ -51,7 +51,8 @@ static bool llava_build(const struct checkpoint *checkpoint, struct plan_builder
 /* The layer whose output is taken, as an index of the list of the embeddings and all layers' outputs. */
 static bool layer_read(struct vision_tower *t, const struct checkpoint *c, struct error *error) {
   const struct config_key key = {"vision_feature_layer", NULL};
-  int layer = -2, listed = config_list_size(c, key);
+  int layer = -2, listed = 0;
+  if (config_is_list(c, key) && !config_list(c, key, &listed, error)) return false;
   if (listed > 1)
     return error_set(error, ERROR_UNSUPPORTED,
                      "config.json: vision_feature_layer has %d layers, expected one: their joined outputs are not "
@@ -75,7 +76,7 @@ static bool strategy_read(struct vision_tower *t, const struct checkpoint *c, st
   struct slice strategy = {0};
   if (!config_text(c, (struct config_key){"vision_feature_select_strategy", NULL}, &strategy, error)) return false;
   t->keep = slice_is(strategy, "full");
-  if (strategy.size == 0 || slice_is(strategy, "default") || (t->keep && !is_next(c))) return true;
+  if (!strategy.data || slice_is(strategy, "default") || (t->keep && !is_next(c))) return true;
   return error_set(error, ERROR_UNSUPPORTED,
                    "config.json: vision_feature_select_strategy is \"%.*s\", expected \"default\"%s.",
                    SLICE_ARGS(strategy), is_next(c) ? "" : " or \"full\"");
@@ -104,8 +105,9 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   static const char *const gelu[] = {"gelu", NULL};
   static const char *const prefixes[] = {"multi_modal_projector.", "model.multi_modal_projector.", NULL};
   struct vision_tower tower;
-  bool bias = true;
-  if (pixtral_encodes(checkpoint)) return pixtral_llava_build(checkpoint, decoder, builder, error);
+  bool bias = true, pixtral;
+  if (!pixtral_encodes(checkpoint, &pixtral, error)) return false;
+  if (pixtral) return pixtral_llava_build(checkpoint, decoder, builder, error);
   if (!tower_read(&tower, checkpoint, error) ||
       !decoder_expect_act(checkpoint, (struct config_key){"projector_hidden_act", NULL}, gelu, error) ||
       !config_bool(checkpoint, (struct config_key){"multimodal_projector_bias", NULL}, &bias, error))
@@ -126,7 +128,8 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
 static bool tensor_unused(const struct checkpoint *checkpoint, const char *tensor) {
   struct vision_tower tower;
   struct error ignored;
-  return !pixtral_encodes(checkpoint) && tower_read(&tower, checkpoint, &ignored) &&
+  bool pixtral;
+  return pixtral_encodes(checkpoint, &pixtral, &ignored) && !pixtral && tower_read(&tower, checkpoint, &ignored) &&
          vision_tower_unused(&tower, tensor);
 }
 

@@ -1,12 +1,13 @@
-/* Settings of a network by name, whichever kind of file they come from. Numbers are checked for type and range; each
- * sentence names the key, the expected and the actual value. */
+/* Settings of a network by name, whichever kind of file they come from. Values are checked for type and range; each
+ * sentence names the key, the expected and the actual value. Nothing that is there counts as absent but null. */
 #ifndef SPATE_MODEL_MODEL_CONFIG_H
 #define SPATE_MODEL_MODEL_CONFIG_H
 
 #include "model/checkpoint.h"
 
 /* The name of one setting in each kind of file. hf is a path in config.json ("rope_scaling.factor"), looked up below
- * "text_config" first; gguf is a metadata key without the architecture's prefix. NULL: that kind never has it. */
+ * "text_config" first, and by the other names that files have for it ("n_layer" and "num_hidden_layers": those of the
+ * table in model_config.c); gguf is a metadata key without the architecture's prefix. NULL: that kind never has it. */
 struct config_key {
   const char *hf, *gguf;
 };
@@ -14,6 +15,7 @@ struct config_key {
 /* An absent key (or a JSON null) leaves *value as it is, unless `need`: then it is an error. */
 enum config_need { CONFIG_OPTIONAL, CONFIG_NEEDED };
 
+/* Whether there is a value, of whatever type: that the reading of it tells. */
 bool config_has(const struct checkpoint *checkpoint, struct config_key key);
 /* Whether config.json states a null, where an absent key would mean a default. */
 bool config_is_null(const struct checkpoint *checkpoint, struct config_key key);
@@ -24,9 +26,13 @@ bool config_float(const struct checkpoint *checkpoint, struct config_key key, en
 bool config_bool(const struct checkpoint *checkpoint, struct config_key key, bool *value, struct error *error);
 bool config_text(const struct checkpoint *checkpoint, struct config_key key, struct slice *value, struct error *error);
 
-/* Arrays of texts or numbers in config.json: the number of elements, −1 when the key is absent or no array; one
- * element. */
-int config_list_size(const struct checkpoint *checkpoint, struct config_key key);
+/* Of config.json (of a GGUF file there are none): an object, NULL when absent. */
+bool config_object(const struct checkpoint *checkpoint, struct config_key key, const json_t **object,
+                   struct error *error);
+/* Arrays of texts or numbers there: the number of elements, −1 when absent; one element. */
+bool config_list(const struct checkpoint *checkpoint, struct config_key key, int *count, struct error *error);
+/* Of what may be one value or several. */
+bool config_is_list(const struct checkpoint *checkpoint, struct config_key key);
 bool config_list_text(const struct checkpoint *checkpoint, struct config_key key, int index, struct slice *value,
                       struct error *error);
 bool config_list_float(const struct checkpoint *checkpoint, struct config_key key, int index, double min, double max,

@@ -1,6 +1,7 @@
 /* NomicBERT: BERT's norms of sums and types of tokens, with rotations in place of a table of positions. The first had
  * gated feed-forwards and few biases; the second has plain ones and, in every other layer, experts without gates,
- * behind which a vector is added that GGUF files leave out. Its config.json has GPT-2's names. */
+ * behind which a vector is added that GGUF files leave out. Its config.json has GPT-2's names, or BERT's where
+ * transformers 5 wrote it. */
 #include "model/decoder.h"
 #include "model/family.h"
 
@@ -40,12 +41,13 @@ static const struct decoder_names plain_names = {
 static bool kind_check(const struct checkpoint *c, struct error *error) {
   static const char *const off[] = {"prenorm", "rotary_emb_interleaved",       "parallel_block",      "use_rms_norm",
                                     "causal",  "moe_normalize_expert_weights", "expert_choice_router"};
+  static const char *const silu[] = {"silu", NULL};
   for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
     bool on = false;
     if (!config_bool(c, (struct config_key){off[i], NULL}, &on, error)) return false;
     if (on) return error_set(error, ERROR_UNSUPPORTED, "config.json: %s is true, expected false.", off[i]);
   }
-  return true;
+  return decoder_expect_act(c, (struct config_key){"hidden_act", NULL}, silu, error);
 }
 
 /* Gated by SiLU, or plain. */
@@ -106,6 +108,19 @@ static bool biases_read(struct decoder *d, const struct checkpoint *c, struct er
                                  "config.json: mlp_fc1_bias and mlp_fc2_bias differ; expected both or neither.");
 }
 
+/* A rotation that stretches with each text longer than those of the training: up to there it is the plain one, which is
+ * as far as texts go then. */
+static bool stretch_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  double factor = 0;
+  int trained = 2048;
+  if (!config_float(c, (struct config_key){"rotary_scaling_factor", NULL}, CONFIG_OPTIONAL, 1, 1e4, &factor, error) ||
+      !config_int(c, (struct config_key){"max_trained_positions", NULL}, CONFIG_OPTIONAL, 2, LIMIT_MODEL_POSITIONS,
+                  &trained, error))
+    return false;
+  if (factor > 0 && d->max_position > trained) d->max_position = trained;
+  return true;
+}
+
 static bool sizes_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   enum { TYPES_MAX = 1 << 8 };
   const struct decoder_size sizes[] = {{"n_layer", LIMIT_MODEL_LAYERS, &d->n_layer},
@@ -115,19 +130,18 @@ static bool sizes_read(struct decoder *d, const struct checkpoint *c, struct err
                                        {"n_positions", LIMIT_MODEL_POSITIONS, &d->max_position},
                                        {0}};
   const struct tensor *types = checkpoint_find(c, "token_types.weight");
-  double base = 1000, part = 1;
+  double part = 1;
   if (types && types->n_dim == 2 && types->dim[0] <= TYPES_MAX) d->types = (int)types->dim[0];
   if (!decoder_read_sizes(c, sizes, error) ||
       !config_float(c, (struct config_key){"layer_norm_epsilon", "attention.layer_norm_epsilon"}, CONFIG_OPTIONAL, 0, 1,
                     &d->eps, error) ||
       !config_int(c, (struct config_key){"type_vocab_size", NULL}, CONFIG_OPTIONAL, 0, TYPES_MAX, &d->types, error) ||
-      !config_float(c, (struct config_key){"rotary_emb_base", "rope.freq_base"}, CONFIG_OPTIONAL, 1.5, 1e12, &base,
-                    error) ||
       !config_float(c, (struct config_key){"rotary_emb_fraction", NULL}, CONFIG_OPTIONAL, 1e-3, 1, &part, error))
     return false;
-  d->rope[LAYER_GLOBAL] = rope_plain(base);
   d->rope_part = (float)part;
-  return decoder_read(d, c, error);
+  return decoder_read(d, c, error) && stretch_read(d, c, error) &&
+         rope_read(&d->rope[LAYER_GLOBAL], c, decoder_rope_key(c, "rotary_emb_base"), 1000, NULL, d->max_position,
+                   error);
 }
 
 static bool nomic_build(const struct checkpoint *c, struct plan_builder *builder, struct error *error) {

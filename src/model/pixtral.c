@@ -41,11 +41,11 @@ static const struct rotary_tower tower_defaults = {.names = &names,
                                                    .interleaved = true};
 static const struct decoder text_defaults = {.n_kv_head = 8, .max_position = 131072, .eps = 1e-5};
 
-bool pixtral_encodes(const struct checkpoint *checkpoint) {
+bool pixtral_encodes(const struct checkpoint *checkpoint, bool *encodes, struct error *error) {
   struct slice type = {0};
-  struct error ignored;
-  return config_text(checkpoint, (struct config_key){"vision_config.model_type", NULL}, &type, &ignored) &&
-         slice_is(type, "pixtral");
+  bool ok = config_text(checkpoint, (struct config_key){"vision_config.model_type", NULL}, &type, error);
+  *encodes = ok && slice_is(type, "pixtral");
+  return ok;
 }
 
 /* --- the encoder -------------------------------------------------------------------------------------------------- */

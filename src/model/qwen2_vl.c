@@ -74,7 +74,8 @@ static bool axes_read(int32_t axis[3], const struct checkpoint *c, struct error 
                                            {"rope_scaling.mrope_section", NULL}};
   static const int32_t usual[] = {16, 24, 24};
   for (int i = 0; i < 2; i++) {
-    int n = config_list_size(c, keys[i]);
+    int n = -1;
+    if (!config_list(c, keys[i], &n, error)) return false;
     if (n < 0) continue;
     if (n != 3)
       return error_set(error, ERROR_UNSUPPORTED, "config.json: %s has %d numbers, expected 3.", keys[i].hf, n);
@@ -136,8 +137,9 @@ static bool older_read(struct rotary_tower *t, const struct checkpoint *c, struc
 /* Layers see windows but for those that the list names. */
 static bool windows_read(struct rotary_tower *t, const struct checkpoint *c, struct error *error) {
   static const struct config_key key = {"vision_config.fullatt_block_indexes", NULL};
-  int pixels = WINDOW_PIXELS, n = config_list_size(c, key);
-  if (!rotary_tower_size(c, "window_size", PLAN_PATCH * PLAN_SIDE, &pixels, error)) return false;
+  int pixels = WINDOW_PIXELS, n = -1;
+  if (!config_list(c, key, &n, error) || !rotary_tower_size(c, "window_size", PLAN_PATCH * PLAN_SIDE, &pixels, error))
+    return false;
   t->window = pixels / t->merge / t->patch * t->merge;
   if (t->window == 0)
     return error_set(error, ERROR_INVALID,

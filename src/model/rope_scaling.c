@@ -21,14 +21,16 @@ struct rope_source {
   char object[64];
 };
 
-static struct rope_source source_find(const struct checkpoint *c, const char *layers) {
-  struct rope_source source = {.checkpoint = c};
-  if (checkpoint_kind(c) == CHECKPOINT_GGUF) return source;
-  snprintf(source.object, sizeof source.object, "rope_parameters.%.40s", layers ? layers : "");
-  if (layers && config_has(c, (struct config_key){source.object, NULL})) return source;
-  bool newer = config_has(c, (struct config_key){"rope_parameters", NULL});
-  snprintf(source.object, sizeof source.object, newer ? "rope_parameters" : "rope_scaling");
-  return source;
+static bool source_find(struct rope_source *source, const struct checkpoint *c, const char *layers,
+                        struct error *error) {
+  const char *const objects[] = {layers, "rope_parameters", "rope_scaling"};
+  const json_t *object = NULL;
+  *source = (struct rope_source){.checkpoint = c};
+  for (int i = layers ? 0 : 1; i < 3 && !object && checkpoint_kind(c) == CHECKPOINT_HF; i++) {
+    snprintf(source->object, sizeof source->object, "%s%.40s", i == 0 ? "rope_parameters." : "", objects[i]);
+    if (!config_object(c, (struct config_key){source->object, NULL}, &object, error)) return false;
+  }
+  return true;
 }
 
 static struct config_key source_key(const struct rope_source *source, const char *hf, const char *gguf,
@@ -111,7 +113,8 @@ static bool divisors_read(struct rope *rope, const struct rope_source *source, i
   static const char *const names[] = {"short_factor", "long_factor"};
   char path[PATH_BYTES];
   struct config_key key = source_key(source, names[which], NULL, path);
-  int count = config_list_size(source->checkpoint, key);
+  int count = -1;
+  if (!config_list(source->checkpoint, key, &count, error)) return false;
   if (count < 1 || count > ROPE_DIM_MAX / 2 || (which > 0 && count != rope->n_divisor))
     return error_set(error, ERROR_INVALID,
                      "config.json: %s has %d factors, expected one for each frequency, as many short as long ones.",
@@ -123,6 +126,12 @@ static bool divisors_read(struct rope *rope, const struct rope_source *source, i
     rope->divisor[which][i] = (float)factor;
   }
   return true;
+}
+
+/* It stretches with each text that is longer than max_position_embeddings; texts here are not, and have the plain one.
+ */
+static bool dynamic_read(struct rope *rope, const struct rope_source *source, struct error *error) {
+  return source_float(source, "factor", NULL, CONFIG_NEEDED, 1, 1e4, &rope->factor, error);
 }
 
 /* Phi-3's: the context was stretched by what the network's positions are of the original ones. */
@@ -167,34 +176,41 @@ static bool scaling_read(struct rope *rope, const struct rope_source *source, st
   return yarn_read(rope, source, error);
 }
 
+static bool kind_refuse(const struct rope_source *source, struct slice kind, struct error *error) {
+  char path[PATH_BYTES], name[160];
+  config_key_name(source->checkpoint, source_key(source, "rope_type", "rope.scaling.type", path), name);
+  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected %s.", name, SLICE_ARGS(kind),
+                   checkpoint_kind(source->checkpoint) == CHECKPOINT_GGUF
+                       ? "\"none\", \"linear\", \"yarn\" or \"longrope\""
+                       : "\"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" or \"longrope\"");
+}
+
 bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct config_key base_key, double base,
                const char *layers, int max_position, struct error *error) {
-  struct rope_source source = source_find(checkpoint, layers);
+  struct rope_source source;
   *rope = rope_plain(base);
   rope->original = max_position;
   rope->beta_fast = 32;
   rope->beta_slow = 1;
   rope->truncate = true;
   struct slice kind;
-  if (!config_float(checkpoint, base_key, CONFIG_OPTIONAL, 1.5, 1e12, &rope->base, error) ||
+  if (!source_find(&source, checkpoint, layers, error) ||
+      !config_float(checkpoint, base_key, CONFIG_OPTIONAL, 1.5, 1e12, &rope->base, error) ||
       !source_float(&source, "rope_theta", NULL, CONFIG_OPTIONAL, 1.5, 1e12, &rope->base, error) ||
       !source_kind(&source, &kind, error))
     return false;
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
-  if (kind.size == 0 && gguf && checkpoint_find(checkpoint, "rope_factors_long.weight"))
+  if (!kind.data && gguf && checkpoint_find(checkpoint, "rope_factors_long.weight"))
     return long_read(rope, &source, max_position, error);
-  if (kind.size == 0 && gguf) return gguf_linear_read(rope, checkpoint, error);
-  if (kind.size == 0 || slice_is(kind, "default") || slice_is(kind, "none")) return true;
+  if (!kind.data && gguf) return gguf_linear_read(rope, checkpoint, error);
+  if (!kind.data || slice_is(kind, "default") || slice_is(kind, "none")) return true;
+  if (slice_is(kind, "dynamic") && !gguf) return dynamic_read(rope, &source, error);
   if (slice_is(kind, "mrope")) return true; /* several axes, which are a family's to read */
   if (slice_is(kind, "linear") || slice_is(kind, "yarn") || (slice_is(kind, "llama3") && !gguf))
     return scaling_read(rope, &source, kind, error);
   if (slice_is(kind, "longrope") || (slice_is(kind, "su") && !gguf))
     return long_read(rope, &source, max_position, error);
-  char path[PATH_BYTES], name[160];
-  config_key_name(checkpoint, source_key(&source, "rope_type", "rope.scaling.type", path), name);
-  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected %s.", name, SLICE_ARGS(kind),
-                   gguf ? "\"none\", \"linear\", \"yarn\" or \"longrope\""
-                        : "\"default\", \"linear\", \"llama3\", \"yarn\" or \"longrope\"");
+  return kind_refuse(&source, kind, error);
 }
 
 /* --- frequencies ------------------------------------------------------------------------------------------------- */

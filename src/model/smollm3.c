@@ -7,8 +7,10 @@ static const struct architecture architectures[] = {{"SmolLM3ForCausalLM", "smol
 /* A list with a 0 for each layer that rotates nothing, or every interval-th. */
 static bool still_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   const struct config_key list = {"no_rope_layers", NULL}, interval = {"no_rope_layer_interval", NULL};
-  int every = 4, count = config_list_size(c, list), rotates;
-  if (!config_int(c, interval, CONFIG_OPTIONAL, 1, LIMIT_MODEL_LAYERS, &every, error)) return false;
+  int every = 4, count = -1, rotates;
+  if (!config_list(c, list, &count, error) ||
+      !config_int(c, interval, CONFIG_OPTIONAL, 1, LIMIT_MODEL_LAYERS, &every, error))
+    return false;
   if (count >= 0 && count != d->n_layer)
     return error_set(error, ERROR_INVALID,
                      "config.json: no_rope_layers has length %d, expected %d: one for each layer.", count, d->n_layer);

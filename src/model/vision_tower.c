@@ -22,7 +22,7 @@ static bool act_read(struct vision_tower *t, const struct checkpoint *c, struct 
   } acts[] = {{"gelu_pytorch_tanh", ACT_GELU_TANH}, {"gelu", ACT_GELU}, {"quick_gelu", ACT_GELU_QUICK}};
   struct slice name = {0};
   if (!config_text(c, (struct config_key){"vision_config.hidden_act", NULL}, &name, error)) return false;
-  if (name.size == 0) return true;
+  if (!name.data) return true;
   for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
     if (!slice_is(name, acts[i].name)) continue;
     t->act = acts[i].act;

@@ -163,6 +163,9 @@ struct attend_args {
   float clip; /* numbers of in[0] count as within ± it, before anything else; 0: as they are. With a group and
                  without value_in_key */
   int32_t value_in_key; /* 1: that; dim_k − dim_v is a multiple of VALUE_UNIT, and there is a group */
+  float grow; /* scores of a token at index p of its row are multiplied by 1 + grow × ln(1 + ⌊p / grow_from⌋); 0:
+                 by 1. With a group and without value_in_key */
+  int32_t grow_from;
 };
 
 enum { VALUE_UNIT = 4 };

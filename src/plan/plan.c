@@ -56,8 +56,10 @@ bool plan_has_spans(const struct plan *plan) {
   return false;
 }
 
-bool attend_clip_valid(const struct attend_args *a) {
-  return a->clip == 0 || (a->clip > 0 && isfinite(a->clip) && a->group >= 0 && !a->value_in_key);
+bool attend_extra_valid(const struct attend_args *a) {
+  bool plain = a->group >= 0 && !a->value_in_key;
+  bool clip = a->clip == 0 || (a->clip > 0 && isfinite(a->clip) && plain);
+  return clip && (a->grow == 0 ? a->grow_from == 0 : a->grow > 0 && isfinite(a->grow) && a->grow_from > 0 && plain);
 }
 
 bool attend_alibi_valid(const struct plan *p, const struct attend_args *a) {

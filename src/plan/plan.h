@@ -12,7 +12,7 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 11,
+  PLAN_VERSION = 12,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   PLAN_CHANNELS = 4,    /* of an image, at most, */
@@ -209,11 +209,11 @@ bool plan_check_role(const struct plan *plan, struct error *error);
 /* An encoder's rows can take the place of the decoder's embeddings. */
 bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, struct error *error);
 
-/* Whether a weight can have its columns' order and a part, and an attention its clamp, its slopes and a rotation its
- * axes. */
+/* Whether a weight can have its columns' order and a part, and an attention its clamp and its growth, its slopes and a
+ * rotation its axes. */
 bool weight_order_valid(const struct weight *weight);
 bool weight_part_valid(const struct plan *plan, const struct weight *weight, const struct weight_part *part);
-bool attend_clip_valid(const struct attend_args *args);
+bool attend_extra_valid(const struct attend_args *args);
 bool attend_alibi_valid(const struct plan *plan, const struct attend_args *args);
 bool attend_axes_valid(const struct attend_args *args);
 

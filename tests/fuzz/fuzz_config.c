@@ -31,7 +31,8 @@ static const char *const families[] = {"model/gemma3",        "model/llama3",   
                                        "model/granite_moe",   "model/deepseek_v2", "model/deepseek_v3",
                                        "encoder/bert",        "encoder/roberta",   "encoder/modernbert",
                                        "encoder/nomic",       "encoder/nomic-moe", "encoder/mpnet",
-                                       "encoder/distilbert",  "encoder/jina-bert", "encoder/gemma3"};
+                                       "encoder/distilbert",  "encoder/jina-bert", "encoder/gemma3",
+                                       "model/ministral3"};
 
 enum { N_FAMILY = sizeof families / sizeof *families, FOLDER_BYTES = 64, PATH_BYTES = 512 };
 

@@ -15,6 +15,7 @@ enum {
   LENGTH = 512, /* of a sequence, at most */
   TOKENS = 347, /* both prompts */
   SHORT = 64,   /* of a sequence that spoils the cache */
+  GROW_FROM = 5,
   LAYERS = 2,
   LONG_KEY = 576,                  /* of latent attention in a GPU's own kernel */
   BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
@@ -44,7 +45,7 @@ struct attend_case {
   int prompt;               /* of the first sequence; 0: the usual one */
   int rope_style, rope_dim; /* 0: the whole head */
   int window;
-  float rope_scale, softcap, clip;
+  float rope_scale, softcap, clip, grow;
   bool norms, each, sinks, see; /* each: the norms are of each head's own */
   bool slopes, latent;
   uint8_t kv;      /* enum kv_dtype */
@@ -82,6 +83,32 @@ static const struct attend_case cases[] = {
     {.name = "window 16", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .rope_style = ROPE_HALF, .window = 16},
     {.name = "window 100", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .window = 100},
     {.name = "clamped", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .clip = 0.5f},
+    {.name = "scores that grow", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .grow = 0.4f},
+    {.name = "scores that grow, 8 to 1, window, softcap",
+     .n_head = 8,
+     .n_kv_head = 1,
+     .dim_k = 128,
+     .dim_v = 128,
+     .rope_style = ROPE_HALF,
+     .window = 70,
+     .softcap = 6,
+     .grow = 0.3f},
+    {.name = "bf16, scores that grow, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 128,
+     .dim_v = 128,
+     .rope_style = ROPE_HALF,
+     .grow = 0.4f,
+     .kv = KV_BF16},
+    {.name = "fp8, scores that grow",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .grow = 0.4f,
+     .kv = KV_E4M3},
     {.name = "softcap", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .softcap = 4},
     {.name = "sinks", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .sinks = true},
     {.name = "sinks, softcap, window",
@@ -364,6 +391,8 @@ static void case_make(const struct attend_case *c, struct op_model *m) {
                                         .scale = (float)(1 / sqrt(c->dim_k)),
                                         .softcap = c->softcap,
                                         .clip = c->clip,
+                                        .grow = c->grow,
+                                        .grow_from = c->grow > 0 ? GROW_FROM : 0,
                                         .head_norms = c->each,
                                         .alibi = c->slopes,
                                         .value_in_key = c->latent};

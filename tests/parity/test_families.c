@@ -27,6 +27,7 @@ static const char *const models[] = {"llama2",
                                      "cohere",
                                      "cohere2",
                                      "ministral",
+                                     "ministral3",
                                      "gpt2",
                                      "gpt_neox",
                                      "gpt_neox_serial",
@@ -50,9 +51,10 @@ static const char *const models[] = {"llama2",
                                      "qwen3_moe",
                                      "qwen3_moe_mixed",
                                      "olmoe",
-                                     "granite_moe"};
+                                     "granite_moe",
+                                     "granite_moe_shared"};
 
-enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 26 };
+enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 28 };
 
 static char folder[] = "/tmp/spate-parity-XXXXXX", engine_path[64];
 
@@ -75,27 +77,26 @@ static struct expected_logits fixture_expected(const char *name) {
   return expected_read(path, false);
 }
 
-/* `file` is "" for the directory itself. */
-static void model_check(const char *name, const char *file) {
+/* Of a fixture's numbers, and the checkpoint that should have them. */
+static void model_check(const char *name, const char *model) {
   static const struct {
     const char *backend; /* NULL: the one to test */
     int block_size, chunk;
   } ways[] = {{"reference", 16, 72}, {"reference", 32, 7}, {NULL, 16, 72}, {NULL, 16, 1}, {NULL, 32, 23}};
   const char *tested = getenv("SPATE_BACKEND");
-  char model[512];
   spate_error error = {0};
   struct expected_logits expected = fixture_expected(name);
-  snprintf(model, sizeof model, "%s/model/%s%s", FIXTURES, name, file);
+  const char *file = strrchr(model, '/') + 1;
   for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
     const char *backend = ways[i].backend ? ways[i].backend : tested ? tested : "cpu";
     bool made = engine_make(model, backend, engine_path, &error);
     if (!made && strstr(error.text, "on cpu alone so far")) {
-      printf("SKIPPED %s%s: %s\n", name, file, error.text);
+      printf("SKIPPED %s, %s: %s\n", name, file, error.text);
       continue;
     }
     if (!made) fail_msg("%s: %s", model, error.text);
     double difference = engine_difference(&expected, backend, ways[i].block_size, ways[i].chunk);
-    printf("%s%s, %s, blocks of %d, chunks of %d: %.1e of the range\n", name, file, backend, ways[i].block_size,
+    printf("%s, %s, %s, blocks of %d, chunks of %d: %.1e of the range\n", name, file, backend, ways[i].block_size,
            ways[i].chunk, difference);
     if (!(difference <= tolerance)) fail_msg("more than %g", tolerance);
   }
@@ -104,7 +105,11 @@ static void model_check(const char *name, const char *file) {
 
 static void test_directories(void **state) {
   (void)state;
-  for (int i = 0; i < MODEL_COUNT; i++) model_check(models[i], "");
+  for (int i = 0; i < MODEL_COUNT; i++) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/model/%s", FIXTURES, models[i]);
+    model_check(models[i], path);
+  }
 }
 
 static void test_gguf_twins(void **state) {
@@ -114,10 +119,26 @@ static void test_gguf_twins(void **state) {
     char path[512];
     snprintf(path, sizeof path, "%s/model/%s/model.gguf", FIXTURES, models[i]);
     if (access(path, R_OK) != 0) continue; /* llama.cpp's converter does not know all of them */
-    model_check(models[i], "/model.gguf");
+    model_check(models[i], path);
     count++;
   }
   assert_true(count >= TWINS);
+}
+
+/* Those of SPATE_TEST_TWINS, a folder of NAME.gguf and NAME (tests/parity/test_twins.py). */
+static void test_twins_of_a_folder(void **state) {
+  (void)state;
+  enum { MADE = 8 };
+  static const char *const endings[] = {".gguf", ""};
+  int count = 0;
+  for (int i = 0; i < 2 * MODEL_COUNT; i++) {
+    char path[512];
+    snprintf(path, sizeof path, "%.400s/%.60s%s", getenv("SPATE_TEST_TWINS"), models[i / 2], endings[i % 2]);
+    if (access(path, R_OK) != 0) continue;
+    model_check(models[i / 2], path);
+    count++;
+  }
+  assert_int_equal(count, MADE);
 }
 
 static void feature_check(const char *name, const char *feature, const json_t *change) {
@@ -197,9 +218,11 @@ int main(void) {
       cmocka_unit_test(test_features_switched_off),
       cmocka_unit_test(test_scale_of_no_number),
   };
+  const struct CMUnitTest twins[] = {cmocka_unit_test(test_twins_of_a_folder)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
-  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  bool given = getenv("SPATE_TEST_TWINS") != NULL;
+  int failed = given ? cmocka_run_group_tests(twins, NULL, NULL) : cmocka_run_group_tests(tests, NULL, NULL);
   unlink(engine_path);
   rmdir(folder);
   return failed;

@@ -5,6 +5,7 @@
 #include "backend/cpu/cpu_program.h"
 #include "backend/cpu/rope.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { CLAIMS_PER_WORKER = 4 };
@@ -146,12 +147,19 @@ static const float *query_find(const struct attend_args *args, const float *in, 
   return to;
 }
 
+/* What a token's queries are multiplied with. */
+static float query_scale(const struct program *program, const struct attend_args *args, int token) {
+  const struct row *row = program->batch->row + program->token_row[token];
+  int position = row->length + token - row->first;
+  return args->grow > 0 ? args->scale * (1 + args->grow * logf((float)(1 + position / args->grow_from))) : args->scale;
+}
+
 /* n_head query heads from `head` on of a token: normed, rotated and scaled. */
 static void query_prepare(const struct program *program, const struct call *call, int token, int head, int n_head,
                           float *to) {
   const struct attend_args *args = &call->op->args.attend;
   size_t dim_k = (size_t)args->dim_k;
-  float scale = args->scale;
+  float scale = query_scale(program, args, token);
   const float *in = value_row(program, call->op->in[0], token);
   for (int h = 0; h < n_head; h++, to += dim_k) {
     const float *prepared = head_prepare(program, call, 0, token, head + h, query_find(args, in, head + h, to), to);

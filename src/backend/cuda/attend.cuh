@@ -10,6 +10,11 @@
 
 static constexpr float LOG2_E = 1.44269504088896341f;
 
+/* What scores of a token at an index of its row are multiplied with where they grow. */
+static __device__ __forceinline__ float query_growth(const cuda_attend &a, int position) {
+  return 1 + a.grow * logf((float)(1 + position / a.grow_from));
+}
+
 /* --- the cache in panels ------------------------------------------------------------------------------------------
  * The keys of a block, and its values, are panels of 64 dimensions and, where 64 does not divide the head, one of 32 or
  * 16. A panel has a row of 128 (64, 32) bytes for each token, in Hopper's swizzle of that width: the order in which

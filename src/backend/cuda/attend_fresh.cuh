@@ -47,9 +47,11 @@ static __device__ __forceinline__ void head_prepare(const cuda_attend &a, const 
   __syncwarp();
 }
 
-/* What queries are multiplied by: scores are logarithms to base 2, but under a softcap. */
-static __device__ __forceinline__ float query_scale(const cuda_attend &a) {
-  return a.softcap > 0 ? a.scale : a.scale * LOG2_E;
+/* What the queries of a token at an index of its row are multiplied by: scores are logarithms to base 2, but under a
+ * softcap. */
+static __device__ __forceinline__ float query_scale(const cuda_attend &a, int position) {
+  float scale = a.softcap > 0 ? a.scale : a.scale * LOG2_E;
+  return a.grow > 0 ? scale * query_growth(a, position) : scale;
 }
 
 /* The token's floats of q, k and v, head after head; the first of its angles. */

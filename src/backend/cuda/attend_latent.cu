@@ -103,7 +103,7 @@ template <typename T> __global__ void __launch_bounds__(KEY / 2) store(cuda_atte
 template <typename T, int ROWS>
 __device__ void queries_make(const cuda_attend &a, const segment &s, const shared<ROWS> &m) {
   int g = queries_of(a), lane = threadIdx.x % 32;
-  float scale = query_scale(a);
+  float scale = query_scale(a, 0);
   uint16_t *to = (uint16_t *)m.query;
   for (int row = threadIdx.x / 32; row < ROWS; row += ALL_WARPS) {
     int packed = s.chunk * ROWS + row, token = packed / g, head = s.head * g + packed % g;

@@ -136,12 +136,12 @@ __global__ void store(struct cuda_attend a, bool latent, struct cuda_batch batch
 /* Scores of up to KEYS keys from `first` on; a warp for each key in turn. ahead: how far the query is behind the first
  * key. */
 __device__ void scores_make(const struct cuda_attend &a, bool latent, const uint32_t *table, int h, const float *query,
-                            int first, int count, float slope, int ahead, float *score) {
+                            int first, int count, float slope, int ahead, float scale, float *score) {
   for (int k = threadIdx.x / 32; k < count; k += WARPS) {
     place key = cache_place(a, latent, table, first + k, h, 0);
     float sum = 0;
     for (int i = threadIdx.x % 32; i < a.dim_k; i += 32) sum += query[i] * cache_get(a, key, i);
-    sum = warp_sum(sum) * a.scale;
+    sum = warp_sum(sum) * scale;
     if (a.softcap > 0) sum = a.softcap * tanhf(sum / a.softcap);
     if (threadIdx.x % 32 == 0) score[k] = sum - slope * (float)(ahead - k);
   }
@@ -161,12 +161,12 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
   const uint32_t *table = table_of(a, batch, r);
   head_prepare(a, r, token, query_place(a, b.latent, token, h), a.norm_q, query);
   for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
-  float slope = b.slope ? b.slope[h] : 0;
+  float slope = b.slope ? b.slope[h] : 0, scale = a.grow > 0 ? a.scale * query_growth(a, position) : a.scale;
   float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;
   for (int first = begin; first <= last; first += KEYS) {
     int count = min(KEYS, last + 1 - first);
     __syncthreads();
-    scores_make(a, b.latent, table, kv_head, query, first, count, slope, position - first, score);
+    scores_make(a, b.latent, table, kv_head, query, first, count, slope, position - first, scale, score);
     __syncthreads();
     float before = highest;
     for (int k = 0; k < count; k++) highest = fmaxf(highest, score[k]);

@@ -20,10 +20,10 @@ __device__ void queries_load(const cuda_attend &a, const segment &s, const share
   }
 }
 
-/* A query of the unit's row, scaled. */
+/* A query of the unit's row, of a token at an index of its own, scaled. */
 template <typename T, int D>
-__device__ __forceinline__ void query_put(const cuda_attend &a, uint8_t *to, int row, const float *head) {
-  float scale = query_scale(a);
+__device__ __forceinline__ void query_put(const cuda_attend &a, uint8_t *to, int row, int position, const float *head) {
+  float scale = query_scale(a, position);
   for (int i = threadIdx.x % 32; i < D / 2; i += 32)
     *(uint32_t *)((uint16_t *)to + panel_index(D, ATTEND_PACKED, row, 2 * i)) =
         T::pair(head[2 * i] * scale, head[2 * i + 1] * scale);
@@ -43,7 +43,7 @@ __device__ void queries_make(const cuda_attend &a, const cuda_batch &batch, cons
       head_prepare<head_room(D)>(a, fresh_head(a, token, i < n ? first + i : a.n_head + s.head),
                                  i < n ? a.norm_q : a.norm_k, fresh_angle(a, token), head);
     const float *from = i <= n ? head : fresh_head(a, token, a.n_head + a.n_kv_head + s.head);
-    if (i < n) query_put<T, D>(a, m.query, i, head);
+    if (i < n) query_put<T, D>(a, m.query, i, s.r.length, head);
     if (i >= n) head_store<T>(D, 1, i == n ? m.own->key : m.own->value, 0, from);
     if (i >= n && stores) head_store<T>(D, a.block_size, block_at<T>(a, block, s.head, i - n), place, from);
   }

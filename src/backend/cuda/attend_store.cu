@@ -20,8 +20,9 @@ __global__ void angles(const float *frequency, const uint8_t *axis, const int32_
   }
 }
 
-template <typename T> __device__ void query_store(const cuda_attend &a, int token, int h, const float *head) {
-  float scale = query_scale(a);
+template <typename T>
+__device__ void query_store(const cuda_attend &a, int token, int position, int h, const float *head) {
+  float scale = query_scale(a, position);
   uint32_t *to = (uint32_t *)(a.query + ((size_t)token * a.n_head + h) * a.dim_k);
   for (int i = threadIdx.x % 32; i < a.dim_k / 2; i += 32)
     to[i] = T::pair(head[2 * i] * scale, head[2 * i + 1] * scale);
@@ -43,7 +44,7 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32) store(cuda_a
   const float *from = fresh_head(a, token, h);
   head_prepare<DIM_MOST>(a, from, kv < 0 ? a.norm_q : a.norm_k, fresh_angle(a, token), head);
   if (kv < 0) {
-    query_store<T>(a, token, h, head);
+    query_store<T>(a, token, position, h, head);
     return;
   }
   int dim = a.dim_k, tokens = a.block_size, at = position % tokens;

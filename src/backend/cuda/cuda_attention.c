@@ -120,6 +120,7 @@ void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_atten
 
 void cuda_attention_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
+  a.grow = op->args.attend.grow, a.grow_from = op->args.attend.grow_from;
   cuda_attend_heads(p, op, &a);
   if (p->images.axis) a.axis = p->images.axis + op->args.attend.rope_freq, a.places.place = p->images.places.place;
   if (!p->attention.fast[a.group]) {

@@ -200,6 +200,8 @@ struct cuda_attend {
   int32_t window; /* of so many tokens, the query's own the last; negative: the middle one of a window to both sides */
   int32_t rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
+  float grow; /* as in struct attend_args */
+  int32_t grow_from;
   uint8_t kv;    /* what the cache holds: CACHE_… */
   uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */

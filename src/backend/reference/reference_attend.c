@@ -142,10 +142,11 @@ static void token_store(const struct attend *a, const struct row *row, int token
   }
 }
 
-static double score_of(const struct attend *a, const double *query, const float *key) {
+static double score_of(const struct attend *a, const double *query, const float *key, int position) {
   double sum = 0;
   for (int i = 0; i < a->args->dim_k; i++) sum += query[i] * key[i];
   sum *= a->args->scale;
+  if (a->args->grow > 0) sum *= 1 + (double)a->args->grow * log(1 + position / a->args->grow_from);
   return a->args->softcap > 0 ? a->args->softcap * tanh(sum / a->args->softcap) : sum;
 }
 
@@ -162,7 +163,7 @@ static void head_attend(const struct attend *a, const struct row *row, int head,
                       (plan->max_position - 1 - position);
   double *scores = a->program->scores, highest = sink ? sink[head] : -INFINITY;
   for (int t = first; t <= last; t++) {
-    scores[t] = score_of(a, query, cache_at(a, row, t, kv_head)) - slope * (position - t);
+    scores[t] = score_of(a, query, cache_at(a, row, t, kv_head), position) - slope * (position - t);
     if (apart) scores[t] += gain[t];
     highest = fmax(highest, scores[t]);
   }

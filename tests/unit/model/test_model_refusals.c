@@ -39,9 +39,30 @@ static const struct refusal refusals[] = {
     {"llama2", "{\"attention_bias\": true}",
      "Tensor model.layers.0.self_attn.q_proj.bias is missing, but the config asks for it."},
     {"llama2", "{\"rope_theta\": 0}", "config.json: rope_theta is 0, expected 1.5 to 1e+12."},
-    {"llama2", "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}}",
-     "config.json: rope_scaling.rope_type is \"dynamic\", expected \"default\", \"linear\", \"llama3\", \"yarn\" or "
-     "\"longrope\"."},
+    {"llama2", "{\"rope_scaling\": {\"type\": \"proportional\", \"factor\": 2}}",
+     "config.json: rope_scaling.rope_type is \"proportional\", expected \"default\", \"linear\", \"dynamic\", "
+     "\"llama3\", \"yarn\" or \"longrope\"."},
+    {"llama2", "{\"rope_scaling\": {\"type\": \"dynamic\"}}",
+     "config.json: rope_scaling.factor is missing; the model cannot be loaded without it."},
+    {"llama2", "{\"rope_scaling\": \"llama3\"}", "config.json: rope_scaling is a text, expected an object."},
+    {"llama2", "{\"architectures\": \"LlamaForCausalLM\"}",
+     "config.json: architectures is no array, expected a list of one text."},
+    {"llama2", "{\"hidden_act\": \"\"}", "config.json: hidden_act is \"\", expected \"silu\"."},
+    {"qwen3_moe", "{\"mlp_only_layers\": 2147483648}",
+     "config.json: mlp_only_layers is a whole number, expected an array."},
+    {"qwen3_moe", "{\"num_experts\": null, \"num_local_experts\": 5000}",
+     "config.json: num_local_experts is 5000, expected 1 to 4096."},
+    {"deepseek_v3", "{\"num_attention_heads\": 7}",
+     "config.json: num_attention_heads is 7 and qk_nope_head_dim and qk_rope_head_dim are 12 and 8, but tensor "
+     "model.layers.0.self_attn.q_b_proj.weight has 80 rows, which should be their product."},
+    {"glm", "{\"architectures\": [\"ChatGLMModel\"], \"rmsnorm\": false}",
+     "config.json: rmsnorm is false, expected true."},
+    {"ministral3", "{\"rope_parameters.llama_4_scaling_beta\": null}",
+     "config.json: rope_parameters.llama_4_scaling_beta is missing; the model cannot be loaded without it."},
+    {"granite_moe_shared", "{\"shared_intermediate_size\": -1}",
+     "config.json: shared_intermediate_size is -1, expected 0 to 1048576."},
+    {"mpt", "{\"attn_config\": 7}", "config.json: attn_config is a whole number, expected an object."},
+    {"mistral", "{\"layer_types\": {}}", "config.json: layer_types is an object, expected an array."},
     {"llama2", "{\"rope_scaling\": {\"type\": \"linear\"}}",
      "config.json: rope_scaling.factor is missing; the model cannot be loaded without it."},
     {"llama2", "{\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 0.5}}",
@@ -70,13 +91,13 @@ static const struct refusal refusals[] = {
     {"gemma3", "{\"sliding_window\": 0}", "config.json: sliding_window is 0, expected 1 to 1073741824."},
     {"llama2", "{\"architectures\": [\"BloomForCausalLM\"]}",
      "The architecture \"BloomForCausalLM\" is not one that Spate loads; it loads those of Llama 2 and 3, Mistral, "
-     "Qwen 2, "
+     "Ministral, Qwen 2, "
      "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE; OLMo 2 and 3; SmolLM3; GLM-4; "
      "Command R, "
      "R7B; "
      "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; gpt-oss; DeepSeek V2 and V3; "
      "Gemma 3 "
-     "with images; Idefics 3, SmolVLM; LLaVA 1.5 and 1.6; and more in docs/models.md."},
+     "with images; Idefics 3, SmolVLM; and more in docs/models.md."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
     {"gemma2", "{\"query_pre_attn_scalar\": 0}", "config.json: query_pre_attn_scalar is 0, expected 0.001 to 1e+06."},
@@ -93,7 +114,7 @@ static const struct refusal refusals[] = {
     {"phi3", "{\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 2], \"long_factor\": [1, 0]}}",
      "config.json: rope_scaling.long_factor[1] is 0, expected 0.001 to 1e+06."},
     {"phi3", "{\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 2], \"long_factor\": [1, \"2\"]}}",
-     "config.json: rope_scaling.long_factor is an array, expected an array of numbers."},
+     "config.json: rope_scaling.long_factor[1] is a text, expected a number."},
     {"phi3", "{\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 2], \"long_factor\": [1, 2]}}",
      "The config has 2 factors for a rotation of 5 frequencies."},
     {"phi3", "{\"original_max_position_embeddings\": 1}",

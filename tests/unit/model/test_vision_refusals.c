@@ -46,7 +46,8 @@ static const struct {
      "The token that stands for images is 128257, expected one of the vocabulary's 270."},
     {"idefics3", "{\"image_token_id\": -1}", "config.json: image_token_id is -1, expected 0 to 1048575."},
     {"idefics3", "{\"text_config.model_type\": \"gpt2\"}",
-     "config.json: text_config.model_type is \"gpt2\", expected \"llama\", \"mistral\", \"qwen2\" or \"qwen3\"."},
+     "config.json: text_config.model_type is \"gpt2\", expected \"llama\", \"mistral\", \"ministral3\", \"qwen2\" or "
+     "\"qwen3\"."},
     {"idefics3", "{\"text_config.hidden_size\": null}",
      "config.json: hidden_size is missing; the model cannot be loaded without it."},
     {"idefics3", "{\"vision_config.num_hidden_layers\": 4}",
@@ -124,7 +125,7 @@ static const struct {
     {"qwen2_vl", "{\"rope_scaling.mrope_section\": [2, -1, 7]}",
      "config.json: rope_scaling.mrope_section[1] is -1, expected 0 to 1048576."},
     {"qwen2_vl", "{\"rope_scaling.mrope_section\": [2, \"3\", 3]}",
-     "config.json: rope_scaling.mrope_section is an array, expected an array of whole numbers."},
+     "config.json: rope_scaling.mrope_section[1] is a text, expected a whole number."},
     {"qwen2_vl", "{\"rope_scaling.mrope_section\": null}",
      "The config: the sections of mrope are 16, 24 and 24, expected 8 together."},
     {"qwen2_5_vl", "{\"vision_config.window_size\": 7}",
@@ -134,7 +135,7 @@ static const struct {
     {"qwen2_5_vl", "{\"vision_config.fullatt_block_indexes\": [1, 1024]}",
      "config.json: vision_config.fullatt_block_indexes[1] is 1024, expected 0 to 1023."},
     {"qwen2_5_vl", "{\"vision_config.fullatt_block_indexes\": [true]}",
-     "config.json: vision_config.fullatt_block_indexes is an array, expected an array of whole numbers."},
+     "config.json: vision_config.fullatt_block_indexes[0] is true or false, expected a whole number."},
     {"qwen2_5_vl", "{\"vision_config.intermediate_size\": null}",
      "Tensor visual.blocks.0.mlp.gate_proj.weight has shape [44, 32], expected [3420, 32] from the config."},
     {"qwen2_5_vl", "{\"vision_config.depth\": 2147483648}",
@@ -209,6 +210,9 @@ static void test_accepted(void **state) {
       {"qwen2_5_vl", "{\"vision_config.fullatt_block_indexes\": []}"},
       {"pixtral", "{\"vision_feature_layer\": 2, \"vision_config.head_dim\": 16}"},
       {"mistral3", "{\"spatial_merge_size\": null, \"multimodal_projector_bias\": null}"},
+      {"mistral3",
+       "{\"text_config.model_type\": \"ministral3\", \"text_config.rope_parameters\": {\"rope_type\": \"yarn\", "
+       "\"factor\": 4.0, \"original_max_position_embeddings\": 64, \"llama_4_scaling_beta\": 0.1}}"},
       {"llava", "{\"image_token_index\": null, \"image_token_id\": 264, \"text_config.model_type\": null}"},
   };
   for (size_t i = 0; i < sizeof accepted / sizeof *accepted; i++) {

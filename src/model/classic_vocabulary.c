@@ -1,0 +1,196 @@
+/* BertTokenizer reads vocab.txt: WordPiece of words that are cut at spaces and marks. RobertaTokenizer and
+ * GPT2Tokenizer read vocab.json and merges.txt: BPE of bytes. */
+#include "model/classic_vocabulary.h"
+
+#include "base/limits.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- classes ------------------------------------------------------------------------------------------------------ */
+
+enum { SPECIALS = 5 };
+enum { UNKNOWN, BEGIN, END, MASK, PAD }; /* of the specials */
+
+static const struct class {
+  const char *name, *model_type; /* the first without "Fast" */
+  bool words, frame;             /* vocab.txt; BEGIN and END stand around a text */
+  const char *special[SPECIALS]; /* as they are called where the settings do not say; NULL: there is none */
+} classes[] = {
+    {"BertTokenizer", "bert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
+    {"DistilBertTokenizer", "distilbert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
+    {"ElectraTokenizer", "electra", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
+    {"BertTokenizer", "nomic_bert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
+    {"RobertaTokenizer", "roberta", false, true, {"<unk>", "<s>", "</s>", "<mask>", "<pad>"}},
+    {"GPT2Tokenizer", "gpt2", false, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, NULL}},
+};
+
+/* tokenizer_config.json's keys for them. */
+static const char *const special_keys[][SPECIALS] = {
+    {"unk_token", "bos_token", "eos_token", "mask_token", "pad_token"},
+    {"unk_token", "cls_token", "sep_token", "mask_token", "pad_token"}};
+
+static bool class_named(const struct class *class, const char *name) {
+  size_t size = strlen(class->name);
+  return strncmp(name, class->name, size) == 0 && (name[size] == '\0' || strcmp(name + size, "Fast") == 0);
+}
+
+static const struct class *class_find(const struct classic_vocabulary *files) {
+  const char *name = json_string_value(json_object_get(files->settings, "tokenizer_class"));
+  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+    if (name ? class_named(&classes[i], name) : slice_is(files->model_type, classes[i].model_type)) return &classes[i];
+  return NULL;
+}
+
+/* --- settings ----------------------------------------------------------------------------------------------------- */
+
+static bool flag_of(const struct classic_vocabulary *files, const char *key, bool usual) {
+  const json_t *value = json_object_get(files->settings, key);
+  return json_is_boolean(value) ? json_is_true(value) : usual;
+}
+
+/* A text, or an object that describes an added token; NULL: there is none. */
+static const char *special_of(const struct classic_vocabulary *files, const struct class *class, int which) {
+  const json_t *value = json_object_get(files->settings, special_keys[class->frame][which]);
+  const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+  return text ? text : class->special[which];
+}
+
+/* --- vocabularies ------------------------------------------------------------------------------------------------- */
+
+/* Cuts the next line off *text; without what ends it. */
+static struct slice line_take(struct slice *text) {
+  const uint8_t *end = memchr(text->data, '\n', text->size);
+  struct slice line = slice_make(text->data, end ? (size_t)(end - text->data) : text->size);
+  size_t used = line.size + (end != NULL);
+  *text = slice_make(text->data + used, text->size - used);
+  if (line.size > 0 && line.data[line.size - 1] == '\r') line.size--;
+  return line;
+}
+
+static bool line_refuse(const char *file, size_t number, const char *what, struct error *error) {
+  return error_set(error, ERROR_FORMAT, "%s: line %zu is %s.", file, number, what);
+}
+
+/* The place of a line is the id of its token; of one that occurs twice the last counts. */
+static bool words_read(struct slice text, json_t *vocabulary, struct error *error) {
+  for (size_t id = 0; text.size > 0; id++) {
+    struct slice line = line_take(&text);
+    if (id >= LIMIT_VOCAB)
+      return error_set(error, ERROR_LIMIT, "vocab.txt has more than the %d lines allowed.", LIMIT_VOCAB);
+    if (memchr(line.data, 0, line.size) ||
+        json_object_setn_new(vocabulary, (const char *)line.data, line.size, json_integer((json_int_t)id)) != 0)
+      return line_refuse("vocab.txt", id + 1, "no text in UTF-8", error);
+  }
+  return true;
+}
+
+/* Lines of two tokens, behind one with a version. */
+static bool merges_read(struct slice text, json_t *merges, struct error *error) {
+  for (size_t number = 1; text.size > 0; number++) {
+    struct slice line = line_take(&text);
+    if (line.size == 0 || (number == 1 && line.size > 8 && memcmp(line.data, "#version", 8) == 0)) continue;
+    const uint8_t *space = memchr(line.data, ' ', line.size);
+    if (!space || memchr(space + 1, ' ', line.size - (size_t)(space + 1 - line.data)))
+      return line_refuse("merges.txt", number, "not two tokens with a space between", error);
+    if (json_array_append_new(merges, json_stringn((const char *)line.data, line.size)) != 0)
+      return line_refuse("merges.txt", number, "no text in UTF-8", error);
+  }
+  return true;
+}
+
+static bool units_read(const struct classic_vocabulary *files, json_t **vocabulary, struct error *error) {
+  *vocabulary = json_parse(files->units, error);
+  if (!*vocabulary) return error_prefix(error, "vocab.json: ");
+  return json_is_object(*vocabulary) || error_set(error, ERROR_FORMAT, "vocab.json holds no JSON object.");
+}
+
+/* --- tokenizer.json ----------------------------------------------------------------------------------------------- */
+
+static json_t *model_make(const struct classic_vocabulary *files, const struct class *class, struct error *error) {
+  json_t *vocabulary = NULL, *merges = json_array();
+  bool ok = class->words ? words_read(files->words, vocabulary = json_object(), error)
+                         : units_read(files, &vocabulary, error) && merges_read(files->merges, merges, error);
+  json_t *model = NULL;
+  const char *unknown = special_of(files, class, UNKNOWN);
+  if (ok && class->words)
+    model = json_pack("{s:s, s:s, s:s, s:i, s:O}", "type", "WordPiece", "unk_token", unknown,
+                      "continuing_subword_prefix", "##", "max_input_chars_per_word", 100, "vocab", vocabulary);
+  else if (ok)
+    model = json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:O, s:O}", "type", "BPE", "dropout", "unk_token",
+                      "continuing_subword_prefix", "", "end_of_word_suffix", "", "fuse_unk", 0, "byte_fallback", 0,
+                      "vocab", vocabulary, "merges", merges);
+  if (ok && !model) error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
+  json_decref(vocabulary);
+  json_decref(merges);
+  return model;
+}
+
+static json_t *normalizer_make(const struct classic_vocabulary *files) {
+  const json_t *accents = json_object_get(files->settings, "strip_accents");
+  json_t *strip = json_is_boolean(accents) ? json_boolean(json_is_true(accents)) : json_null();
+  return json_pack("{s:s, s:b, s:b, s:o, s:b}", "type", "BertNormalizer", "clean_text", 1, "handle_chinese_chars",
+                   flag_of(files, "tokenize_chinese_chars", true), "strip_accents", strip, "lowercase",
+                   flag_of(files, "do_lower_case", true));
+}
+
+static json_t *byte_level_make(const struct classic_vocabulary *files) {
+  return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space",
+                   flag_of(files, "add_prefix_space", false), "trim_offsets", 1, "use_regex", 1);
+}
+
+/* A special token's id; false: it is not in the vocabulary. */
+static bool id_find(const json_t *model, const char *token, json_int_t *id) {
+  const json_t *found = token ? json_object_get(json_object_get(model, "vocab"), token) : NULL;
+  *id = json_integer_value(found);
+  return json_is_integer(found);
+}
+
+static json_t *added_make(const struct classic_vocabulary *files, const struct class *class, const json_t *model) {
+  json_t *added = json_array();
+  for (int i = 0; i < SPECIALS; i++) {
+    const char *token = special_of(files, class, i);
+    json_int_t id;
+    bool before = false;
+    for (int k = 0; k < i; k++)
+      before |= token && special_of(files, class, k) && !strcmp(token, special_of(files, class, k));
+    if (before || !id_find(model, token, &id)) continue;
+    json_array_append_new(added, json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", token,
+                                           "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+  }
+  return added;
+}
+
+static json_t *post_make(const struct classic_vocabulary *files, const struct class *class, const json_t *model,
+                         struct error *error) {
+  const char *begin = special_of(files, class, BEGIN), *end = special_of(files, class, END);
+  json_int_t first, last;
+  if (!class->frame) return json_null();
+  if (!id_find(model, begin, &first) || !id_find(model, end, &last)) {
+    error_set(error, ERROR_FORMAT, "%s has no token \"%.60s\" or \"%.60s\", which stand around a text.",
+              class->words ? "vocab.txt" : "vocab.json", begin, end);
+    return NULL;
+  }
+  return json_pack("{s:s, s:[s,I], s:[s,I], s:b, s:b}", "type", class->words ? "BertProcessing" : "RobertaProcessing",
+                   "sep", end, last, "cls", begin, first, "trim_offsets", 1, "add_prefix_space",
+                   flag_of(files, "add_prefix_space", false));
+}
+
+bool classic_vocabulary_convert(const struct classic_vocabulary *files, json_t **tokenizer, struct error *error) {
+  const struct class *class = class_find(files);
+  *tokenizer = NULL;
+  if (!class || (class->words ? !files->words.data : !files->units.data || !files->merges.data)) return true;
+  json_t *model = model_make(files, class, error), *post = model ? post_make(files, class, model, error) : NULL;
+  if (!post) {
+    json_decref(model);
+    return false;
+  }
+  json_t *decoder = class->words ? json_pack("{s:s, s:s, s:b}", "type", "WordPiece", "prefix", "##", "cleanup", 1)
+                                 : byte_level_make(files);
+  json_t *split = class->words ? json_pack("{s:s}", "type", "BertPreTokenizer") : byte_level_make(files);
+  *tokenizer = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                         "added_tokens", added_make(files, class, model), "normalizer",
+                         class->words ? normalizer_make(files) : json_null(), "pre_tokenizer", split, "post_processor",
+                         post, "decoder", decoder, "model", model);
+  return *tokenizer || error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
+}
