@@ -82,6 +82,8 @@ static const struct attend_case cases[] = {
     {.name = "window 16", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .rope_style = ROPE_HALF, .window = 16},
     {.name = "window 100", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .window = 100},
     {.name = "clamped", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .clip = 0.5f},
+    {.name = "halves, clamped", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .clip = 0.5f, .kv = KV_F16},
+    {.name = "int8, clamped", .n_head = 4, .n_kv_head = 1, .dim_k = 128, .dim_v = 128, .clip = 0.5f, .kv = KV_INT8},
     {.name = "softcap", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .softcap = 4},
     {.name = "sinks", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .sinks = true},
     {.name = "sinks, softcap, window",

@@ -113,7 +113,10 @@ struct cuda_attend_beside cuda_attend_beside_of(const struct program *p, const s
 }
 
 void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_attend *a) {
-  if (!op->args.attend.head_norms) return;
+  const struct attend_args *args = &op->args.attend;
+  if (args->clip > 0)
+    cuda_clamp(p->value[op->in[0]], (size_t)p->on_device.n_token * (size_t)a->in_cols, args->clip, p->device->stream);
+  if (!args->head_norms) return;
   cuda_heads_norm(a, p->value[op->in[0]], p->on_device.n_token, p->device->stream);
   a->norm_q = a->norm_k = NULL;
 }

@@ -47,6 +47,9 @@ struct cuda_attend_beside {
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_attend_beside *beside,
                        const struct cuda_batch *batch, cuda_stream stream);
 
+/* n floats are within ± most from here on; what is no number stays so. */
+void cuda_clamp(float *x, size_t n, float most, cuda_stream stream);
+
 /* Queries and keys of [n][in_cols] floats, each head less its mean and over the deviation, times weights of its own:
  * where they are. Attention then norms nothing. */
 void cuda_heads_norm(const struct cuda_attend *attend, float *in, int n, cuda_stream stream);
