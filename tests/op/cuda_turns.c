@@ -47,8 +47,8 @@ static bool steps_run(struct stepper *s, int n) {
     int32_t token[ROWS] = {i, 2 * i, 3 * i, 4 * i};
     struct batch batch = {
         .n_row = ROWS, .n_token = ROWS, .n_out = ROWS, .row = row, .token = token, .out = out, .sampling = sampling};
-    if (i < n && (!e->backend->submit(e->program, &batch, &s->error) ||
-                  !e->backend->finish(e->program, NULL, &s->error)))
+    if (i < n &&
+        (!e->backend->submit(e->program, &batch, &s->error) || !e->backend->finish(e->program, NULL, &s->error)))
       return false;
     if (i == 0) continue;
     if (!e->backend->collect(e->program, &result, &s->error)) return false;

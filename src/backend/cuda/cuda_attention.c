@@ -70,6 +70,7 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .eps = args->eps,
                               .scale = args->scale,
                               .softcap = args->softcap,
+                              .slope = args->alibi ? p->frequency + args->alibi_slope : NULL,
                               .kv = p->limits.kv_dtype};
 }
 
@@ -106,10 +107,7 @@ static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a)
 
 struct cuda_attend_beside cuda_attend_beside_of(const struct program *p, const struct op *op) {
   const struct attend_args *args = &op->args.attend;
-  return (struct cuda_attend_beside){.slope = args->alibi ? p->frequency + args->alibi_slope : NULL,
-                                     .near = args->near,
-                                     .causal = args->causal,
-                                     .latent = args->value_in_key};
+  return (struct cuda_attend_beside){.near = args->near, .causal = args->causal, .latent = args->value_in_key};
 }
 
 void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_attend *a) {

@@ -200,8 +200,9 @@ struct cuda_attend {
   int32_t window; /* of so many tokens, the query's own the last; negative: the middle one of a window to both sides */
   int32_t rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
-  uint8_t kv;    /* what the cache holds: CACHE_… */
-  uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
+  const float *slope; /* [n_head] what a score loses for each token between the two; NULL: nothing */
+  uint8_t kv;         /* what the cache holds: CACHE_… */
+  uint8_t fresh;      /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
   const float *angle;                         /* [n_token][n_angle] cosine and sine, from this op's first on */
   uint16_t *query;                            /* [n_token][n_head × dim] scaled, of the cache's 16 bits */

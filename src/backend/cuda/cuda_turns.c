@@ -23,7 +23,8 @@ static bool turn_mark(struct program *p, struct error *error) {
 
 bool cuda_turns_join(struct program *p, struct error *error) {
   if (!takes_turns(p)) return true;
-  if (!cuda_check(cudaEventCreateWithFlags(&p->turn_event, cudaEventDisableTiming), "making an event", error)) return false;
+  if (!cuda_check(cudaEventCreateWithFlags(&p->turn_event, cudaEventDisableTiming), "making an event", error))
+    return false;
   pthread_mutex_lock(&lock);
   bool alone = first && !first->next_turn; /* then what it has under way is not marked */
   bool marked = !alone || turn_mark(first, error);
@@ -47,7 +48,8 @@ bool cuda_turn_begin(struct program *p, struct error *error) {
   if (!takes_turns(p)) return true;
   pthread_mutex_lock(&lock);
   if (!last || last == p) return true;
-  return cuda_check(cudaStreamWaitEvent(p->device->stream, last->turn_event, 0), "waiting for another engine's turn", error);
+  return cuda_check(cudaStreamWaitEvent(p->device->stream, last->turn_event, 0), "waiting for another engine's turn",
+                    error);
 }
 
 bool cuda_turn_end(struct program *p, bool launched, struct error *error) {

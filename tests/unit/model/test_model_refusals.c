@@ -162,6 +162,8 @@ static const struct refusal refusals[] = {
     {"mpt", "{\"attn_config.alibi_bias_max\": 0}",
      "config.json: attn_config.alibi_bias_max is 0, expected 0.001 to 1000."},
     {"mpt", "{\"attn_config.alibi\": false}", "The config has alibi false; Spate loads MPT with alibi."},
+    {"mpt", "{\"norm_type\": \"rmsnorm\"}",
+     "config.json: norm_type is \"rmsnorm\", expected \"low_precision_layernorm\"."},
     {"mpt_clip", "{\"attn_config.qk_ln\": true}",
      "The config has qk_ln true and clip_qkv 0.7; Spate loads MPT with one of them alone."},
     {"mixtral", "{\"num_local_experts\": null}",
