@@ -1,6 +1,6 @@
-/* Two engines on one GPU that step at once. Grids whose blocks wait for one another would each hold some of the
- * multiprocessors and wait for ever; steps that take turns end, with the tokens that each engine has alone. The second
- * is opened, and closed, while the first steps. */
+/* Engines on one GPU that step at once. Grids whose blocks wait for one another would each hold some of the
+ * multiprocessors and wait for ever; steps that take turns end, with the tokens that each engine has alone. Others are
+ * opened and closed while the first steps. */
 #include "cuda_engine.h"
 
 #include "backend/backends.h"
@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { ENGINES = 2, ROWS = 4, LENGTH = 700, STEPS = 1000, WAIT_SECONDS = 60 };
+enum { ENGINES = 3, ROWS = 4, LENGTH = 700, STEPS = 1000, WAIT_SECONDS = 60 };
 
 struct stepper {
   struct random_engine engine;
@@ -76,7 +76,7 @@ static void thread_end(struct stepper *s) {
   clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += WAIT_SECONDS;
   if (pthread_timedjoin_np(s->thread, NULL, &until) == ETIMEDOUT) {
-    printf("FAILED: steps of two engines have not ended after %d seconds\n", WAIT_SECONDS);
+    printf("FAILED: steps of %d engines have not ended after %d seconds\n", ENGINES, WAIT_SECONDS);
     fflush(stdout);
     _exit(1); /* nothing ends a thread that waits for the GPU */
   }
@@ -85,7 +85,7 @@ static void thread_end(struct stepper *s) {
 
 void test_turns(void **state) {
   (void)state;
-  static const char *const models[ENGINES] = {"llama-3.2-1b", "qwen3-0.6b"};
+  static const char *const models[ENGINES] = {"llama-3.2-1b", "qwen3-0.6b", "smollm2-135m"};
   static struct stepper together[ENGINES], alone[ENGINES];
   for (int i = 0; i < ENGINES; i++) {
     stepper_open(&together[i], models[i]);

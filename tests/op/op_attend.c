@@ -708,7 +708,8 @@ static const struct attend_case latents[] = {
      .latent = true},
 };
 
-/* For a GPU's own kernel: more heads than half a unit has rows, as many, and two KV heads; prompts that are not split.
+/* For a GPU's own kernel: more heads than half a unit has rows, as many, than a unit, V3's, and two KV heads; prompts
+ * that are not split.
  */
 static const struct attend_case latents_wide[] = {
     {.name = "latent, 17 heads of 576",
@@ -727,6 +728,24 @@ static const struct attend_case latents_wide[] = {
      .n_kv_head = 1,
      .dim_k = 576,
      .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true},
+    {.name = "latent, 40 heads of 576",
+     .n_head = 40,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .prompt = 100,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true},
+    {.name = "latent, 128 heads of 576",
+     .n_head = 128,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .prompt = 10,
      .rope_style = ROPE_PAIRS,
      .rope_dim = 64,
      .latent = true},

@@ -105,7 +105,7 @@ static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a)
   return a->n_chunk == 0 && batch->n_token == batch->n_row && !batch->see;
 }
 
-struct cuda_attend_beside cuda_attend_beside_of(const struct program *p, const struct op *op) {
+struct cuda_attend_beside cuda_attend_beside_of(const struct op *op) {
   const struct attend_args *args = &op->args.attend;
   return (struct cuda_attend_beside){.near = args->near, .causal = args->causal, .latent = args->value_in_key};
 }
@@ -124,7 +124,7 @@ void cuda_attention_run(struct program *p, const struct op *op) {
   cuda_attend_heads(p, op, &a);
   if (p->images.axis) a.axis = p->images.axis + op->args.attend.rope_freq, a.places.place = p->images.places.place;
   if (!p->attention.fast[a.group]) {
-    struct cuda_attend_beside beside = cuda_attend_beside_of(p, op);
+    struct cuda_attend_beside beside = cuda_attend_beside_of(op);
     cuda_attend_plain(&a, &beside, &p->on_device, p->device->stream);
     return;
   }

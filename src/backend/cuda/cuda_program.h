@@ -298,7 +298,7 @@ void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
 /* What plain kernels are told beside; queries, keys and values clamped, queries and keys normed by weights of each
  * head's own, where they are. */
-struct cuda_attend_beside cuda_attend_beside_of(const struct program *program, const struct op *op);
+struct cuda_attend_beside cuda_attend_beside_of(const struct op *op);
 void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
 /* cuda_buffers.c: calls for each buffer on the device with its place (of a program that only measures it may be NULL)
