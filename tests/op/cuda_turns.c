@@ -4,6 +4,7 @@
 #include "cuda_engine.h"
 
 #include "backend/backends.h"
+#include "base/clock.h"
 #include "lib/random_engine.h"
 
 #include <errno.h>
@@ -57,6 +58,8 @@ static bool steps_run(struct stepper *s, int n) {
   return true;
 }
 
+static double seconds_since(uint64_t start) { return (double)(clock_ns() - start) * 1e-9; }
+
 static void *thread_run(void *user) {
   struct stepper *s = user;
   s->failed = !steps_run(s, STEPS);
@@ -87,6 +90,8 @@ void test_turns(void **state) {
   (void)state;
   static const char *const models[ENGINES] = {"llama-3.2-1b", "qwen3-0.6b", "smollm2-135m"};
   static struct stepper together[ENGINES], alone[ENGINES];
+  double seconds[2] = {0};
+  uint64_t start = clock_ns();
   for (int i = 0; i < ENGINES; i++) {
     stepper_open(&together[i], models[i]);
     assert_int_equal(pthread_create(&together[i].thread, NULL, thread_run, &together[i]), 0);
@@ -95,10 +100,15 @@ void test_turns(void **state) {
     thread_end(&together[i]);
     random_engine_release(&together[i].engine);
   }
+  seconds[0] = seconds_since(start);
   for (int i = 0; i < ENGINES; i++) {
+    start = clock_ns();
     stepper_open(&alone[i], models[i]);
     if (!steps_run(&alone[i], STEPS)) fail_msg("%s", alone[i].error.text);
     random_engine_release(&alone[i].engine);
+    seconds[1] += seconds_since(start);
     assert_memory_equal(together[i].token, alone[i].token, sizeof alone[i].token);
   }
+  printf("%d engines of %d steps each: at once %.2f s, one after the other %.2f s\n", ENGINES, STEPS, seconds[0],
+         seconds[1]);
 }

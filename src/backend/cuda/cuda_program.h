@@ -10,6 +10,7 @@
 #include "backend/cuda/cuda_layout.h"
 #include "backend/cuda/cuda_measure.h"
 #include "backend/cuda/cuda_paths.h"
+#include "backend/cuda/cuda_turns.h"
 #include "backend/cuda/row_kernels.h"
 #include "backend/cuda/upload.h"
 
@@ -152,10 +153,7 @@ struct program {
   bool plain;          /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part; /* that is being launched */
   struct cuda_batch on_device;
-
-  /* cuda_turns.c, under its lock: the end of what it has put into its stream; the next of the programs that are open */
-  struct CUevent_st *turn_event;
-  struct program *next_turn;
+  struct cuda_turn among; /* the programs that take turns */
 };
 
 /* A weight that is a vector; NULL for −1: none. */
@@ -168,9 +166,6 @@ bool cuda_present(struct error *error);
 struct device *cuda_open(const struct device_options *options, struct error *error);
 void cuda_close(struct device *device);
 bool cuda_memory(const struct device *device, uint64_t *bytes, struct error *error);
-
-/* cuda_rates.c */
-bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error);
 
 /* cuda_compile.c */
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
@@ -196,7 +191,8 @@ bool cuda_upload_run(struct cuda_upload *upload, const struct upload_job *jobs, 
 void cuda_upload_close(struct cuda_upload *upload); /* NULL is allowed */
 bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error);
 
-/* cuda_random.c */
+/* cuda_rates.c; cuda_random.c */
+bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error);
 bool cuda_load_random(struct program *program, int weight, struct error *error);
 bool cuda_fill_cache(struct program *program, struct error *error);
 
@@ -264,14 +260,6 @@ bool cuda_part_greatest(const struct program *program, int n_out);
 /* Puts a part of the step into the stream, by its graph or kernel by kernel. */
 bool cuda_part_run(struct program *program, enum cuda_part part, struct error *error);
 
-/* cuda_turns.c: among programs that must not run at once, from its first step on and until its stream has ended. Around
- * whatever puts kernels of a step into the stream, each `begin`, which may fail, with its `end`; `launched`: all went
- * well so far, and the error is to be told otherwise. */
-bool cuda_turns_join(struct program *program, struct error *error);
-void cuda_turns_leave(struct program *program);
-bool cuda_turn_begin(struct program *program, struct error *error);
-bool cuda_turn_end(struct program *program, bool launched, struct error *error);
-
 /* cuda_send.c: on_device of a batch of these counts; bytes of the slab. */
 size_t cuda_batch_lay(struct program *program, struct cuda_batch counts, bool sees, size_t n_table);
 /* Into the slot's slab and on its way to the device; on_device is where it will be. */
@@ -296,8 +284,7 @@ void cuda_attention_fill(struct program *program, const struct cuda_row *row, in
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
-/* What plain kernels are told beside; queries, keys and values clamped, queries and keys normed by weights of each
- * head's own, where they are. */
+/* What plain kernels are told beside; heads clamped, and normed by weights of their own, where they are. */
 struct cuda_attend_beside cuda_attend_beside_of(const struct op *op);
 void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
