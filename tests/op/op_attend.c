@@ -5,6 +5,7 @@
  */
 #include "op/op_table.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ enum {
   LONG_KEY = 576,                  /* of latent attention in a GPU's own kernel */
   BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
   WIDTH_MAX = 1024,
-  NUMBERS_MAX = TOKENS * 18 * 512, /* of a step of the widest latent attention */
+  NUMBERS_MAX = TOKENS * 18 * 512, /* of the results of a case */
+  WIDE_MOST = 128,                 /* heads of 512 */
 };
 
 /* Tokens of each sequence in each step, negative: all but so many; the last entry repeats until the prompts end. */
@@ -536,7 +538,7 @@ static void embedded_load(const struct op_packed *packed, struct program *progra
  * are others' afterwards. They are short ones, of which each has some of the blocks: long ones would attend to all. */
 static void cache_spoil(const struct op_packed *packed, struct program *program, const struct limits *limits,
                         const struct sequences *s) {
-  static float spoilt[NUMBERS_MAX];
+  static float spoilt[WIDE_MOST * 512];
   size_t size = (packed->weight[0].size + 63) / 64 * 64;
   void *nothing = aligned_alloc(64, size);
   memset(nothing, 0xff, size);
@@ -547,6 +549,7 @@ static void cache_spoil(const struct op_packed *packed, struct program *program,
       struct op_step step;
       step_begin(&step);
       step_add(&step, IDS, q, 0, n_block * tokens, s->block[q] + at, n_block);
+      step.batch.n_out = 1; /* others have no room */
       program_step(packed, program, limits, step.batch, NULL, spoilt);
       if (!isnan(spoilt[0])) op_die("a spoilt cache", &(struct error){.text = "its numbers are finite"});
     }
@@ -619,6 +622,7 @@ static void case_run(struct table *table, const struct attend_case *c) {
   }
   tolerance[0] = case_tolerance(table, c, &model);
   size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * result_cols(c);
+  assert(n <= NUMBERS_MAX && c->n_head <= WIDE_MOST);
   for (size_t i = 1; i < n; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
   schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, false, expected);
