@@ -121,7 +121,7 @@ void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_atten
 void cuda_attention_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
   cuda_attend_heads(p, op, &a);
-  if (op->args.attend.alibi) a.slope = p->frequency + op->args.attend.alibi_slope;
+  if (op->args.attend.alibi == LEAN_SLOPES) a.slope = p->frequency + op->args.attend.alibi_slope;
   if (p->images.axis) a.axis = p->images.axis + op->args.attend.rope_freq, a.places.place = p->images.places.place;
   if (!p->attention.fast[a.group]) {
     struct cuda_attend_beside beside = cuda_attend_beside_of(op);
