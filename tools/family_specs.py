@@ -263,6 +263,35 @@ FAMILIES |= {
 }
 
 
+def mpt_norms():
+    """transformers leaves qk_ln out: torch's layer norms of all of q and all of k follow the projection, as in the
+    network's own code."""
+    import torch
+    from transformers.models.mpt import modeling_mpt
+
+    class NormedAttention(modeling_mpt.MptAttention):
+        def __init__(self, config, *args, **options):
+            super().__init__(config, *args, **options)
+            if config.attn_config.qk_ln:
+                self.q_ln, self.k_ln = (torch.nn.LayerNorm(config.d_model, config.layer_norm_epsilon, bias=False)
+                                        for _ in range(2))
+                self.Wqkv.register_forward_hook(self.normed)
+
+        def normed(self, _module, _inputs, joined):
+            q, k, v = joined.chunk(3, dim=-1)
+            return torch.cat((self.q_ln(q), self.k_ln(k), v), dim=-1)
+
+    modeling_mpt.MptAttention = NormedAttention
+
+
+MPT = {key: value for key, value in FAMILIES["mpt_clip"]["config"].items() if key not in ("architectures", "model_type")}
+FAMILIES["mpt_norms"] = family(
+    "MptForCausalLM", "mpt",
+    {"norms": {"attn_config.qk_ln": False}, "eps": {"layer_norm_epsilon": 0.5}, "clamp": {"attn_config.clip_qkv": 1.0}},
+    {**MPT, "attn_config": {**MPT["attn_config"], "clip_qkv": None, "qk_ln": True}},
+    before=mpt_norms, gguf="mpt", gguf_metadata=mpt_metadata)
+
+
 # --- gpt-oss ---------------------------------------------------------------------------------------------------------------
 
 def is_expert(name):

@@ -52,7 +52,7 @@ def numbers(rng, tensor, shape, spec):
 
 
 def is_norm(tensor):
-    return "norm" in tensor or any(f".{word}." in tensor for word in ("ln_1", "ln_2", "ln_f", "ln_attn", "ln_mlp"))
+    return "norm" in tensor or any(f".{word}." in tensor for word in ("ln_1", "ln_2", "ln_f", "ln_attn", "ln_mlp", "q_ln", "k_ln"))
 
 
 # --- GGUF twins -----------------------------------------------------------------------------------------------------------
@@ -133,6 +133,7 @@ def checkpoint_write(folder, spec, config, tensors):
 
 def write_fixture(folder, name, spec):
     os.makedirs(folder, exist_ok=True)
+    spec.get("before", lambda: None)()
     base.write_json(os.path.join(folder, "off.json"), spec["off"])
     base.write_tokenizer(os.path.join(folder, "tokenizer.json"), spec["config"]["vocab_size"])
     plain = {key: value for key, value in spec["config"].items() if "oracle" not in spec or key != "quantization_config"}

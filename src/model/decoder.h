@@ -43,7 +43,7 @@ enum ff_layout {
 enum qk_norm {
   QK_NORM_NONE,
   QK_NORM_HEAD,  /* over a head */
-  QK_NORM_WHOLE, /* over all heads */
+  QK_NORM_WHOLE, /* over all heads, as the network's other norms are */
   QK_NORM_EACH,  /* over a head less its mean, by weights of each head's own */
 };
 

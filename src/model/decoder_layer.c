@@ -13,8 +13,8 @@ struct op maker_linear_make(const struct decoder_maker *m, int in, int out, cons
   return op;
 }
 
-static void linear_post_norm(struct op *op, const struct decoder_maker *m, int norm) {
-  op->args.linear.post_norm = NORM_RMS;
+static void linear_post_norm(struct op *op, const struct decoder_maker *m, enum norm_kind kind, int norm) {
+  op->args.linear.post_norm = (uint8_t)kind;
   op->args.linear.post_eps = (float)m->d->eps;
   op->weight[3] = norm;
 }
@@ -23,10 +23,9 @@ void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum te
   op->in[1] = m->x;
   if (m->d->residual_scale > 0) op->args.linear.scale = m->d->residual_scale;
   if (m->d->block == BLOCK_SANDWICH || m->d->block == BLOCK_POST)
-    linear_post_norm(op, m, maker_rms_add(m, post, m->d->hidden));
+    linear_post_norm(op, m, NORM_RMS, maker_rms_add(m, post, m->d->hidden));
   if (m->d->block != BLOCK_SUM) return;
-  linear_post_norm(op, m, maker_norm_add(m, post, m->d->hidden));
-  if (m->d->layer_norm) op->args.linear.post_norm = NORM_LAYER;
+  linear_post_norm(op, m, m->d->layer_norm ? NORM_LAYER : NORM_RMS, maker_norm_add(m, post, m->d->hidden));
   op->args.linear.post_sum = 1;
 }
 
@@ -148,7 +147,8 @@ static void project_add(struct decoder_maker *m) {
     struct op op = maker_linear_make(m, m->x, m->qkv, &spec);
     if (norm >= 0) maker_linear_norm(&op, m, norm);
     if (d->qk_norm == QK_NORM_WHOLE && first < 2)
-      linear_post_norm(&op, m, maker_rms_add(m, first == 0 ? ROLE_Q_NORM : ROLE_K_NORM, part[first].rows));
+      linear_post_norm(&op, m, d->layer_norm ? NORM_LAYER : NORM_RMS,
+                       maker_norm_add(m, first == 0 ? ROLE_Q_NORM : ROLE_K_NORM, part[first].rows));
     op.args.linear.column = column;
     plan_add_op(m->builder, &op);
     for (int i = first; i < first + n; i++) column += part[i].rows;

@@ -1,5 +1,5 @@
-/* MPT: slopes instead of a rotation, layer norms without shifts, no biases, q, k and v in one tensor, a feed-forward
- * without a gate. */
+/* MPT: slopes instead of a rotation, layer norms without shifts, of q and of k too in some, no biases, q, k and v in
+ * one tensor, a feed-forward without a gate. */
 #include "model/decoder.h"
 #include "model/family.h"
 
@@ -13,6 +13,8 @@ static const struct decoder_names names = {.layers = "blocks",
                                                   [ROLE_FINAL_NORM] = "norm_f",
                                                   [ROLE_ATTEND_NORM] = "norm_1",
                                                   [ROLE_QKV] = "attn.Wqkv",
+                                                  [ROLE_Q_NORM] = "attn.q_ln",
+                                                  [ROLE_K_NORM] = "attn.k_ln",
                                                   [ROLE_OUT] = "attn.out_proj",
                                                   [ROLE_MLP_NORM] = "norm_2",
                                                   [ROLE_UP] = "ffn.up_proj",
@@ -37,20 +39,31 @@ static bool sizes_read(struct decoder *d, const struct checkpoint *c, struct err
   return decoder_read(d, c, error);
 }
 
-/* A clamp of q, k and v, and what some of these networks have and this file does not. */
+/* By their own code's names; transformers has layer norms alone. */
+static bool norms_check(const struct checkpoint *c, struct error *error) {
+  struct slice name = slice_text("layernorm");
+  if (!config_text(c, (struct config_key){"norm_type", NULL}, &name, error)) return false;
+  if (slice_is(name, "layernorm") || slice_is(name, "low_precision_layernorm")) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "config.json: norm_type is \"%.*s\", expected \"low_precision_layernorm\".", SLICE_ARGS(name));
+}
+
+/* A clamp of q, k and v, or norms of all of q and all of k, and what some of these networks have and this file does
+ * not: a clamp comes before such norms, and the plan's after them. */
 static bool rest_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
-  bool slopes = true, norms = false;
+  bool slopes = true, norms = decoder_has(c, "blk.0.attn_q_norm.weight");
   double clamp = 0;
-  if (!config_bool(c, (struct config_key){"attn_config.alibi", NULL}, &slopes, error) ||
+  if (!norms_check(c, error) || !config_bool(c, (struct config_key){"attn_config.alibi", NULL}, &slopes, error) ||
       !config_bool(c, (struct config_key){"attn_config.qk_ln", NULL}, &norms, error) ||
       !config_float(c, (struct config_key){"attn_config.clip_qkv", "attention.clamp_kqv"}, CONFIG_OPTIONAL, 0, 1e6,
                     &clamp, error))
     return false;
   d->clip = (float)clamp;
-  if (slopes && !norms) return true;
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "The config has alibi %s and qk_ln %s; Spate loads MPT with alibi and without qk_ln.",
-                   slopes ? "true" : "false", norms ? "true" : "false");
+  d->qk_norm = norms ? QK_NORM_WHOLE : QK_NORM_NONE;
+  if (!slopes) return error_set(error, ERROR_UNSUPPORTED, "The config has alibi false; Spate loads MPT with alibi.");
+  return !norms || clamp == 0 ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "The config has qk_ln true and clip_qkv %g; Spate loads MPT with one of them alone.", clamp);
 }
 
 static bool attention_read(struct decoder *d, const struct checkpoint *c, struct error *error) {

@@ -4,6 +4,7 @@
 
 void test_budget(void **state);
 void test_offload(void **state);
+void test_turns(void **state);
 void test_lost(void **state); /* afterwards the process has no GPU */
 
 #endif

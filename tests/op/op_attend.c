@@ -5,6 +5,7 @@
  */
 #include "op/op_table.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +18,12 @@ enum {
   SHORT = 64,   /* of a sequence that spoils the cache */
   GROW_FROM = 5,
   LAYERS = 2,
+  IDS = 256,                       /* of tokens: the table of their numbers is as large as heads are many and wide */
   LONG_KEY = 576,                  /* of latent attention in a GPU's own kernel */
   BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
   WIDTH_MAX = 1024,
-  NUMBERS_MAX = TOKENS * 18 * 512, /* of a step of the widest latent attention */
+  NUMBERS_MAX = TOKENS * 18 * 512, /* of the results of a case */
+  WIDE_MOST = 128,                 /* heads of 512 */
 };
 
 /* Tokens of each sequence in each step, negative: all but so many; the last entry repeats until the prompts end. */
@@ -109,6 +112,8 @@ static const struct attend_case cases[] = {
      .rope_style = ROPE_HALF,
      .grow = 0.4f,
      .kv = KV_E4M3},
+    {.name = "halves, clamped", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .clip = 0.5f, .kv = KV_F16},
+    {.name = "int8, clamped", .n_head = 4, .n_kv_head = 1, .dim_k = 128, .dim_v = 128, .clip = 0.5f, .kv = KV_INT8},
     {.name = "softcap", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .softcap = 4},
     {.name = "sinks", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .sinks = true},
     {.name = "sinks, softcap, window",
@@ -134,6 +139,23 @@ static const struct attend_case cases[] = {
     {.name = "bf16, slopes", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .slopes = true, .kv = KV_BF16},
     {.name = "int8, slopes", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .slopes = true, .kv = KV_INT8},
     {.name = "fp8, slopes", .n_head = 4, .n_kv_head = 1, .dim_k = 64, .dim_v = 64, .slopes = true, .kv = KV_E4M3},
+    {.name = "halves, slopes, 3 to 1, head of 128, window, softcap, sinks",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 128,
+     .dim_v = 128,
+     .window = 150,
+     .softcap = 6,
+     .sinks = true,
+     .slopes = true,
+     .kv = KV_F16},
+    {.name = "bf16, slopes, head of 256",
+     .n_head = 2,
+     .n_kv_head = 2,
+     .dim_k = 256,
+     .dim_v = 256,
+     .slopes = true,
+     .kv = KV_BF16},
     {.name = "norms of each head",
      .n_head = 6,
      .n_kv_head = 3,
@@ -366,14 +388,17 @@ static uint32_t slopes_add(struct op_model *m, int n) {
   return plan_add_floats(&m->builder, slopes, (uint32_t)n);
 }
 
+static size_t result_cols(const struct attend_case *c) { return (size_t)c->n_head * (size_t)c->dim_v; }
+
 static void case_make(const struct attend_case *c, struct op_model *m) {
   float frequency[WIDTH_MAX];
   int q = c->n_head * c->dim_k, kv = c->n_kv_head * (c->dim_k + (c->latent ? 0 : c->dim_v)), half = rope_dim(c) / 2;
-  model_init(m, c->n_head * c->dim_v, (uint64_t)(q + kv));
+  model_init(m, IDS, (uint64_t)(q + kv));
   for (int i = 0; i < half; i++) frequency[i] = (float)pow(1000, -(double)i / half);
-  struct op op = op_make(OP_ATTEND, 0);
+  struct op op = op_make(OP_ATTEND, 0), select = op_make(OP_SELECT, 0);
   op.in[0] = model_embedded_value(m, q + kv, input_size);
-  op.out = plan_add_value(&m->builder, c->n_head * c->dim_v, ROWS_TOKENS);
+  op.out = select.in[0] = plan_add_value(&m->builder, c->n_head * c->dim_v, ROWS_TOKENS);
+  select.out = plan_add_value(&m->builder, c->n_head * c->dim_v, ROWS_OUTPUTS);
   if (c->norms) op.weight[0] = model_vector(m, c->dim_k * (c->each ? c->n_head : 1), 0.5f, norm_most);
   if (c->norms) op.weight[1] = model_vector(m, c->dim_k * (c->each ? c->n_kv_head : 1), 0.5f, norm_most);
   if (c->sinks) op.weight[2] = model_vector(m, c->n_head, -1, 4);
@@ -405,7 +430,8 @@ static void case_make(const struct attend_case *c, struct op_model *m) {
                                                 .window = c->window,
                                                 .value_in_key = c->latent});
   plan_add_op(&m->builder, &op);
-  model_finish(m, op.out, false);
+  plan_add_op(&m->builder, &select);
+  model_close(m);
 }
 
 /* --- tolerance -------------------------------------------------------------------------------------------------- */
@@ -511,7 +537,7 @@ static void sequences_step(struct sequences *s, const struct attend_case *c, con
                            float *result) {
   static float logits[NUMBERS_MAX];
   int32_t see[TOKENS], place[TOKENS], position[TOKENS][3];
-  size_t vocab = (size_t)packed->model->plan->vocab;
+  size_t cols = result_cols(c);
   struct op_step step;
   step_begin(&step);
   step.batch.see = c->see ? see : NULL;
@@ -519,7 +545,7 @@ static void sequences_step(struct sequences *s, const struct attend_case *c, con
   for (int q = SEQUENCES - 1; q >= 0; q--) {
     int at = step.batch.n_token;
     if (count[q] == 0) continue;
-    step_add(&step, (int)vocab, q, s->done[q], count[q], s->block[q], s->n_block);
+    step_add(&step, IDS, q, s->done[q], count[q], s->block[q], s->n_block);
     for (int i = 0; i < count[q]; i++) {
       place[at + i] = result_row(c, q, s->done[q] + i);
       see[at + i] = span_end(c, q, s->done[q] + i) - s->done[q];
@@ -529,7 +555,7 @@ static void sequences_step(struct sequences *s, const struct attend_case *c, con
   }
   program_step(packed, program, limits, step.batch, NULL, logits);
   for (int i = 0; i < step.batch.n_out; i++)
-    memcpy(result + (size_t)place[i] * vocab, logits + (size_t)i * vocab, vocab * sizeof *result);
+    memcpy(result + (size_t)place[i] * cols, logits + (size_t)i * cols, cols * sizeof *result);
 }
 
 static void embedded_load(const struct op_packed *packed, struct program *program, struct slice weight) {
@@ -541,7 +567,7 @@ static void embedded_load(const struct op_packed *packed, struct program *progra
  * are others' afterwards. They are short ones, of which each has some of the blocks: long ones would attend to all. */
 static void cache_spoil(const struct op_packed *packed, struct program *program, const struct limits *limits,
                         const struct sequences *s) {
-  static float spoilt[NUMBERS_MAX];
+  static float spoilt[WIDE_MOST * 512];
   size_t size = (packed->weight[0].size + 63) / 64 * 64;
   void *nothing = aligned_alloc(64, size);
   memset(nothing, 0xff, size);
@@ -551,7 +577,8 @@ static void cache_spoil(const struct op_packed *packed, struct program *program,
     for (int at = 0; at < s->n_block; at += n_block) {
       struct op_step step;
       step_begin(&step);
-      step_add(&step, packed->model->plan->vocab, q, 0, n_block * tokens, s->block[q] + at, n_block);
+      step_add(&step, IDS, q, 0, n_block * tokens, s->block[q] + at, n_block);
+      step.batch.n_out = 1; /* others have no room */
       program_step(packed, program, limits, step.batch, NULL, spoilt);
       if (!isnan(spoilt[0])) op_die("a spoilt cache", &(struct error){.text = "its numbers are finite"});
     }
@@ -581,7 +608,7 @@ static void schedule_run(const struct schedule *schedule, const struct attend_ca
 static void subject_run(const struct attend_case *c, const struct op_packed *packed, const struct subject *subject,
                         const float *expected, const double *tolerance, struct family *family) {
   static float all[NUMBERS_MAX], got[NUMBERS_MAX];
-  size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)packed->model->plan->vocab;
+  size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * result_cols(c);
   bool first = true;
   for (size_t b = 0; b < sizeof block_sizes / sizeof *block_sizes; b++)
     for (size_t s = 0; s < sizeof schedules / sizeof *schedules; s++)
@@ -604,7 +631,7 @@ static void subject_run(const struct attend_case *c, const struct op_packed *pac
 static void few_run(const struct attend_case *c, const struct op_packed *packed, const struct subject *subject,
                     const float *expected, const double *tolerance, struct family *family) {
   static float got[NUMBERS_MAX];
-  size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)packed->model->plan->vocab;
+  size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * result_cols(c);
   schedule_run(c->see ? &schedules[0] : &few_schedule, c, packed, subject->device[0], 16, true, got);
   family_compare(family, subject->name, expected, tolerance, got, n);
 }
@@ -623,7 +650,8 @@ static void case_run(struct table *table, const struct attend_case *c) {
     return;
   }
   tolerance[0] = case_tolerance(table, c, &model);
-  size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)model.plan->vocab;
+  size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * result_cols(c);
+  assert(n <= NUMBERS_MAX && c->n_head <= WIDE_MOST);
   for (size_t i = 1; i < n; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
   schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, false, expected);
@@ -652,7 +680,7 @@ static void fork_run(const struct attend_case *c, const struct op_packed *packed
   for (int i = 0; i < 3; i++) copy[i] = (struct kv_copy){.from = s.block[0][i], .to = s.block[1][i]};
   struct op_step step;
   step_begin(&step);
-  step_add(&step, packed->model->plan->vocab, 1, 41, 1, s.block[1], s.n_block);
+  step_add(&step, IDS, 1, 41, 1, s.block[1], s.n_block);
   step.batch.copy = copy;
   step.batch.n_copy = 3;
   program_step(packed, program, &limits, step.batch, NULL, result);
@@ -678,7 +706,7 @@ static void copy_case(struct table *table, uint8_t kv) {
   for (int i = 0; i < table->n_subject; i++)
     for (int k = 0; k < 2; k++) {
       fork_run(&c, &packed, table->subject[i].device[k], got);
-      family_compare(&family, table->subject[i].name, expected, tolerance, got, (size_t)model.plan->vocab);
+      family_compare(&family, table->subject[i].name, expected, tolerance, got, result_cols(&c));
     }
   packed_release(&packed);
   model_release(&model);
@@ -718,7 +746,8 @@ static const struct attend_case latents[] = {
      .latent = true},
 };
 
-/* For a GPU's own kernel: more heads than half a unit has rows, as many, and two KV heads; prompts that are not split.
+/* For a GPU's own kernel: more heads than half a unit has rows, as many, than a unit, V3's, and two KV heads; prompts
+ * that are not split.
  */
 static const struct attend_case latents_wide[] = {
     {.name = "latent, 17 heads of 576",
@@ -737,6 +766,24 @@ static const struct attend_case latents_wide[] = {
      .n_kv_head = 1,
      .dim_k = 576,
      .dim_v = 512,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true},
+    {.name = "latent, 40 heads of 576",
+     .n_head = 40,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .prompt = 100,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 64,
+     .latent = true},
+    {.name = "latent, 128 heads of 576",
+     .n_head = 128,
+     .n_kv_head = 1,
+     .dim_k = 576,
+     .dim_v = 512,
+     .prompt = 10,
      .rope_style = ROPE_PAIRS,
      .rope_dim = 64,
      .latent = true},
@@ -783,19 +830,18 @@ static void long_run(const struct attend_case *c, const struct op_packed *packed
   struct limits limits = step_limits(SEQUENCES, STORED, LONG_LIMIT, 16, c->kv, 2 * LONG_LIMIT / 16);
   struct program *program = packed_compile(packed, device, &limits);
   uint32_t table[LONG_BLOCKS], apart[] = {7, 5, 6};
-  int vocab = packed->model->plan->vocab;
   struct op_step step;
   for (uint32_t i = 0; i < LONG_BLOCKS; i++) table[i] = i + 1 < LONG_BLOCKS ? i % (STORED / 16) : 4;
   step_begin(&step);
-  step_add(&step, vocab, 0, 0, STORED, table, STORED / 16);
+  step_add(&step, IDS, 0, 0, STORED, table, STORED / 16);
   program_step(packed, program, &limits, step.batch, NULL, stored);
   step_begin(&step);
-  step_add(&step, vocab, 0, 0, 16, table + LONG_BLOCKS - 1, 1);
-  step_add(&step, vocab, 1, 0, 36, apart, 3);
+  step_add(&step, IDS, 0, 0, 16, table + LONG_BLOCKS - 1, 1);
+  step_add(&step, IDS, 1, 0, 36, apart, 3);
   program_step(packed, program, &limits, step.batch, NULL, stored);
   step_begin(&step);
-  step_add(&step, vocab, 0, LONG_LENGTH, LONG_TOKENS, table, LONG_BLOCKS);
-  if (!alone) step_add(&step, vocab, 1, 36, 1, apart, 3);
+  step_add(&step, IDS, 0, LONG_LENGTH, LONG_TOKENS, table, LONG_BLOCKS);
+  if (!alone) step_add(&step, IDS, 1, 36, 1, apart, 3);
   program_step(packed, program, &limits, step.batch, NULL, result);
   packed->backend->release(program);
 }
@@ -811,7 +857,7 @@ static void long_case(struct table *table, uint8_t kv) {
   c.kv = kv;
   snprintf(family.name, sizeof family.name, "attend %s, %s", kv_dtype_name(kv), c.name);
   case_make(&c, &model);
-  size_t n = (LONG_TOKENS + 1) * (size_t)model.plan->vocab;
+  size_t n = (LONG_TOKENS + 1) * result_cols(&c);
   tolerance[0] = case_tolerance(table, &c, &model);
   for (size_t i = 1; i < n; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
@@ -824,7 +870,7 @@ static void long_case(struct table *table, uint8_t kv) {
     long_run(&c, &packed, subject->device[0], false, got);
     family_compare(&family, subject->name, expected, tolerance, got, n);
     long_run(&c, &packed, subject->device[1], true, alone);
-    family_same(&family, "a long sequence alone", got, alone, LONG_TOKENS * (size_t)model.plan->vocab);
+    family_same(&family, "a long sequence alone", got, alone, LONG_TOKENS * result_cols(&c));
   }
   packed_release(&packed);
   model_release(&model);

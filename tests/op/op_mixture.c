@@ -14,8 +14,8 @@ enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 2304, BEFORE = 192 };
 
 static const int prompts[] = {TOKENS, 65, 33, 32, 17, 9, 2, 1}, rows[] = {STEP_ROWS, 9, 8, 1};
 
-/* Of those cases that are for the one launch of few tokens. */
-static const int few_prompts[] = {17, 16, 8, 2, 1}, few_rows[] = {16, 8, 1};
+/* Of those cases that are for the one launch of few tokens: 9 rows are a graph of 16, the others absent. */
+static const int few_prompts[] = {17, 16, 8, 2, 1}, few_rows[] = {16, 9, 8, 1};
 
 static const struct limits limits = {
     .seats = STEP_ROWS, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};

@@ -105,6 +105,25 @@ static __device__ __forceinline__ float score_cap(float score, float softcap) {
   return __fmul_rn(softcap * LOG2_E, __fsub_rn(1, __fdividef(2, __fadd_rn(e, 1))));
 }
 
+/* Of the scores of the two rows that a lane has, N keys each: score[n][2 × row + k] is the key `key` + 8 × n + k. The
+ * first of the rows is the KV head's packed query `packed`, the other is 8 behind it. Slopes and places are found again
+ * for each tile, so that attention without any keeps no registers for them. A distance is exact, as a float. */
+template <int N>
+static __device__ __forceinline__ void scores_slope(const cuda_attend &a, const cuda_row &r, int kv_head, int packed,
+                                                    int key, float (*score)[4]) {
+  int g = queries_of(a);
+#pragma unroll
+  for (int row = 0; row < 2; row++) {
+    int query = packed + row * 8;
+    float slope = __fmul_rn(a.slope[kv_head * g + query % g], -LOG2_E), ahead = (float)(r.length + query / g - key);
+#pragma unroll
+    for (int i = 0; i < 2 * N; i++) {
+      float *s = &score[i / 2][2 * row + i % 2];
+      *s = __fmaf_rn(slope, ahead - (float)(i / 2 * 8 + i % 2), *s);
+    }
+  }
+}
+
 /* What weights are relative to: finite, also where nothing is seen. */
 static __device__ __forceinline__ float base_of(float highest) { return highest == -INFINITY ? 0 : highest; }
 

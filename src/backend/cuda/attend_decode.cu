@@ -152,8 +152,8 @@ template <typename T, int D> __device__ void sums_clear(sums<T, D> *s) {
 
 /* The tile's keys are in the ring at `at`, its values next to them. */
 template <typename T, int D>
-__device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const span &seen, int tile, turn at, rows *r,
-                         sums<T, D> *piece) {
+__device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const segment &s, const span &seen, int tile,
+                         turn at, rows *r, sums<T, D> *piece) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, key = tile * ATTEND_TILE;
   turn values = turn_next<T, D>(at);
   uint8_t *stage = m.ring + values.slot * shape<T, D>::bytes;
@@ -172,6 +172,8 @@ __device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const span
 #pragma unroll
     for (int i = 0; i < 8; i++) score[i / 4][i % 4] = score_cap(score[i / 4][i % 4], a.softcap);
   }
+  if (a.slope)
+    scores_slope<2>(a, s.r, s.head, s.chunk * ATTEND_PACKED + lane / 4, key + warp * 16 + lane % 4 * 2, score);
   if (key < r->inner.begin || key + ATTEND_TILE > r->inner.end) scores_mask(*r, key + warp * 16 + lane % 4 * 2, score);
   highest_meet(m.meet, r, score);
   weights_store<T>(m.meet, *r, score);
@@ -282,7 +284,7 @@ __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const
     sums_clear(&piece);
     r.highest[0] = r.highest[1] = -INFINITY;
     for (int end = min(last, (first_piece + p + 1) * per_piece); tile < end; tile++) {
-      tile_add<T, D>(a, m, seen, tile, *at, &r, &piece);
+      tile_add<T, D>(a, m, s, seen, tile, *at, &r, &piece);
       *at = turn_next<T, D>(turn_next<T, D>(*at));
     }
     piece.highest[0] = r.highest[0], piece.highest[1] = r.highest[1];

@@ -161,7 +161,7 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
   const uint32_t *table = table_of(a, batch, r);
   head_prepare(a, r, token, query_place(a, b.latent, token, h), a.norm_q, query);
   for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
-  float slope = b.slope ? b.slope[h] : 0, scale = a.grow > 0 ? a.scale * query_growth(a, position) : a.scale;
+  float slope = a.slope ? a.slope[h] : 0, scale = a.grow > 0 ? a.scale * query_growth(a, position) : a.scale;
   float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;
   for (int first = begin; first <= last; first += KEYS) {
     int count = min(KEYS, last + 1 - first);

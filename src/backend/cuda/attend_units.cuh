@@ -268,15 +268,19 @@ __device__ __forceinline__ uint32_t values_await(const unit &u, const shared<D> 
   return shared_address(values);
 }
 
-/* What scores become: capped, masked, weights. */
-__device__ __forceinline__ void softmax_step(const cuda_attend &a, rows *r, int tile, float (&score)[64],
-                                             float shrink[2]) {
+/* What scores become: capped, less by slopes (which images have none of), masked, weights. */
+template <bool WHOLE>
+__device__ __forceinline__ void softmax_step(const cuda_attend &a, const unit &u, int group, rows *r, int tile,
+                                             float (&score)[64], float shrink[2]) {
   int key = tile * ATTEND_TILE;
   int begin = max(r->seen[0].begin, r->seen[1].begin), end = min(r->seen[0].end, r->seen[1].end);
   if (a.softcap > 0) {
 #pragma unroll
     for (int k = 0; k < 64; k++) score[k] = score_cap(score[k], a.softcap);
   }
+  if (!WHOLE && a.slope)
+    scores_slope<16>(a, u.r, u.head, u.first + group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4,
+                     key + threadIdx.x % 4 * 2, (float(*)[4])score);
   if (__any_sync(0xffffffffu, key < begin || key + ATTEND_TILE > end)) scores_mask(*r, key, score);
   weights_make(r, score, shrink);
 }
@@ -313,7 +317,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, shared<D
   products_wait<0>();
   registers_settle(score);
   barrier_arrive(&m.keys_empty[at % S::slots]);
-  softmax_step(a, &r, u.tile, score, shrink);
+  softmax_step<WHOLE>(a, u, group, &r, u.tile, score, shrink);
   weights_pack<T>(weight, score);
   int end = u.tile + u.tiles;
   for (int tile = u.tile + 1; tile < end; tile++, at++) {
@@ -328,7 +332,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, shared<D
     products_wait<1>();
     registers_settle(score);
     barrier_arrive(&m.keys_empty[(at + 1) % S::slots]);
-    softmax_step(a, &r, tile, score, shrink);
+    softmax_step<WHOLE>(a, u, group, &r, tile, score, shrink);
     weights_settle(r);
     products_wait<0>();
     sums_settle(s);

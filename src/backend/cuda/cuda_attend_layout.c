@@ -36,7 +36,6 @@ bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, con
   for (int i = 0; i < plan->n_op; i++) {
     const struct attend_args *args = &plan_ops(plan)[i].args.attend;
     if (plan_ops(plan)[i].kind != OP_ATTEND || args->group != group) continue;
-    if (args->alibi) return false; /* plain kernels alone have slopes */
     if (heads->queries && heads->queries != args->n_head / args->n_kv_head) return false;
     heads->queries = args->n_head / args->n_kv_head;
   }

@@ -104,16 +104,16 @@ static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a)
   return a->n_chunk == 0 && batch->n_token == batch->n_row && !batch->see;
 }
 
-struct cuda_attend_beside cuda_attend_beside_of(const struct program *p, const struct op *op) {
+struct cuda_attend_beside cuda_attend_beside_of(const struct op *op) {
   const struct attend_args *args = &op->args.attend;
-  return (struct cuda_attend_beside){.slope = args->alibi ? p->frequency + args->alibi_slope : NULL,
-                                     .near = args->near,
-                                     .causal = args->causal,
-                                     .latent = args->value_in_key};
+  return (struct cuda_attend_beside){.near = args->near, .causal = args->causal, .latent = args->value_in_key};
 }
 
 void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_attend *a) {
-  if (!op->args.attend.head_norms) return;
+  const struct attend_args *args = &op->args.attend;
+  if (args->clip > 0)
+    cuda_clamp(p->value[op->in[0]], (size_t)p->on_device.n_token * (size_t)a->in_cols, args->clip, p->device->stream);
+  if (!args->head_norms) return;
   cuda_heads_norm(a, p->value[op->in[0]], p->on_device.n_token, p->device->stream);
   a->norm_q = a->norm_k = NULL;
 }
@@ -122,9 +122,10 @@ void cuda_attention_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
   a.grow = op->args.attend.grow, a.grow_from = op->args.attend.grow_from;
   cuda_attend_heads(p, op, &a);
+  if (op->args.attend.alibi == LEAN_SLOPES) a.slope = p->frequency + op->args.attend.alibi_slope;
   if (p->images.axis) a.axis = p->images.axis + op->args.attend.rope_freq, a.places.place = p->images.places.place;
   if (!p->attention.fast[a.group]) {
-    struct cuda_attend_beside beside = cuda_attend_beside_of(p, op);
+    struct cuda_attend_beside beside = cuda_attend_beside_of(op);
     cuda_attend_plain(&a, &beside, &p->on_device, p->device->stream);
     return;
   }

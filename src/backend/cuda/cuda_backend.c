@@ -81,12 +81,11 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "its post norm has no weight", error);
   if (op->kind == OP_ATTEND && frequencies_shared(plan, op))
     return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
-  if (op->kind == OP_ATTEND && op->args.attend.head_norms && input_read_on(plan, op))
-    return op_unsupported(plan, index, "it norms its heads where they are, and another op reads them", error);
+  bool changes = op->kind == OP_ATTEND && (op->args.attend.head_norms || op->args.attend.clip > 0);
+  if (changes && input_read_on(plan, op))
+    return op_unsupported(plan, index, "it norms or clamps its heads where they are, and another op reads them", error);
   if (op->kind == OP_ATTEND && op->args.attend.value_in_key && op->args.attend.head_norms)
     return op_unsupported(plan, index, "it norms heads of latent attention by weights of their own", error);
-  if (op->kind == OP_ATTEND && op->args.attend.clip != 0)
-    return op_unsupported(plan, index, "q, k and v are clamped on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;

@@ -82,7 +82,7 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
   p->images.packed = cuda_image_packed(plan, limits);
   while (p->n_body < plan->n_op && !op_of_head(plan, plan_ops(plan) + p->n_body)) p->n_body++;
   if (cuda_memory_take(p, error) && shares_count(p, error) && floats_copy(p, error) && axes_copy(p, error) &&
-      sampler_init(p, error) && cuda_graphs_make(p, error))
+      sampler_init(p, error) && cuda_graphs_make(p, error) && cuda_turns_join(p, error))
     return p;
   cuda_release(p);
   return NULL;
@@ -136,6 +136,7 @@ bool cuda_loaded(struct program *p, int weight, struct error *error) {
 void cuda_release(struct program *p) {
   if (!p) return;
   cudaStreamSynchronize(p->device->stream);
+  cuda_turns_leave(p);
   cuda_graphs_release(p);
   cuda_memory_release(p);
   free(p);

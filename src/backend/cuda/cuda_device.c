@@ -50,6 +50,14 @@ static const struct cuda_path *device_find(int ordinal, const char *isa, struct 
   if (!cuda_check(status, "looking for GPUs", error) ||
       !cuda_check(cudaGetDeviceProperties(p, ordinal), "reading the device's properties", error))
     return NULL;
+  if (p->mpsEnabled) {
+    error_set(error, ERROR_UNSUPPORTED,
+              "The GPU (%s) is shared by MPS, where kernels whose blocks wait for one another may wait for ever beside "
+              "another process's: end MPS (echo quit | nvidia-cuda-mps-control), or give Spate a GPU or a MIG instance "
+              "of its own without it.",
+              p->name);
+    return NULL;
+  }
   return cuda_path_choose(isa, p->major * 10 + p->minor, p->name, error);
 }
 

@@ -113,9 +113,14 @@ const struct cuda_graph *cuda_graph_find(const struct program *p, int32_t rows) 
   return NULL;
 }
 
-bool cuda_part_run(struct program *p, enum cuda_part part, struct error *error) {
+static bool part_put(struct program *p, enum cuda_part part, struct error *error) {
   if (!p->decode) return part_launch(p, part, error);
   return cuda_check(cudaGraphLaunch(p->decode->part[part], p->device->stream), "launching a step", error);
+}
+
+bool cuda_part_run(struct program *p, enum cuda_part part, struct error *error) {
+  bool launched = cuda_turn_begin(p, error) && part_put(p, part, error);
+  return cuda_turn_end(p, launched, error);
 }
 
 void cuda_graphs_release(struct program *p) {

@@ -172,7 +172,7 @@ static void attend_run(struct program *p, const struct op *op) {
   }
   if (!on_hopper(p) || !cuda_image_attend_fits(p->plan, &p->limits, op)) {
     p->ready = NULL;
-    struct cuda_attend_beside beside = cuda_attend_beside_of(p, op);
+    struct cuda_attend_beside beside = cuda_attend_beside_of(op);
     cuda_attend_plain(&a, &beside, &p->on_device, p->device->stream);
     return;
   }

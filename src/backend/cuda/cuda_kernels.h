@@ -202,8 +202,9 @@ struct cuda_attend {
   float rope_scale, eps, scale, softcap;
   float grow; /* as in struct attend_args */
   int32_t grow_from;
-  uint8_t kv;    /* what the cache holds: CACHE_… */
-  uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
+  const float *slope; /* [n_head] what a score loses for each token between the two; NULL: nothing */
+  uint8_t kv;         /* what the cache holds: CACHE_… */
+  uint8_t fresh;      /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
   const float *angle;                         /* [n_token][n_angle] cosine and sine, from this op's first on */
   uint16_t *query;                            /* [n_token][n_head × dim] scaled, of the cache's 16 bits */

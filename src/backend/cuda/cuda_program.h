@@ -10,6 +10,7 @@
 #include "backend/cuda/cuda_layout.h"
 #include "backend/cuda/cuda_measure.h"
 #include "backend/cuda/cuda_paths.h"
+#include "backend/cuda/cuda_turns.h"
 #include "backend/cuda/row_kernels.h"
 #include "backend/cuda/upload.h"
 
@@ -152,6 +153,7 @@ struct program {
   bool plain;          /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part; /* that is being launched */
   struct cuda_batch on_device;
+  struct cuda_turn among; /* the programs that take turns */
 };
 
 /* A weight that is a vector; NULL for −1: none. */
@@ -164,9 +166,6 @@ bool cuda_present(struct error *error);
 struct device *cuda_open(const struct device_options *options, struct error *error);
 void cuda_close(struct device *device);
 bool cuda_memory(const struct device *device, uint64_t *bytes, struct error *error);
-
-/* cuda_rates.c */
-bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error);
 
 /* cuda_compile.c */
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
@@ -192,7 +191,8 @@ bool cuda_upload_run(struct cuda_upload *upload, const struct upload_job *jobs, 
 void cuda_upload_close(struct cuda_upload *upload); /* NULL is allowed */
 bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error);
 
-/* cuda_random.c */
+/* cuda_rates.c; cuda_random.c */
+bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error);
 bool cuda_load_random(struct program *program, int weight, struct error *error);
 bool cuda_fill_cache(struct program *program, struct error *error);
 
@@ -284,8 +284,8 @@ void cuda_attention_fill(struct program *program, const struct cuda_row *row, in
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
-/* What plain kernels are told beside; queries and keys normed where they are, by weights of each head's own. */
-struct cuda_attend_beside cuda_attend_beside_of(const struct program *program, const struct op *op);
+/* What plain kernels are told beside; heads clamped, and normed by weights of their own, where they are. */
+struct cuda_attend_beside cuda_attend_beside_of(const struct op *op);
 void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
 /* cuda_buffers.c: calls for each buffer on the device with its place (of a program that only measures it may be NULL)

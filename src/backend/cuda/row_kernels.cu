@@ -4,7 +4,7 @@
 
 namespace {
 
-enum { WARPS = 8, POOL_THREADS = 128, END_THREADS = 256 };
+enum { WARPS = 8, POOL_THREADS = 128, END_THREADS = 256, CLAMP_THREADS = 256 };
 
 __device__ __forceinline__ int warp_row() { return blockIdx.x * WARPS + threadIdx.x / 32; }
 
@@ -55,6 +55,11 @@ __global__ void pool(struct cuda_pool_select a, cuda_batch batch) {
 }
 
 /* --- heads -------------------------------------------------------------------------------------------------------- */
+
+__global__ void clamp(float *x, size_t n, float most) {
+  size_t i = (size_t)blockIdx.x * CLAMP_THREADS + threadIdx.x;
+  if (i < n && fabsf(x[i]) > most) x[i] = copysignf(most, x[i]);
+}
 
 /* A warp for each head of q, then of k. A lane writes what it alone has read. */
 __global__ void heads_norm(cuda_attend a, float *in, int n) {
@@ -112,6 +117,10 @@ void cuda_embed_rows(const struct cuda_embed_rows *embed_of, const struct cuda_b
 void cuda_pool_select(const struct cuda_pool_select *select, const struct cuda_batch *batch, cuda_stream stream) {
   dim3 grid(batch->n_out, (select->cols + POOL_THREADS - 1) / POOL_THREADS);
   pool<<<grid, POOL_THREADS, 0, stream>>>(*select, *batch);
+}
+
+void cuda_clamp(float *x, size_t n, float most, cuda_stream stream) {
+  clamp<<<(unsigned)((n + CLAMP_THREADS - 1) / CLAMP_THREADS), CLAMP_THREADS, 0, stream>>>(x, n, most);
 }
 
 void cuda_heads_norm(const struct cuda_attend *attend, float *in, int n, cuda_stream stream) {

@@ -39,13 +39,15 @@ void cuda_pool_select(const struct cuda_pool_select *select, const struct cuda_b
 /* Plain attention, with what it alone has: beside the arguments of all, whose kernels lose registers with their size.
  */
 struct cuda_attend_beside {
-  const float *slope; /* [n_head] what a score loses for each token between the two; NULL: none */
-  int32_t near;       /* a token sees so many before it and behind it; 0: all */
-  bool causal;        /* none behind itself, whatever the batch says */
-  bool latent;        /* a value is the end of its key, and queries come in two parts (value_in_key of plan/op.h) */
+  int32_t near; /* a token sees so many before it and behind it; 0: all */
+  bool causal;  /* none behind itself, whatever the batch says */
+  bool latent;  /* a value is the end of its key, and queries come in two parts (value_in_key of plan/op.h) */
 };
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_attend_beside *beside,
                        const struct cuda_batch *batch, cuda_stream stream);
+
+/* n floats are within ± most from here on; what is no number stays so. */
+void cuda_clamp(float *x, size_t n, float most, cuda_stream stream);
 
 /* Queries and keys of [n][in_cols] floats, each head less its mean and over the deviation, times weights of its own:
  * where they are. Attention then norms nothing. */

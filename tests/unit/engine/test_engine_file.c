@@ -74,7 +74,7 @@ static void seal_header(struct image *image) { seal(image, SECTION_FACTS); }
 static void magic(struct image *image) { image->bytes[0] = 'G'; }
 static void empty(struct image *image) { image->size = 0; }
 static void header_cut(struct image *image) { image->size = 100; }
-static void version(struct image *image) { header_of(image)->version = 10; }
+static void version(struct image *image) { header_of(image)->version = 99; }
 static void header_flip(struct image *image) { header_of(image)->section[2].bytes ^= 1; }
 static void cut(struct image *image) { image->size -= 1; }
 static void cut_weights(struct image *image) { image->size = ENGINE_WEIGHTS_ALIGN; }
@@ -161,7 +161,7 @@ static const struct damage {
     {magic, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {empty, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {header_cut, "FILE is truncated: it has 100 bytes, less than its header of 4096" AGAIN},
-    {version, "FILE has engine format 10 and this Spate reads 9" AGAIN},
+    {version, "FILE has engine format 99 and this Spate reads 10" AGAIN},
     {header_flip, "FILE is damaged: its header does not match its checksum" AGAIN},
     {cut,
      "FILE is truncated: it has 2113537 bytes and should have 2113538; copy it again, or build it again with: spate "

@@ -83,8 +83,9 @@ static __device__ void sums_put(const cuda_attend &a, const segment &s, const sh
 
 /* The tile whose first stage is i. */
 template <typename ISA, int D, int GROUPS, typename F>
-static __device__ __forceinline__ void tile_add(const cuda_attend &a, const shared<ISA, D, GROUPS> &m, int tile, int i,
-                                                F &&ask, rows *r, sums<shape<ISA, D, GROUPS>::eights> *piece) {
+static __device__ __forceinline__ void tile_add(const cuda_attend &a, const shared<ISA, D, GROUPS> &m, const segment &s,
+                                                int tile, int i, F &&ask, rows *r,
+                                                sums<shape<ISA, D, GROUPS>::eights> *piece) {
   using S = shape<ISA, D, GROUPS>;
   using R = ring<ISA, S::stages>;
   float score[S::steps][2][4] = {};
@@ -93,7 +94,7 @@ static __device__ __forceinline__ void tile_add(const cuda_attend &a, const shar
     int slot = R::next(i + part, ask);
     keys_multiply<ISA, D, GROUPS>(score, shared_address(m.query), shared_address(m.ring + slot * S::stage_bytes), part);
   }
-  scores_settle<S>(a, *r, tile * ATTEND_TILE, score);
+  scores_settle<S>(a, s, *r, tile * ATTEND_TILE, score);
   highest_meet<S>(m.highest, r, score);
   weights_store(m, *r, score);
 #pragma unroll
@@ -131,7 +132,7 @@ static __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch
     r.highest[0] = r.highest[1] = -INFINITY;
 #pragma unroll 1
     for (int end = min(last, (s.first_piece + p + 1) * per_piece); tile < end; tile++)
-      tile_add(a, m, tile, (tile - s.first_tile) * 2 * S::parts, ask, &r, &piece);
+      tile_add(a, m, s, tile, (tile - s.first_tile) * 2 * S::parts, ask, &r, &piece);
     piece.highest[0] = r.highest[0], piece.highest[1] = r.highest[1];
     if (whole)
       sums_join(&all, piece);

@@ -146,16 +146,19 @@ static __device__ __forceinline__ void scores_mask(const rows &r, int key, float
 }
 
 template <typename S>
-static __device__ __forceinline__ void scores_settle(const cuda_attend &a, const rows &r, int key,
+static __device__ __forceinline__ void scores_settle(const cuda_attend &a, const segment &s, const rows &r, int key,
                                                      float score[][2][4]) {
   int lane = threadIdx.x % 32, column = threadIdx.x / 32 % S::columns;
+  int packed = (s.chunk + threadIdx.x / 32 / S::columns) * ATTEND_PACKED + lane / 4;
   bool masked = key < r.inner.begin || key + ATTEND_TILE > r.inner.end;
 #pragma unroll
   for (int i = 0; i < S::steps; i++) {
     if (a.softcap > 0)
 #pragma unroll
       for (int k = 0; k < 8; k++) score[i][k / 4][k % 4] = score_cap(score[i][k / 4][k % 4], a.softcap);
-    if (masked) scores_mask(r, key + (i * S::columns + column) * STEP + lane % 4 * 2, score[i]);
+    int first = key + (i * S::columns + column) * STEP + lane % 4 * 2;
+    if (a.slope) scores_slope<2>(a, s.r, s.head, packed, first, score[i]);
+    if (masked) scores_mask(r, first, score[i]);
   }
 }
 
