@@ -52,7 +52,7 @@ __device__ __forceinline__ void before_run(const work &w, const block &b, uint32
       for (int d = 0; d < ahead; d++) {
         int piece = run + d * WARPS + warp;
         if (piece - warp >= w.before_pieces) break;
-        stage_multiply<TILES>(w, b, at, piece < w.before_pieces, sum, x[d]);
+        stage_multiply<TILES>(b, at, piece < w.before_pieces, sum, x[d]);
         inputs_load<TILES>(w, piece + ahead * WARPS, x[d]);
       }
     float4 *sums = b.sums + turns * sum_fours(TILES);
