@@ -37,16 +37,23 @@ __device__ __forceinline__ void before_finish(const work &w, const float4 *sums,
   a.out[(size_t)token * a.out_cols + col] = x;
 }
 
+__device__ __forceinline__ uint4 *set_of(const work &w) {
+  return set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));
+}
+
+/* Says which set it is when the first words have been asked for: that takes as long as those. */
 template <int TILES>
-__device__ __forceinline__ void before_run(const work &w, const block &b, uint32_t *inputs, turn &at, uint32_t &turns) {
+__device__ __forceinline__ void before_run(const work &w, const block &b, turn &at, uint32_t &turns, uint4 *&set) {
   constexpr int ahead = TILES == 1 ? 8 : 4;
   int warp = threadIdx.x / 32;
+  set = nullptr;
   for (int strip = blockIdx.x; w.m.before.matrix.data && strip < w.strips; strip += gridDim.x, turns ^= 1) {
     float sum[TILES][4] = {};
     extras e = extras_load(w.m.before, w.m.n_token, strip);
     fragments<TILES> x[ahead];
 #pragma unroll
     for (int d = 0; d < ahead; d++) inputs_load<TILES>(w, d * WARPS + warp, x[d]);
+    if (!set) set = set_of(w);
     for (int run = 0; run < w.before_pieces; run += ahead * WARPS)
 #pragma unroll
       for (int d = 0; d < ahead; d++) {
@@ -58,8 +65,9 @@ __device__ __forceinline__ void before_run(const work &w, const block &b, uint32
     float4 *sums = b.sums + turns * sum_fours(TILES);
     sums_put<TILES>(sums, 0, sum);
     multipliers_meet();
-    before_finish<TILES>(w, sums, inputs, strip, e);
+    before_finish<TILES>(w, sums, (uint32_t *)(set + w.words.inputs), strip, e);
   }
+  if (!set) set = set_of(w);
 }
 
 } // namespace mixture

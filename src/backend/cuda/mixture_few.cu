@@ -207,15 +207,19 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   uint32_t turns = 0;
   copier copies(b, first);
   if (threadIdx.x == COPIER * 32) before_stream(w, copies);
+  presence present;
+  if (multiplies) presence_ask(w, present);
   __syncwarp();
   dependencies_wait();
-  uint4 *set = set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));
-  uint32_t *logits = (uint32_t *)set;
+  uint4 *set;
   if (multiplies) {
-    before_run<TILES>(w, b, (uint32_t *)(set + w.words.inputs), first, turns);
-    logits_make<TILES * 8>(w, b, logits, (const uint32_t *)(set + w.words.inputs));
-    experts_choose(w, *b.chosen, w.m.router.matrix.data ? logits : (const uint32_t *)w.m.route.logits);
+    before_run<TILES>(w, b, first, turns, set);
+    presence_count(w, present);
+    logits_make<TILES * 8>(w, b, (uint32_t *)set, (const uint32_t *)(set + w.words.inputs));
+    experts_choose(w, *b.chosen, w.m.router.matrix.data ? (uint32_t *)set : (const uint32_t *)w.m.route.logits,
+                   present);
   } else {
+    set = set_of(w);
     set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS,
               THREADS - MULTIPLIERS);
     if (threadIdx.x == COPIER * 32) held_stream(w, copies);

@@ -13,7 +13,8 @@ enum {
   MIXTURE_TOKENS = 16,                /* at most */
   MIXTURE_CHOSEN = 16,                /* experts of a token, */
   MIXTURE_PAIRS = 128,                /* of all tokens, */
-  MIXTURE_EXPERTS = 512,              /* and of a layer */
+  MIXTURE_EXPERTS = 512,              /* and of a layer, */
+  MIXTURE_EXPERTS_FEW = 128,          /* of most */
   MIXTURE_WARPS = 8,                  /* that multiply */
   MIXTURE_RUN = MIXTURE_WARPS * 2048, /* bytes of a stage of the ring: a piece for each warp */
   MIXTURE_STAGES = 4,                 /* of the ring, at least */

@@ -27,14 +27,17 @@ static void test_stages(void **state) {
 /* A set that holds the most tokens holds fewer, with a linear before and without. */
 static void test_words(void **state) {
   (void)state;
-  struct mixture_words words = mixture_words(3, 5, 2, 32, 64);
+  struct mixture_words words = mixture_words(3, 5, 2, 32, 64, 128);
   assert_int_equal(words.inputs, 4);
   assert_int_equal(words.left, 4 + 24);
-  assert_int_equal(words.used, 4 + 24 + 3 * 2 * 8);
-  assert_int_equal(mixture_words(3, 5, 2, 0, 64).left, 4);
+  assert_int_equal(words.tokens, 4 + 24 + 3 * 2 * 8);
+  assert_int_equal(words.squares, words.tokens + 3 * 16);
+  assert_int_equal(words.used, words.squares + 3 * 2);
+  assert_int_equal(mixture_words(3, 5, 2, 0, 64, 0).left, 4);
   for (int n = 1; n < MIXTURE_TOKENS; n++) {
-    assert_true(mixture_words(n, 5, 2, 72, 64).used <= mixture_words(n + 1, 5, 2, 72, 64).used);
-    assert_true(mixture_words(n, 5, 2, 0, 64).used <= mixture_words(n, 5, 2, 72, 64).used);
+    assert_true(mixture_words(n, 5, 2, 72, 64, 72).used <= mixture_words(n + 1, 5, 2, 72, 64, 72).used);
+    assert_true(mixture_words(n, 5, 2, 0, 64, 72).used <= mixture_words(n, 5, 2, 72, 64, 72).used);
+    assert_true(mixture_words(n, 5, 2, 72, 64, 0).used <= mixture_words(n, 5, 2, 72, 64, 72).used);
   }
 }
 
