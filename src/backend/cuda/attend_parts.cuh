@@ -23,21 +23,24 @@ struct held {
 /* This block's pieces of a cut unit are among the parts. */
 template <int COUNT = WARPS>
 static __device__ void unit_arrive(const cuda_attend &a, const segment &s, const cuda_cut &cut, held *to) {
-  __threadfence();
   warps_meet<COUNT>();
-  if (threadIdx.x == 0) *to = held{s, cut, atomicAdd(&a.arrived[2 * cut.owner], 1)};
+  if (threadIdx.x > 0) return;
+  *to = held{s, cut, ordered_add(&a.arrived[2 * cut.owner], 1)}; /* after what all of them have written */
 }
 
-/* Until all holders' pieces are there. All blocks run at once; who leaves last clears the counts. */
-template <int COUNT = WARPS> static __device__ void unit_await(const cuda_attend &a, const cuda_cut &cut) {
-  volatile uint32_t *arrived = a.arrived + 2 * cut.owner;
-  if (threadIdx.x == 0) {
-    while (*arrived < (uint32_t)cut.holders) {
+/* Until all holders' pieces are there. All blocks run at once. */
+template <int COUNT = WARPS> static __device__ void unit_await(const cuda_attend &a, const held &h) {
+  const uint32_t *arrived = a.arrived + 2 * h.cut.owner;
+  if (threadIdx.x == 0 && h.rank + 1 < (uint32_t)h.cut.holders)
+    while (acquire_load(arrived) < (uint32_t)h.cut.holders) {
     }
-    __threadfence();
-    if (atomicAdd(&a.arrived[2 * cut.owner + 1], 1) == (uint32_t)cut.holders - 1) arrived[0] = arrived[1] = 0;
-  }
   warps_meet<COUNT>();
+}
+
+/* Nobody waits for the unit any more when all have left: who does so last clears its counts. */
+static __device__ __forceinline__ void unit_leave(const cuda_attend &a, const cuda_cut &cut) {
+  uint32_t *arrived = a.arrived + 2 * cut.owner;
+  if (threadIdx.x == 0 && atomicAdd(arrived + 1, 1) == (uint32_t)cut.holders - 1) arrived[0] = arrived[1] = 0;
 }
 
 /* Of 32 dimensions of a row of a unit (a slice): sums of each piece, and the row's maximum and totals. */
@@ -119,7 +122,7 @@ static __device__ __forceinline__ void share_walk(const cuda_attend &a, const cu
     if (threadIdx.x == 0) now->more = segment_next<PACKED, FEW>(a, batch, &w, &now->s);
     warps_meet<COUNT>();
     if (!now->more) break;
-    const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
+    const cuda_cut cut = a.cut[blockIdx.x + (now->s.begin == 0)]; /* here, before anything is waited for */
     run(now->s, cut);
     if (now->s.begin > 0 || now->s.end < now->s.pieces) {
       unit_arrive<COUNT>(a, now->s, cut, now->cut + now->n_cut);
@@ -128,8 +131,9 @@ static __device__ __forceinline__ void share_walk(const cuda_attend &a, const cu
     warps_meet<COUNT>();
   }
   for (int i = 0; i < now->n_cut; i++) {
-    unit_await<COUNT>(a, now->cut[i].cut);
+    unit_await<COUNT>(a, now->cut[i]);
     join(now->cut[i]);
+    unit_leave(a, now->cut[i].cut);
     warps_meet<COUNT>();
   }
 }

@@ -95,6 +95,20 @@ static __device__ __forceinline__ uint32_t strong_load(const uint32_t *from) {
   return value;
 }
 
+/* What was written before is there before it, what is read after is not older. Returns what there was. */
+static __device__ __forceinline__ uint32_t ordered_add(uint32_t *to, uint32_t n) {
+  uint32_t before;
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(to), "r"(n) : "memory");
+  return before;
+}
+
+/* What is read after it is not older. */
+static __device__ __forceinline__ uint32_t acquire_load(const uint32_t *from) {
+  uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+
 static __device__ __forceinline__ uint4 strong_load(const uint4 *from) {
   uint4 v;
   asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"

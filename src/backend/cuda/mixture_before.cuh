@@ -11,6 +11,7 @@ namespace mixture {
 /* The copying thread, before anything is there. */
 __device__ __forceinline__ void before_stream(const work &w, copier &c) {
   const struct cuda_matrix &m = w.m.before.matrix;
+  c.most = HELD_IN_FLIGHT;
   for (int strip = blockIdx.x; m.data && strip < w.strips; strip += gridDim.x)
     strips_copy(c, m.data + (size_t)strip * w.before_pieces * PIECE, w.before_pieces, 1);
 }

@@ -19,8 +19,8 @@ enum {
   STRIP = 16,
   PANEL = 64, /* columns */
   RUN = MIXTURE_RUN,
-  IN_FLIGHT = 4,      /* stages that are on their way */
-  HELD_IN_FLIGHT = 2, /* while others wait for words */
+  IN_FLIGHT = 2,      /* stages that are on their way */
+  HELD_IN_FLIGHT = 1, /* while others wait for words, or for what attention reads */
 };
 static_assert((int)RUN == (int)WARPS * PIECE, "a stage has a piece for each warp");
 
