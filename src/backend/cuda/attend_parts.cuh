@@ -110,6 +110,7 @@ struct work {
   bool more;
   int n_cut;
   held cut[2];
+  cuda_cut first, last; /* where the share begins, and where the next one does */
 };
 
 /* The way of COUNT warps through the share: run(segment, its unit's cut) of each, then join(held) of the units that
@@ -117,12 +118,12 @@ struct work {
 template <int PACKED, int FEW, int COUNT, typename RUN, typename JOIN>
 static __device__ __forceinline__ void share_walk(const cuda_attend &a, const cuda_batch &batch, walk w, work *now,
                                                   RUN &&run, JOIN &&join) {
-  if (threadIdx.x == 0) now->n_cut = 0;
+  if (threadIdx.x == 0) now->n_cut = 0, now->first = w.at, now->last = w.to;
   for (;;) {
     if (threadIdx.x == 0) now->more = segment_next<PACKED, FEW>(a, batch, &w, &now->s);
     warps_meet<COUNT>();
     if (!now->more) break;
-    const cuda_cut cut = a.cut[blockIdx.x + (now->s.begin == 0)]; /* here, before anything is waited for */
+    const cuda_cut &cut = now->s.begin == 0 ? now->last : now->first;
     run(now->s, cut);
     if (now->s.begin > 0 || now->s.end < now->s.pieces) {
       unit_arrive<COUNT>(a, now->s, cut, now->cut + now->n_cut);

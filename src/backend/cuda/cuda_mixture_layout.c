@@ -6,7 +6,7 @@
 int cuda_mixture_stages(int n_token, int cols) {
   int pieces = (cols + PIECE_COLS - 1) / PIECE_COLS, tiles = (n_token + 7) / 8;
   int tokens = mixture_slots(n_token) * pieces * PIECE_COLS * 2, sums = 2 * MIXTURE_WARPS * 2 * tiles * 32 * 16;
-  int beside = tokens + sums + (2 * MIXTURE_STAGES_MOST + 2) * 8 + (int)sizeof(struct mixture_chosen);
+  int beside = tokens + sums + (2 * MIXTURE_STAGES_MOST + 4) * 8 + (int)sizeof(struct mixture_chosen);
   int stages = (MIXTURE_SHARED - beside) / MIXTURE_RUN;
   return stages < MIXTURE_STAGES_MOST ? stages : MIXTURE_STAGES_MOST;
 }

@@ -38,6 +38,15 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *bar, uint32_t phas
                : "memory");
 }
 
+static __device__ __forceinline__ bool barrier_passed(uint64_t *bar, uint32_t phase) {
+  uint32_t passed;
+  asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+               : "=r"(passed)
+               : "r"(shared_address(bar)), "r"(phase)
+               : "memory");
+  return passed;
+}
+
 /* --- copies ------------------------------------------------------------------------------------------------------- */
 
 /* What is read once leaves the second-level cache first. */

@@ -8,10 +8,10 @@
 namespace {
 namespace mixture {
 
-/* The copying thread, before anything is there. */
+/* The copying thread, before anything is there, while attention reads its keys. A block that begins late has no time
+ * for that. */
 __device__ __forceinline__ void before_stream(const work &w, copier &c) {
   const struct cuda_matrix &m = w.m.before.matrix;
-  c.most = HELD_IN_FLIGHT;
   for (int strip = blockIdx.x; m.data && strip < w.strips; strip += gridDim.x)
     strips_copy(c, m.data + (size_t)strip * w.before_pieces * PIECE, w.before_pieces, 1);
 }
@@ -46,25 +46,25 @@ __device__ __forceinline__ uint4 *set_of(const work &w) {
 template <int TILES>
 __device__ __forceinline__ void before_run(const work &w, const block &b, turn &at, uint32_t &turns, uint4 *&set) {
   constexpr int ahead = TILES == 1 ? 8 : 4;
-  int warp = threadIdx.x / 32;
+  int runs = (w.before_pieces + WARPS - 1) / WARPS;
   set = nullptr;
   for (int strip = blockIdx.x; w.m.before.matrix.data && strip < w.strips; strip += gridDim.x, turns ^= 1) {
-    float sum[TILES][4] = {};
+    float sum[2][TILES][4] = {};
     extras e = extras_load(w.m.before, w.m.n_token, strip);
-    fragments<TILES> x[ahead];
+    for (int run = 0; run < runs; run += ahead) {
+      fragments<TILES> x[ahead];
+      int piece = run * WARPS + threadIdx.x / 32;
 #pragma unroll
-    for (int d = 0; d < ahead; d++) inputs_load<TILES>(w, d * WARPS + warp, x[d]);
-    if (!set) set = set_of(w);
-    for (int run = 0; run < w.before_pieces; run += ahead * WARPS)
+      for (int d = 0; d < ahead; d++) inputs_load<TILES>(w, piece + d * WARPS, x[d]);
+      if (!set) set = set_of(w);
 #pragma unroll
-      for (int d = 0; d < ahead; d++) {
-        int piece = run + d * WARPS + warp;
-        if (piece - warp >= w.before_pieces) break;
-        stage_multiply<TILES>(b, at, piece < w.before_pieces, sum, x[d]);
-        inputs_load<TILES>(w, piece + ahead * WARPS, x[d]);
-      }
+      for (int d = 0; d < ahead; d += MIXTURE_STAGES)
+        stages_multiply<TILES, MIXTURE_STAGES>(b, at, runs - run - d, piece + d * WARPS, w.before_pieces, sum, x + d);
+    }
+#pragma unroll
+    for (int i = 0; i < TILES * 4; i++) sum[0][i / 4][i % 4] += sum[1][i / 4][i % 4];
     float4 *sums = b.sums + turns * sum_fours(TILES);
-    sums_put<TILES>(sums, 0, sum);
+    sums_put<TILES>(sums, 0, sum[0]);
     multipliers_meet();
     before_finish<TILES>(w, sums, (uint32_t *)(set + w.words.inputs), strip, e);
   }

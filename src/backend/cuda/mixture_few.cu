@@ -195,7 +195,7 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   bool multiplies = threadIdx.x < MULTIPLIERS;
   if (threadIdx.x == 0) {
     for (int i = 0; i < w.stages; i++) barrier_init(&b.full[i], 1), barrier_init(&b.empty[i], MULTIPLIERS);
-    barrier_init(b.scaled, 32);
+    barrier_init(b.scaled, 32), barrier_init(b.awaited, 1), barrier_init(b.decided, 1);
     barriers_publish();
   }
   for (int i = threadIdx.x; i < w.m.route.n_expert; i += THREADS) b.chosen->mask[i] = 0;
@@ -213,16 +213,18 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   dependencies_wait();
   uint4 *set;
   if (multiplies) {
+    if (threadIdx.x == 0) barrier_arrive(b.awaited);
     before_run<TILES>(w, b, first, turns, set);
     presence_count(w, present);
     logits_make<TILES * 8>(w, b, (uint32_t *)set, (const uint32_t *)(set + w.words.inputs));
     experts_choose(w, *b.chosen, w.m.router.matrix.data ? (uint32_t *)set : (const uint32_t *)w.m.route.logits,
                    present);
+    if (threadIdx.x == 0) barrier_arrive(b.decided);
   } else {
     set = set_of(w);
     set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS,
               THREADS - MULTIPLIERS);
-    if (threadIdx.x == COPIER * 32) held_stream(w, copies);
+    if (threadIdx.x == COPIER * 32) held_stream(w, b, copies);
   }
   __syncthreads();
   if (multiplies) {

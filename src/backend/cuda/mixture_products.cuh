@@ -53,6 +53,26 @@ __device__ __forceinline__ void stage_multiply(const block &b, turn &at, bool ha
   turn_step(at);
 }
 
+/* The same of N stages, as many as any ring has, or the n that there are: one sum for every other of them. */
+template <int TILES, int N>
+__device__ __forceinline__ void stages_multiply(const block &b, turn &at, int n, int piece, int pieces,
+                                                float sum[2][TILES][4], const fragments<TILES> x[N]) {
+  turn t = at;
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (i < n) barrier_wait(&b.full[t.slot], phase_of(t)), turn_step(t);
+  t = at;
+#pragma unroll
+  for (int i = 0; i < N; i++) {
+    if (i < n && piece + i * WARPS < pieces)
+      piece_multiply<TILES>(sum[i % 2], b.stage + t.slot * RUN + threadIdx.x / 32 * PIECE, x[i]);
+    if (i < n) turn_step(t);
+  }
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (i < n) barrier_arrive(&b.empty[at.slot]), turn_step(at);
+}
+
 /* A warp's sums of a strip to where results are made. */
 template <int TILES> __device__ __forceinline__ void sums_put(float4 *sums, int strip, const float sum[TILES][4]) {
   float4 *to = sums + ((threadIdx.x / 32 * 2 + strip) * TILES) * 32 + threadIdx.x % 32;

@@ -19,8 +19,8 @@ enum {
   STRIP = 16,
   PANEL = 64, /* columns */
   RUN = MIXTURE_RUN,
-  IN_FLIGHT = 2,      /* stages that are on their way */
-  HELD_IN_FLIGHT = 1, /* while others wait for words, or for what attention reads */
+  IN_FLIGHT = 4, /* stages that are on their way */
+  GENTLY = 1,    /* while others wait for words, or for what attention reads */
 };
 static_assert((int)RUN == (int)WARPS * PIECE, "a stage has a piece for each warp");
 
@@ -40,7 +40,9 @@ struct block {
   uint4 *token;           /* [panel][half][slot][4]: B fragments of two 16-column steps, without the norm's scale */
   float4 *sums;           /* [2 in turn][WARPS][2 strips][tile][32] */
   uint64_t *full, *empty; /* [stages] */
-  uint64_t *scaled;       /* once: the norm of the linear after is there */
+  uint64_t *scaled;       /* once: the norm of the linear after is there; */
+  uint64_t *awaited;      /* what kernels before have left is there; */
+  uint64_t *decided;      /* the choice is made */
   struct mixture_chosen *chosen;
 };
 
@@ -80,18 +82,20 @@ template <int TILES> __device__ __forceinline__ block block_lay(const work &w, u
   b.full = (uint64_t *)(b.sums + 2 * sum_fours(TILES));
   b.empty = b.full + MIXTURE_STAGES_MOST;
   b.scaled = b.empty + MIXTURE_STAGES_MOST;
-  b.chosen = (struct mixture_chosen *)(b.scaled + 2);
+  b.awaited = b.scaled + 1, b.decided = b.scaled + 2;
+  b.chosen = (struct mixture_chosen *)(b.scaled + 4);
   return b;
 }
 
 /* The copying thread's places: where the next run goes, and the last one that it has seen land. */
 struct copier {
   const block &b;
-  int most, out; /* copies in flight: at most, and how many there may be */
+  uint64_t *until; /* what comes before many may be in flight */
+  int out;         /* how many there may be */
   turn at, landed;
   uint64_t policy;
 
-  __device__ copier(const block &of, const turn &first) : b(of), most(IN_FLIGHT) {
+  __device__ copier(const block &of, const turn &first) : b(of), until(of.awaited) {
     policy = policy_evict_first();
     begin({first.slot, first.begin, first.end, ~first.phases}); /* of a barrier's first phase the one before is over */
   }
@@ -102,7 +106,8 @@ struct copier {
   }
 
   __device__ __forceinline__ void run(const uint8_t *from, uint32_t bytes) {
-    for (; out >= most; out--) barrier_wait(&b.full[landed.slot], phase_of(landed)), turn_step(landed);
+    while (out >= (barrier_passed(until, 0) ? IN_FLIGHT : GENTLY))
+      if (barrier_passed(&b.full[landed.slot], phase_of(landed))) turn_step(landed), out--;
     barrier_wait(&b.empty[at.slot], phase_of(at));
     barrier_expect(&b.full[at.slot], bytes);
     bulk_copy(b.stage + at.slot * RUN, from, bytes, &b.full[at.slot], policy);
@@ -125,10 +130,9 @@ __device__ __forceinline__ void after_stream(const work &w, copier &c, int i, in
 
 /* Those that are held come while the choice is made, when memory has nothing else to do: not so many at once that words
  * wait behind them. */
-__device__ __forceinline__ void held_stream(const work &w, copier &c) {
-  c.begin(held_ring(w, c.at)), c.most = HELD_IN_FLIGHT;
+__device__ __forceinline__ void held_stream(const work &w, const block &b, copier &c) {
+  c.begin(held_ring(w, c.at)), c.until = b.decided;
   after_stream(w, c, 0, w.held_strips);
-  c.most = IN_FLIGHT;
 }
 
 /* All else that the block multiplies from the choice on, in its order: nothing waits for what the linears make. */
