@@ -53,6 +53,8 @@ static __device__ __forceinline__ int slices_together(int pieces) {
   return pieces <= JOIN_PIECES / 8 ? 8 : pieces <= JOIN_PIECES / 4 ? 4 : pieces <= JOIN_PIECES / 2 ? 2 : 1;
 }
 
+enum { AT_ONCE = 8 }; /* pieces that a warp asks for before it waits for any */
+
 /* Fetches a slice's pieces [first, first + count) to rows `at` on: by every `step`-th warp from `turn` on. */
 template <int D>
 static __device__ void slice_fetch(const float *parts, int n, int slice, int first, int count, int at, int turn,
@@ -61,11 +63,24 @@ static __device__ void slice_fetch(const float *parts, int n, int slice, int fir
   int lane = threadIdx.x % 32, d = slice % per_row * 32 + lane;
   const float *row = parts + ((size_t)first * n + slice / per_row) * (D + PART_TAIL);
   size_t piece = (size_t)n * (D + PART_TAIL);
-#pragma unroll 8
-  for (int p = turn; p < count; p += step) to->sum[at + p][lane] = d < D ? __ldcg(row + p * piece + d) : 0;
-#pragma unroll 4
-  for (int i = turn * 32 + lane; i < count * PART_TAIL; i += step * 32)
-    to->tail[at + i / PART_TAIL][i % PART_TAIL] = __ldcg(row + i / PART_TAIL * piece + D + i % PART_TAIL);
+#pragma unroll 1
+  for (int begin = turn; begin < count; begin += AT_ONCE * step) {
+    constexpr int tails = AT_ONCE * PART_TAIL / 32;
+    float sum[AT_ONCE], tail[tails];
+    int own = begin + lane / PART_TAIL * step, next = 32 / PART_TAIL * step;
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; k++)
+      sum[k] = begin + k * step < count && d < D ? __ldcg(row + (begin + k * step) * piece + d) : 0;
+#pragma unroll
+    for (int k = 0; k < tails; k++)
+      tail[k] = own + k * next < count ? __ldcg(row + (own + k * next) * piece + D + lane % PART_TAIL) : 0;
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; k++)
+      if (begin + k * step < count) to->sum[at + begin + k * step][lane] = sum[k];
+#pragma unroll
+    for (int k = 0; k < tails; k++)
+      if (own + k * next < count) to->tail[at + own + k * next][lane % PART_TAIL] = tail[k];
+  }
 }
 
 /* The holder's slices of the unit: every holders-th from its rank on. All threads fetch; a warp joins a slice, piece by

@@ -169,51 +169,19 @@ __device__ __forceinline__ uint32_t word_load_if(const uint32_t *from, bool has)
   return x;
 }
 
-/* A warp: all of a token's, EACH of a lane; those that a router makes in this launch as soon as they are there. */
-template <int EACH>
-__device__ __forceinline__ void logits_await(const work &w, const uint32_t *logits, int t, float x[EACH]) {
-  int n = w.m.route.n_expert, lane = threadIdx.x % 32;
-  const uint32_t *from = logits + t * n + lane;
-  for (bool whole = false; !whole;) {
-    uint32_t word[EACH];
-    bool all = true;
-#pragma unroll
-    for (int i = 0; i < EACH; i++) word[i] = word_load_if(from + i * 32, lane + i * 32 < n);
-#pragma unroll
-    for (int i = 0; i < EACH; i++) all &= there(word[i]), x[i] = __uint_as_float(word[i]);
-    whole = __all_sync(~0u, all) || !w.m.router.matrix.data;
-  }
-}
-
 __device__ __forceinline__ float lanes_most_of(float x) {
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
   return x;
 }
 
-/* The greatest of a softmax, and its sum, over n numbers of each lane. */
-template <int N> __device__ __forceinline__ float2 softmax_of(const float x[N], int n) {
+/* The greatest of a softmax, and its sum, over n logits. */
+__device__ __forceinline__ float2 softmax_of(const uint32_t *order, int n) {
   float most = -INFINITY, sum = 0;
-  int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < N; i++)
-    if (lane + i * 32 < n) most = fmaxf(most, x[i]);
+  for (int i = threadIdx.x % 32; i < n; i += 32) most = fmaxf(most, logit_of(order[i]));
   most = lanes_most_of(most);
-#pragma unroll
-  for (int i = 0; i < N; i++)
-    if (lane + i * 32 < n) sum += expf(x[i] - most);
+  for (int i = threadIdx.x % 32; i < n; i += 32) sum += expf(logit_of(order[i]) - most);
   return {most, lanes_sum(sum)};
-}
-
-/* What lane j's logit, of the j-th choice, becomes. */
-__device__ __forceinline__ float weight_of(const struct cuda_route &a, float logit, float2 all) {
-  int lane = threadIdx.x % 32;
-  float x = logit, sum = 1e-20f; /* ROUTE_LEAST */
-  if (a.score == SCORE_CHOSEN) all = softmax_of<1>(&x, a.k);
-  x = a.score == SCORE_SIGMOID ? 1 / (1 + expf(-x)) : expf(x - all.x) / all.y;
-  if (!a.normalize) return x * a.scale;
-  for (int j = 0; j < a.k; j++) sum += __shfl_sync(~0u, x, j);
-  return lane < a.k ? x / sum * a.scale : 0;
 }
 
 /* Whether a warp's tokens are of rows that the batch has. Their places are asked for before anything is there. */
@@ -235,34 +203,68 @@ __device__ __forceinline__ void presence_count(const work &w, presence &p) {
     p.of[i] = word_load_if((const uint32_t *)&w.m.row[p.of[i]].count, threadIdx.x / 32 + i * WARPS < w.m.n_token);
 }
 
-/* A warp: a token's choice, and the marks that it leaves. */
-template <int EACH>
-__device__ __forceinline__ void token_choose(const work &w, struct mixture_chosen &c, const uint32_t *logits, int t,
-                                             bool present) {
-  const struct cuda_route &a = w.m.route;
-  int lane = threadIdx.x % 32, id = 0;
-  float x[EACH], logit = 0;
-  uint32_t order[EACH];
-  logits_await<EACH>(w, logits, t, x);
+/* Orders of a token's logits: in whole fours. */
+__device__ __forceinline__ int orders_of(const work &w) { return (w.m.route.n_expert + 3) / 4 * 4; }
+
+/* Orders of all logits; those that a router makes in this launch as soon as they are there. */
+__device__ __forceinline__ void logits_bring(const work &w, const uint32_t *logits, uint32_t *order) {
+  constexpr int ahead = 4;
+  int n = w.m.route.n_expert, each = orders_of(w);
+  for (int first = threadIdx.x; first < w.m.n_token * each; first += ahead * MULTIPLIERS) {
+    uint32_t word[ahead];
+    bool has[ahead], all;
+    do {
+      all = true;
 #pragma unroll
-  for (int i = 0; i < EACH; i++) order[i] = lane + i * 32 < a.n_expert ? order_of(x[i]) : 0;
-  for (int j = 0; j < a.k; j++) {
-    uint32_t best = 0, at = 0;
+      for (int d = 0; d < ahead; d++) {
+        int i = first + d * MULTIPLIERS, t = i / each, e = i % each;
+        has[d] = t < w.m.n_token && e < n;
+        word[d] = word_load_if(logits + t * n + e, has[d]);
+      }
 #pragma unroll
-    for (int i = 0; i < EACH; i++)
-      if (order[i] > best) best = order[i], at = lane + i * 32;
-    uint32_t most = __reduce_max_sync(~0u, best);
-    uint32_t first = __reduce_min_sync(~0u, best == most ? at : ~0u);
+      for (int d = 0; d < ahead; d++) all &= there(word[d]);
+    } while (!all && w.m.router.matrix.data);
 #pragma unroll
-    for (int i = 0; i < EACH; i++)
-      if (first == lane + i * 32) order[i] = 0;
-    if (lane == j) id = (int)first, logit = logit_of(most);
+    for (int d = 0; d < ahead; d++)
+      if (first + d * MULTIPLIERS < w.m.n_token * each)
+        order[first + d * MULTIPLIERS] = has[d] ? order_of(__uint_as_float(word[d])) : 0;
   }
-  float2 all = a.score == SCORE_SOFTMAX ? softmax_of<EACH>(x, a.n_expert) : float2{0, 1};
-  float weight = weight_of(a, logit, all);
+}
+
+/* Two threads for each expert of a token: how many come before it. Of equals the lower id does. */
+__device__ __forceinline__ void token_rank(const work &w, struct mixture_chosen &c, const uint32_t *order, int t) {
+  int n = w.m.route.n_expert, each = orders_of(w), half = threadIdx.x % 2 * 4;
+  for (int first = 0; first < n; first += MULTIPLIERS / 2) {
+    int e = first + threadIdx.x / 2, before = 0;
+    uint32_t own = e < n ? order[e] : 0;
+#pragma unroll 2
+    for (int j = half; j < each; j += 8) {
+      uint4 o = *(const uint4 *)(order + j);
+      before += (o.x + (j < e) > own) + (o.y + (j + 1 < e) > own);
+      before += (o.z + (j + 2 < e) > own) + (o.w + (j + 3 < e) > own);
+    }
+    before += __shfl_xor_sync(~0u, before, 1);
+    if (half == 0 && e < n && before < w.m.route.k) c.id[t][before] = (uint16_t)e, c.order[t][before] = own;
+  }
+}
+
+/* A warp: what lane j's logit, of the j-th choice, becomes. What is normed at last needs no other logits. */
+__device__ __forceinline__ void token_weigh(const work &w, struct mixture_chosen &c, const uint32_t *order, int t,
+                                            bool present) {
+  const struct cuda_route &a = w.m.route;
+  int lane = threadIdx.x % 32;
+  bool alone = a.score == SCORE_CHOSEN || a.normalize;
+  float2 all = {0, 1};
+  float logit = lane < a.k ? logit_of(c.order[t][lane]) : 0, sum = 1e-20f; /* ROUTE_LEAST */
+  if (a.score != SCORE_SIGMOID) all = softmax_of(alone ? c.order[t] : order, alone ? a.k : a.n_expert);
+  float x = a.score == SCORE_SIGMOID ? 1 / (1 + expf(-logit)) : expf(logit - all.x) / all.y;
+  if (a.normalize) {
+    for (int j = 0; j < a.k; j++) sum += __shfl_sync(~0u, x, j);
+    x /= sum;
+  }
   if (lane >= a.k) return;
-  c.id[t][lane] = (uint16_t)id, c.weight[t][lane] = weight;
-  if (present) atomicOr(&c.mask[id], 1u << t);
+  c.weight[t][lane] = x * a.scale;
+  if (present) atomicOr(&c.mask[c.id[t][lane]], 1u << t);
 }
 
 /* Warp 0: experts that somebody has chosen, in their order. */
@@ -279,16 +281,19 @@ __device__ __forceinline__ void active_list(const work &w, struct mixture_chosen
 }
 
 /* The threads that multiply. The copying one may begin when all have met after it. */
-__device__ __forceinline__ void experts_choose(const work &w, struct mixture_chosen &c, const uint32_t *logits,
+__device__ __forceinline__ void experts_choose(const work &w, const block &b, const uint32_t *logits,
                                                const presence &p) {
+  struct mixture_chosen &c = *b.chosen;
+  uint32_t *order = (uint32_t *)b.sums;
+  static_assert(8 * MIXTURE_EXPERTS * 4 <= 2 * sum_fours(1) * 16, "orders lie where sums do");
+  logits_bring(w, logits, order);
+  multipliers_meet();
+  for (int t = 0; t < w.m.n_token; t++) token_rank(w, c, order + t * orders_of(w), t);
+  multipliers_meet();
 #pragma unroll
   for (int i = 0; i < MIXTURE_TOKENS / WARPS; i++) {
     int t = threadIdx.x / 32 + i * WARPS;
-    if (t >= w.m.n_token) break;
-    if (w.m.route.n_expert <= MIXTURE_EXPERTS_FEW)
-      token_choose<MIXTURE_EXPERTS_FEW / 32>(w, c, logits, t, p.of[i] > 0);
-    else
-      token_choose<MIXTURE_EXPERTS / 32>(w, c, logits, t, p.of[i] > 0);
+    if (t < w.m.n_token) token_weigh(w, c, order + t * orders_of(w), t, p.of[i] > 0);
   }
   multipliers_meet();
   if (threadIdx.x < 32) active_list(w, c);

@@ -217,8 +217,7 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
     before_run<TILES>(w, b, first, turns, set);
     presence_count(w, present);
     logits_make<TILES * 8>(w, b, (uint32_t *)set, (const uint32_t *)(set + w.words.inputs));
-    experts_choose(w, *b.chosen, w.m.router.matrix.data ? (uint32_t *)set : (const uint32_t *)w.m.route.logits,
-                   present);
+    experts_choose(w, b, w.m.router.matrix.data ? (uint32_t *)set : (const uint32_t *)w.m.route.logits, present);
     if (threadIdx.x == 0) barrier_arrive(b.decided);
   } else {
     set = set_of(w);

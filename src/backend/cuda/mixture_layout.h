@@ -13,8 +13,7 @@ enum {
   MIXTURE_TOKENS = 16,                /* at most */
   MIXTURE_CHOSEN = 16,                /* experts of a token, */
   MIXTURE_PAIRS = 128,                /* of all tokens, */
-  MIXTURE_EXPERTS = 512,              /* and of a layer, */
-  MIXTURE_EXPERTS_FEW = 128,          /* of most */
+  MIXTURE_EXPERTS = 512,              /* and of a layer */
   MIXTURE_WARPS = 8,                  /* that multiply */
   MIXTURE_RUN = MIXTURE_WARPS * 2048, /* bytes of a stage of the ring: a piece for each warp */
   MIXTURE_STAGES = 4,                 /* of the ring, at least */
@@ -29,6 +28,7 @@ struct mixture_chosen {
   uint16_t active[MIXTURE_PAIRS];              /* [n] those that somebody has, ascending */
   int16_t pair[MIXTURE_PAIRS][MIXTURE_TOKENS]; /* of the active: a token's pair, token × k + choice; −1: none */
   uint16_t id[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* of a token, best first */
+  uint32_t order[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* of their logits */
   float weight[MIXTURE_TOKENS][MIXTURE_CHOSEN];
   float scale[MIXTURE_TOKENS]; /* of its norm */
   float after[MIXTURE_TOKENS]; /* of the norm of the linear after */
