@@ -83,6 +83,50 @@ static __device__ void slice_fetch(const float *parts, int n, int slice, int fir
   }
 }
 
+/* A slice's sums, maximum and totals of a lane become results. */
+template <int D>
+static __device__ __forceinline__ void slice_end(const cuda_attend &a, const segment &s, int slice, float sum,
+                                                 float highest, float total) {
+  constexpr int per_row = (D + 31) / 32;
+  int d = slice % per_row * 32 + threadIdx.x % 32, head;
+  total += __shfl_xor_sync(0xffffffffu, total, 1);
+  total += __shfl_xor_sync(0xffffffffu, total, 2);
+  if (d >= D) return;
+  float *to = result_of(a, s, slice / per_row, &head);
+  float x = __fmul_rn(sum, row_factor(a, head, highest, total));
+  to[d] = x;
+  next_put(a, s, slice / per_row, d, x);
+}
+
+/* Of so few pieces a warp asks for all at once, and needs no other. */
+enum { FEW_PIECES = 4 };
+
+template <int D> static __device__ void unit_join_few(const cuda_attend &a, const held &h) {
+  constexpr int per_row = (D + 31) / 32;
+  int n = packed_rows(a, h.s), lane = threadIdx.x % 32;
+  const float *parts = a.parts + (size_t)h.cut.part * (D + PART_TAIL);
+#pragma unroll 1
+  for (int own = h.rank + threadIdx.x / 32 * h.cut.holders; own < n * per_row; own += WARPS * h.cut.holders) {
+    int d = own % per_row * 32 + lane;
+    const float *row = parts + own / per_row * (D + PART_TAIL);
+    float sums[FEW_PIECES], most[FEW_PIECES], totals[FEW_PIECES], highest = -INFINITY, total = 0, sum = 0;
+#pragma unroll
+    for (int p = 0; p < FEW_PIECES; p++) {
+      const float *from = row + (size_t)p * n * (D + PART_TAIL);
+      bool has = p < h.s.pieces;
+      sums[p] = has && d < D ? __ldcg(from + d) : 0;
+      most[p] = has ? __ldcg(from + D) : 0, totals[p] = has ? __ldcg(from + D + 4 + lane % 4) : 0;
+    }
+#pragma unroll
+    for (int p = 0; p < FEW_PIECES; p++) {
+      if (p >= h.s.pieces) break;
+      float2 factor = join_factors(&highest, most[p]);
+      sum = join(sum, sums[p], factor), total = join(total, totals[p], factor);
+    }
+    slice_end<D>(a, h.s, own, sum, highest, total);
+  }
+}
+
 /* The holder's slices of the unit: every holders-th from its rank on. All threads fetch; a warp joins a slice, piece by
  * piece. */
 template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t *ring, const held &h) {
@@ -92,7 +136,7 @@ template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t 
   int n = packed_rows(a, s), warp = threadIdx.x / 32, lane = threadIdx.x % 32, together = slices_together(s.pieces);
   const float *parts = a.parts + (size_t)h.cut.part * (D + PART_TAIL);
   for (int base = h.rank; base < n * per_row; base += together * h.cut.holders) {
-    int fetched = base + warp % together * h.cut.holders, own = base + warp * h.cut.holders, head;
+    int fetched = base + warp % together * h.cut.holders, own = base + warp * h.cut.holders;
     bool mine = warp < together && own < n * per_row;
     float highest = -INFINITY, total = 0, sum = 0;
     for (int p = 0; p < s.pieces; p += JOIN_PIECES) {
@@ -108,14 +152,7 @@ template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t 
         total = join(total, stage->tail[i][4 + lane % 4], factor);
       }
     }
-    total += __shfl_xor_sync(0xffffffffu, total, 1);
-    total += __shfl_xor_sync(0xffffffffu, total, 2);
-    int d = own % per_row * 32 + lane;
-    if (!mine || d >= D) continue;
-    float *to = result_of(a, s, own / per_row, &head);
-    float x = __fmul_rn(sum, row_factor(a, head, highest, total));
-    to[d] = x;
-    next_put(a, s, own / per_row, d, x);
+    if (mine) slice_end<D>(a, s, own, sum, highest, total);
   }
 }
 
@@ -157,7 +194,12 @@ static __device__ __forceinline__ void share_walk(const cuda_attend &a, const cu
 template <int D, typename RUN>
 static __device__ __forceinline__ void share_run(const cuda_attend &a, const cuda_batch &batch, walk w, work *now,
                                                  uint8_t *ring, RUN &&run) {
-  share_walk<ATTEND_PACKED, ATTEND_FEW, WARPS>(a, batch, w, now, run, [&](const held &h) { unit_join<D>(a, ring, h); });
+  share_walk<ATTEND_PACKED, ATTEND_FEW, WARPS>(a, batch, w, now, run, [&](const held &h) {
+    if (h.s.pieces <= FEW_PIECES)
+      unit_join_few<D>(a, h);
+    else
+      unit_join<D>(a, ring, h);
+  });
 }
 
 #endif

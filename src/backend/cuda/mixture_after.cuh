@@ -64,48 +64,31 @@ template <int TILES> __device__ __forceinline__ void after_scale(const work &w, 
   barrier_arrive(b.scaled);
 }
 
-/* Sums of a strip, in the order of linear_few.cu's: of the columns' halves, then of both. */
+/* Sums of two strips, or the one that there is, in the order of linear_few.cu's: of the columns' halves, then of both.
+ * A short loop: it runs once, and instructions come as slowly as anything else. */
 template <int TILES>
-__device__ __forceinline__ void after_multiply(const work &w, const block &b, turn &at, float sum[TILES][4]) {
+__device__ __forceinline__ void after_multiply(const work &w, const block &b, turn &at, int n, float sum[2][TILES][4]) {
   int middle = min((w.after_pieces + 2 * WARPS - 1) / (2 * WARPS) * WARPS, w.after_pieces);
-  float half[TILES][4] = {};
+  int runs = (w.after_pieces + WARPS - 1) / WARPS;
+  float half[2][TILES][4] = {};
+  turn second = at;
+  for (int i = 0; i < runs; i++) turn_step(second);
+#pragma unroll 1
   for (int run = 0; run < w.after_pieces; run += WARPS) {
     int piece = run + threadIdx.x / 32;
     fragments<TILES> x;
     tokens_load<TILES>(w, b, piece, x);
 #pragma unroll
-    for (int i = 0; i < TILES * 4 && run == middle; i++) half[i / 4][i % 4] = sum[i / 4][i % 4], sum[i / 4][i % 4] = 0;
-    stage_multiply<TILES>(b, at, piece < w.after_pieces, sum, x);
-  }
-#pragma unroll
-  for (int i = 0; i < TILES * 4; i++) sum[i / 4][i % 4] += half[i / 4][i % 4];
-}
-
-/* The same of N strips of four runs, whose stages are all there before the first is multiplied. */
-template <int TILES, int N>
-__device__ __forceinline__ void fours_multiply(const work &w, const block &b, turn &at, float (*sum)[TILES][4]) {
-  float half[N][TILES][4] = {};
-  turn t = at;
-#pragma unroll
-  for (int i = 0; i < N * 4; i++) barrier_wait(&b.full[t.slot], phase_of(t)), turn_step(t);
-  t = at;
-#pragma unroll
-  for (int r = 0; r < 4; r++) {
-    int piece = r * WARPS + threadIdx.x / 32;
-    fragments<TILES> x;
-    tokens_load<TILES>(w, b, piece, x);
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-      int slot = at.slot + i * 4 + r;
-      const uint8_t *from =
-          b.stage + (slot < at.end ? slot : slot - at.end + at.begin) * RUN + threadIdx.x / 32 * PIECE;
-      if (piece < w.after_pieces) piece_multiply<TILES>(r < 2 ? half[i] : sum[i], from, x);
+    for (int i = 0; i < 2 * TILES * 4 && run == middle; i++) {
+      float &from = sum[i / (TILES * 4)][i / 4 % TILES][i % 4];
+      half[i / (TILES * 4)][i / 4 % TILES][i % 4] = from, from = 0;
     }
+    stage_multiply<TILES>(b, at, piece < w.after_pieces, sum[0], x);
+    if (n > 1) stage_multiply<TILES>(b, second, piece < w.after_pieces, sum[1], x);
   }
+  if (n > 1) at = second;
 #pragma unroll
-  for (int i = 0; i < N * 4; i++) barrier_arrive(&b.empty[at.slot]), turn_step(at);
-#pragma unroll
-  for (int i = 0; i < N * TILES * 4; i++)
+  for (int i = 0; i < 2 * TILES * 4; i++)
     sum[i / (TILES * 4)][i / 4 % TILES][i % 4] += half[i / (TILES * 4)][i / 4 % TILES][i % 4];
 }
 
@@ -119,32 +102,25 @@ __device__ __forceinline__ void after_finish(const work &w, const block &b, cons
   a.out[(size_t)token * a.out_cols + col] = result_of(a, x, 0);
 }
 
-/* First the strips that are held, two together where a strip is four runs. */
+/* First the strips that are held, two together. */
 template <int TILES>
 __device__ __forceinline__ void after_run(const work &w, const block &b, const uint4 *set, turn at, const turn &rest,
                                           uint32_t &turns) {
-  bool fours = w.after_pieces > 3 * WARPS && w.after_pieces <= 4 * WARPS;
   if (blockIdx.x >= w.after_strips) return;
   after_bring<TILES>(w, b, set + w.words.tokens);
-  int n = (w.after_strips - blockIdx.x + gridDim.x - 1) / gridDim.x;
-  for (int i = 0, two; i < n; i += 1 + two, turns ^= 1) {
+  int n = (w.after_strips - blockIdx.x + gridDim.x - 1) / gridDim.x, held = min(w.held_strips, n);
+#pragma unroll 1
+  for (int i = 0, count; i < n; i += count, turns ^= 1) {
     float sum[2][TILES][4] = {};
-    int strip = blockIdx.x + i * gridDim.x;
     if (i == w.held_strips) at = rest;
-    two = fours && i + 2 <= min(w.held_strips, n);
-    if (two)
-      fours_multiply<TILES, 2>(w, b, at, sum);
-    else if (fours)
-      fours_multiply<TILES, 1>(w, b, at, sum);
-    else
-      after_multiply<TILES>(w, b, at, sum[0]);
+    count = i + 2 <= held ? 2 : 1;
+    after_multiply<TILES>(w, b, at, count, sum);
     float4 *sums = b.sums + turns * sum_fours(TILES);
-    sums_put<TILES>(sums, 0, sum[0]);
-    if (two) sums_put<TILES>(sums, 1, sum[1]);
+    sums_put<TILES>(sums, 0, sum[0]), sums_put<TILES>(sums, 1, sum[1]);
     multipliers_meet();
     if (i == 0) barrier_wait(b.scaled, 0);
-    after_finish<TILES>(w, b, sums, 0, strip);
-    if (two) after_finish<TILES>(w, b, sums, 1, strip + gridDim.x);
+#pragma unroll 1
+    for (int k = 0; k < count; k++) after_finish<TILES>(w, b, sums, k, blockIdx.x + (i + k) * gridDim.x);
   }
 }
 

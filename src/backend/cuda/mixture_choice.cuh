@@ -169,21 +169,6 @@ __device__ __forceinline__ uint32_t word_load_if(const uint32_t *from, bool has)
   return x;
 }
 
-__device__ __forceinline__ float lanes_most_of(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
-  return x;
-}
-
-/* The greatest of a softmax, and its sum, over n logits. */
-__device__ __forceinline__ float2 softmax_of(const uint32_t *order, int n) {
-  float most = -INFINITY, sum = 0;
-  for (int i = threadIdx.x % 32; i < n; i += 32) most = fmaxf(most, logit_of(order[i]));
-  most = lanes_most_of(most);
-  for (int i = threadIdx.x % 32; i < n; i += 32) sum += expf(logit_of(order[i]) - most);
-  return {most, lanes_sum(sum)};
-}
-
 /* Whether a warp's tokens are of rows that the batch has. Their places are asked for before anything is there. */
 struct presence {
   uint32_t of[MIXTURE_TOKENS / WARPS];
@@ -203,67 +188,98 @@ __device__ __forceinline__ void presence_count(const work &w, presence &p) {
     p.of[i] = word_load_if((const uint32_t *)&w.m.row[p.of[i]].count, threadIdx.x / 32 + i * WARPS < w.m.n_token);
 }
 
-/* Orders of a token's logits: in whole fours. */
-__device__ __forceinline__ int orders_of(const work &w) { return (w.m.route.n_expert + 3) / 4 * 4; }
+/* A lane's experts among 128 are four that follow one another. */
+enum { FOUR = 4, GROUP = 32 * FOUR };
 
-/* Orders of all logits; those that a router makes in this launch as soon as they are there. */
+/* Orders of a token's logits: in whole groups. */
+__device__ __forceinline__ int orders_of(const work &w) { return (w.m.route.n_expert + GROUP - 1) / GROUP * GROUP; }
+
+/* A warp: the orders of a token's logits; those that a router makes in this launch as soon as they are there. */
 __device__ __forceinline__ void logits_bring(const work &w, const uint32_t *logits, uint32_t *order) {
-  constexpr int ahead = 4;
-  int n = w.m.route.n_expert, each = orders_of(w);
-  for (int first = threadIdx.x; first < w.m.n_token * each; first += ahead * MULTIPLIERS) {
-    uint32_t word[ahead];
-    bool has[ahead], all;
+  int n = w.m.route.n_expert;
+#pragma unroll 1
+  for (int e = threadIdx.x % 32 * FOUR; e < orders_of(w); e += GROUP) {
+    uint32_t word[FOUR];
+    bool all;
     do {
       all = true;
 #pragma unroll
-      for (int d = 0; d < ahead; d++) {
-        int i = first + d * MULTIPLIERS, t = i / each, e = i % each;
-        has[d] = t < w.m.n_token && e < n;
-        word[d] = word_load_if(logits + t * n + e, has[d]);
-      }
+      for (int i = 0; i < FOUR; i++) word[i] = word_load_if(logits + e + i, e + i < n);
 #pragma unroll
-      for (int d = 0; d < ahead; d++) all &= there(word[d]);
+      for (int i = 0; i < FOUR; i++) all &= there(word[i]);
     } while (!all && w.m.router.matrix.data);
 #pragma unroll
-    for (int d = 0; d < ahead; d++)
-      if (first + d * MULTIPLIERS < w.m.n_token * each)
-        order[first + d * MULTIPLIERS] = has[d] ? order_of(__uint_as_float(word[d])) : 0;
+    for (int i = 0; i < FOUR; i++) word[i] = e + i < n ? order_of(__uint_as_float(word[i])) : 0;
+    *(uint4 *)(order + e) = {word[0], word[1], word[2], word[3]};
   }
+  __syncwarp();
 }
 
-/* Two threads for each expert of a token: how many come before it. Of equals the lower id does. */
-__device__ __forceinline__ void token_rank(const work &w, struct mixture_chosen &c, const uint32_t *order, int t) {
-  int n = w.m.route.n_expert, each = orders_of(w), half = threadIdx.x % 2 * 4;
-  for (int first = 0; first < n; first += MULTIPLIERS / 2) {
-    int e = first + threadIdx.x / 2, before = 0;
-    uint32_t own = e < n ? order[e] : 0;
+/* How many of all come before each of a lane's four: of equals the lower id does. */
+__device__ __forceinline__ void four_rank(const uint32_t *order, int n, int e, int before[FOUR]) {
+  uint4 o = *(const uint4 *)(order + e);
+  uint32_t own[FOUR] = {o.x, o.y, o.z, o.w};
 #pragma unroll 2
-    for (int j = half; j < each; j += 8) {
-      uint4 o = *(const uint4 *)(order + j);
-      before += (o.x + (j < e) > own) + (o.y + (j + 1 < e) > own);
-      before += (o.z + (j + 2 < e) > own) + (o.w + (j + 3 < e) > own);
-    }
-    before += __shfl_xor_sync(~0u, before, 1);
-    if (half == 0 && e < n && before < w.m.route.k) c.id[t][before] = (uint16_t)e, c.order[t][before] = own;
+  for (int j = 0; j < n; j += FOUR) {
+    uint4 other = *(const uint4 *)(order + j);
+    uint32_t lower = j < e;
+#pragma unroll
+    for (int i = 0; i < FOUR; i++)
+      before[i] += (other.x + lower > own[i]) + (other.y + lower > own[i]) + (other.z + lower > own[i]) +
+                   (other.w + lower > own[i]);
   }
+#pragma unroll
+  for (int i = 0; i < FOUR; i++)
+#pragma unroll
+    for (int j = 0; j < i; j++) before[i] += own[j] == own[i];
 }
 
-/* A warp: what lane j's logit, of the j-th choice, becomes. What is normed at last needs no other logits. */
-__device__ __forceinline__ void token_weigh(const work &w, struct mixture_chosen &c, const uint32_t *order, int t,
-                                            bool present) {
-  const struct cuda_route &a = w.m.route;
-  int lane = threadIdx.x % 32;
-  bool alone = a.score == SCORE_CHOSEN || a.normalize;
-  float2 all = {0, 1};
-  float logit = lane < a.k ? logit_of(c.order[t][lane]) : 0, sum = 1e-20f; /* ROUTE_LEAST */
-  if (a.score != SCORE_SIGMOID) all = softmax_of(alone ? c.order[t] : order, alone ? a.k : a.n_expert);
-  float x = a.score == SCORE_SIGMOID ? 1 / (1 + expf(-logit)) : expf(logit - all.x) / all.y;
-  if (a.normalize) {
-    for (int j = 0; j < a.k; j++) sum += __shfl_sync(~0u, x, j);
-    x /= sum;
+/* A warp: the k greatest. */
+__device__ __forceinline__ void token_rank(const work &w, struct mixture_chosen &c, const uint32_t *order, int t) {
+#pragma unroll 1
+  for (int e = threadIdx.x % 32 * FOUR; e < orders_of(w); e += GROUP) {
+    int before[FOUR] = {};
+    four_rank(order, w.m.route.n_expert, e, before);
+#pragma unroll
+    for (int i = 0; i < FOUR; i++)
+      if (e + i < w.m.route.n_expert && before[i] < w.m.route.k)
+        c.id[t][before[i]] = (uint16_t)(e + i), c.order[t][before[i]] = order[e + i];
   }
-  if (lane >= a.k) return;
-  c.weight[t][lane] = x * a.scale;
+  __syncwarp();
+}
+
+/* The sum of e to the power of what logits are above `most`, of all of a token's. */
+__device__ __forceinline__ float powers_sum(const uint32_t *order, int n, float most) {
+  float sum = 0;
+#pragma unroll 1
+  for (int i = threadIdx.x % 32; i < n; i += 32) sum += expf(logit_of(order[i]) - most);
+  return lanes_sum(sum);
+}
+
+/* What lane j's logit, of the j-th choice, becomes; the first is the greatest. What is normed needs no other logits. */
+__device__ __forceinline__ float weight_of(const work &w, const uint32_t *order, float logit) {
+  const struct cuda_route &a = w.m.route;
+  bool has = threadIdx.x % 32 < a.k;
+  float most = __shfl_sync(~0u, logit, 0);
+  float x = expf(a.score == SCORE_SIGMOID ? -logit : logit - most), sum = 1;
+  if (a.score == SCORE_SIGMOID) x = __fdividef(1, 1 + x);
+  if (a.normalize || a.score == SCORE_CHOSEN)
+    sum = lanes_sum(has ? x : 0) + 1e-20f; /* ROUTE_LEAST */
+  else if (a.score == SCORE_SOFTMAX)
+    sum = powers_sum(order, a.n_expert, most);
+  return __fdividef(x, sum) * a.scale;
+}
+
+/* A warp: a token's choice, and the marks that it leaves. */
+__device__ __forceinline__ void token_choose(const work &w, struct mixture_chosen &c, const uint32_t *logits,
+                                             uint32_t *order, int t, bool present) {
+  int lane = threadIdx.x % 32;
+  logits_bring(w, logits, order);
+  token_rank(w, c, order, t);
+  bool has = lane < w.m.route.k;
+  float weight = weight_of(w, order, has ? logit_of(c.order[t][lane]) : 0);
+  if (!has) return;
+  c.weight[t][lane] = weight;
   if (present) atomicOr(&c.mask[c.id[t][lane]], 1u << t);
 }
 
@@ -284,16 +300,13 @@ __device__ __forceinline__ void active_list(const work &w, struct mixture_chosen
 __device__ __forceinline__ void experts_choose(const work &w, const block &b, const uint32_t *logits,
                                                const presence &p) {
   struct mixture_chosen &c = *b.chosen;
-  uint32_t *order = (uint32_t *)b.sums;
   static_assert(8 * MIXTURE_EXPERTS * 4 <= 2 * sum_fours(1) * 16, "orders lie where sums do");
-  logits_bring(w, logits, order);
-  multipliers_meet();
-  for (int t = 0; t < w.m.n_token; t++) token_rank(w, c, order + t * orders_of(w), t);
-  multipliers_meet();
-#pragma unroll
+#pragma unroll 1
   for (int i = 0; i < MIXTURE_TOKENS / WARPS; i++) {
     int t = threadIdx.x / 32 + i * WARPS;
-    if (t < w.m.n_token) token_weigh(w, c, order + t * orders_of(w), t, p.of[i] > 0);
+    if (t < w.m.n_token)
+      token_choose(w, c, logits + t * w.m.route.n_expert, (uint32_t *)b.sums + t * orders_of(w), t,
+                   (i ? p.of[1] : p.of[0]) > 0);
   }
   multipliers_meet();
   if (threadIdx.x < 32) active_list(w, c);

@@ -28,11 +28,13 @@ struct mixture_chosen {
   uint16_t active[MIXTURE_PAIRS];              /* [n] those that somebody has, ascending */
   int16_t pair[MIXTURE_PAIRS][MIXTURE_TOKENS]; /* of the active: a token's pair, token × k + choice; −1: none */
   uint16_t id[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* of a token, best first */
-  uint32_t order[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* of their logits */
   float weight[MIXTURE_TOKENS][MIXTURE_CHOSEN];
   float scale[MIXTURE_TOKENS]; /* of its norm */
   float after[MIXTURE_TOKENS]; /* of the norm of the linear after */
-  float part[MIXTURE_WARPS][2][MIXTURE_TOKENS];
+  union {
+    float part[MIXTURE_WARPS][2][MIXTURE_TOKENS];   /* while logits are made */
+    uint32_t order[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* then of those that are chosen (route_order.h) */
+  };
   int n;
 };
 

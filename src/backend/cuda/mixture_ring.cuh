@@ -19,7 +19,7 @@ enum {
   STRIP = 16,
   PANEL = 64, /* columns */
   RUN = MIXTURE_RUN,
-  IN_FLIGHT = 4, /* stages that are on their way */
+  IN_FLIGHT = 3, /* stages that are on their way */
   GENTLY = 1,    /* while others wait for words, or for what attention reads */
 };
 static_assert((int)RUN == (int)WARPS * PIECE, "a stage has a piece for each warp");
