@@ -35,6 +35,13 @@ static __device__ __forceinline__ cuda_row row_load(const cuda_row *from) {
   return r;
 }
 
+/* Rows nearer, while it is not known yet which of them is wanted: nobody waits for this. */
+static __device__ __forceinline__ void rows_bring(const cuda_batch &batch) {
+  int32_t nobodys;
+  if (threadIdx.x < batch.n_row)
+    asm volatile("ld.global.s32 %0, [%1];" : "=r"(nobodys) : "l"(&batch.row[threadIdx.x].count) : "memory");
+}
+
 template <int PACKED = ATTEND_PACKED>
 static __device__ __forceinline__ void segment_fill(const cuda_attend &a, const cuda_batch &batch, segment *s) {
   int g = queries_of(a), last = s->r.count - 1;

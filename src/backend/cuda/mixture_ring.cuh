@@ -91,11 +91,11 @@ template <int TILES> __device__ __forceinline__ block block_lay(const work &w, u
 struct copier {
   const block &b;
   uint64_t *until; /* what comes before many may be in flight */
-  int out;         /* how many there may be */
+  int most, out;   /* so many; how many there may be */
   turn at, landed;
   uint64_t policy;
 
-  __device__ copier(const block &of, const turn &first) : b(of), until(of.awaited) {
+  __device__ copier(const block &of, const turn &first) : b(of), until(of.awaited), most(MIXTURE_STAGES_MOST) {
     policy = policy_evict_first();
     begin({first.slot, first.begin, first.end, ~first.phases}); /* of a barrier's first phase the one before is over */
   }
@@ -106,7 +106,7 @@ struct copier {
   }
 
   __device__ __forceinline__ void run(const uint8_t *from, uint32_t bytes) {
-    while (out >= (barrier_passed(until, 0) ? IN_FLIGHT : GENTLY))
+    while (out >= (barrier_passed(until, 0) ? most : GENTLY))
       if (barrier_passed(&b.full[landed.slot], phase_of(landed))) turn_step(landed), out--;
     barrier_wait(&b.empty[at.slot], phase_of(at));
     barrier_expect(&b.full[at.slot], bytes);
@@ -131,7 +131,7 @@ __device__ __forceinline__ void after_stream(const work &w, copier &c, int i, in
 /* Those that are held come while the choice is made, when memory has nothing else to do: not so many at once that words
  * wait behind them. */
 __device__ __forceinline__ void held_stream(const work &w, const block &b, copier &c) {
-  c.begin(held_ring(w, c.at)), c.until = b.decided;
+  c.begin(held_ring(w, c.at)), c.until = b.decided, c.most = IN_FLIGHT;
   after_stream(w, c, 0, w.held_strips);
 }
 
