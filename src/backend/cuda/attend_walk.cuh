@@ -40,6 +40,7 @@ static __device__ __forceinline__ void rows_bring(const cuda_batch &batch) {
   int32_t nobodys;
   if (threadIdx.x < batch.n_row)
     asm volatile("ld.global.s32 %0, [%1];" : "=r"(nobodys) : "l"(&batch.row[threadIdx.x].count) : "memory");
+  (void)nobodys;
 }
 
 template <int PACKED = ATTEND_PACKED>
