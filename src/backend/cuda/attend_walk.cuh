@@ -35,12 +35,9 @@ static __device__ __forceinline__ cuda_row row_load(const cuda_row *from) {
   return r;
 }
 
-/* Rows nearer, while it is not known yet which of them is wanted: nobody waits for this. */
+/* Rows nearer, while it is not known yet which of them is wanted. */
 static __device__ __forceinline__ void rows_bring(const cuda_batch &batch) {
-  int32_t nobodys;
-  if (threadIdx.x < batch.n_row)
-    asm volatile("ld.global.s32 %0, [%1];" : "=r"(nobodys) : "l"(&batch.row[threadIdx.x].count) : "memory");
-  (void)nobodys;
+  if (threadIdx.x < batch.n_row) asm volatile("prefetch.global.L1 [%0];" ::"l"(batch.row + threadIdx.x));
 }
 
 template <int PACKED = ATTEND_PACKED>
