@@ -77,7 +77,8 @@ static bool read_after(const struct plan *plan, int value, const struct op *op) 
 
 /* What makes the next layer's queries, keys and values of what the gather adds to. */
 static bool after_fits(const struct plan *plan, int n_body, int n_token, const struct op *gather, const struct op *op) {
-  if (op + 1 - plan_ops(plan) >= n_body || !is_linear(op) || op[1].kind != OP_ATTEND) return false;
+  if (n_token > MIXTURE_AFTER || op + 1 - plan_ops(plan) >= n_body || !is_linear(op) || op[1].kind != OP_ATTEND)
+    return false;
   const struct linear_args *a = &op->args.linear;
   const struct weight *w = plan_weights(plan) + op->weight[0];
   bool plain = a->act == ACT_NONE && !a->gated && ends_plain(op) && a->norm != NORM_LAYER && op->in[1] < 0;

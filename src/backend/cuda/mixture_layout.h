@@ -11,6 +11,7 @@ extern "C" {
 
 enum {
   MIXTURE_TOKENS = 16,                /* at most */
+  MIXTURE_AFTER = 1,                  /* with the linear after: of more, experts want the whole ring (SPEED.md) */
   MIXTURE_CHOSEN = 16,                /* experts of a token, */
   MIXTURE_PAIRS = 128,                /* of all tokens, */
   MIXTURE_EXPERTS = 512,              /* and of a layer */

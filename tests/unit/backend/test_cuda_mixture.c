@@ -151,8 +151,8 @@ static void test_found(void **state) {
   other.n_expert = 32, other.k = 16, found(other, FIRST, 8, 5), found(other, FIRST, 9, 0);
   other.k = 17, found(other, FIRST, 1, 0), other = s;
   other.n_expert = 513, found(other, FIRST, 1, 0), other = s;
-  other.attend = true, other.n_expert = 8, found(other, FIRST, 1, 6), found(other, FIRST + 2, 16, 4);
-  other.hidden = 2048, found(other, FIRST, 8, 6), found(other, FIRST, 9, 5);
+  other.attend = true, other.n_expert = 8, found(other, FIRST, 1, 6), found(other, FIRST + 2, 1, 4);
+  other.hidden = 2048, found(other, FIRST, 1, 6), found(other, FIRST, 2, 5);
   other = s, other.hidden = 3776, found(other, FIRST, 16, 5);
   other.hidden = 4096, found(other, FIRST, 8, 5), found(other, FIRST, 9, 0), found(other, FIRST, 16, 0);
 }
