@@ -49,7 +49,7 @@ static const struct mixture few_mixtures[] = {{160, 8, 128, 64, true, true, .sco
                                               {40, 6, 128, 64, false, false, .score = ROUTE_SIGMOID, .levels = true},
                                               {4, 2, 2304, 64, false, false, .score = ROUTE_SOFTMAX},
                                               {3, 3, 2304, 64, true, true, .score = ROUTE_CHOSEN, .before = 640},
-                                              {3, 3, 2304, 64, false, true, .score = ROUTE_CHOSEN, .after = 2304},
+                                              {3, 3, 2048, 64, false, true, .score = ROUTE_CHOSEN, .after = 2304},
                                               {4, 2, 128, 64, true, false, .score = ROUTE_SOFTMAX, .after = 384},
                                               {32, 16, 576, 128, true, false, .score = ROUTE_SOFTMAX}};
 

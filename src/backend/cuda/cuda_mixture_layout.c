@@ -6,14 +6,14 @@
 int cuda_mixture_stages(int n_token, int cols) {
   int pieces = (cols + PIECE_COLS - 1) / PIECE_COLS, tiles = (n_token + 7) / 8;
   int tokens = mixture_slots(n_token) * pieces * PIECE_COLS * 2, sums = 2 * MIXTURE_WARPS * 2 * tiles * 32 * 16;
-  int beside = tokens + sums + (2 * MIXTURE_STAGES_MOST + 4) * 8 + (int)sizeof(struct mixture_chosen);
+  int beside = tokens + sums + (2 * MIXTURE_STAGES_MOST + 2) * 8 + (int)sizeof(struct mixture_chosen);
   int stages = (MIXTURE_SHARED - beside) / MIXTURE_RUN;
   return stages < MIXTURE_STAGES_MOST ? stages : MIXTURE_STAGES_MOST;
 }
 
 int cuda_mixture_held(int stages, int cols) {
   int pieces = (cols + PIECE_COLS - 1) / PIECE_COLS, runs = (pieces + MIXTURE_WARPS - 1) / MIXTURE_WARPS;
-  return stages > MIXTURE_STAGES ? (stages - MIXTURE_STAGES) / runs : 0;
+  return stages > MIXTURE_BESIDE ? (stages - MIXTURE_BESIDE) / runs : 0;
 }
 
 /* Plain arithmetic: a product with its bias, and at most what these kernels add. */
@@ -77,8 +77,7 @@ static bool read_after(const struct plan *plan, int value, const struct op *op) 
 
 /* What makes the next layer's queries, keys and values of what the gather adds to. */
 static bool after_fits(const struct plan *plan, int n_body, int n_token, const struct op *gather, const struct op *op) {
-  if (n_token > MIXTURE_AFTER || op + 1 - plan_ops(plan) >= n_body || !is_linear(op) || op[1].kind != OP_ATTEND)
-    return false;
+  if (op + 1 - plan_ops(plan) >= n_body || !is_linear(op) || op[1].kind != OP_ATTEND) return false;
   const struct linear_args *a = &op->args.linear;
   const struct weight *w = plan_weights(plan) + op->weight[0];
   bool plain = a->act == ACT_NONE && !a->gated && ends_plain(op) && a->norm != NORM_LAYER && op->in[1] < 0;

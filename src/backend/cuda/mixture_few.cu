@@ -195,7 +195,7 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   bool multiplies = threadIdx.x < MULTIPLIERS;
   if (threadIdx.x == 0) {
     for (int i = 0; i < w.stages; i++) barrier_init(&b.full[i], 1), barrier_init(&b.empty[i], MULTIPLIERS);
-    barrier_init(b.scaled, 32), barrier_init(b.awaited, 1), barrier_init(b.decided, 1);
+    barrier_init(b.scaled, 32), barrier_init(b.awaited, 1);
     barriers_publish();
   }
   for (int i = threadIdx.x; i < w.m.route.n_expert; i += THREADS) b.chosen->mask[i] = 0;
@@ -203,10 +203,10 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   dependents_launch();
   router_bring(w), norm_bring(w);
   __syncthreads();
-  turn first = {0, 0, w.stages, 0};
+  turn at = main_ring(w);
   uint32_t turns = 0;
-  copier copies(b, first);
-  if (threadIdx.x == COPIER * 32) before_stream(w, copies);
+  copier copies(b, at);
+  if (threadIdx.x == COPIER * 32) before_stream(w, copies), held_stream(w, copies);
   presence present;
   if (multiplies) presence_ask(w, present);
   __syncwarp();
@@ -214,23 +214,20 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   uint4 *set;
   if (multiplies) {
     if (threadIdx.x == 0) barrier_arrive(b.awaited);
-    before_run<TILES>(w, b, first, turns, set);
+    before_run<TILES>(w, b, at, turns, set);
     presence_count(w, present);
     logits_make<TILES * 8>(w, b, (uint32_t *)set, (const uint32_t *)(set + w.words.inputs));
     experts_choose(w, b, w.m.router.matrix.data ? (uint32_t *)set : (const uint32_t *)w.m.route.logits, present);
-    if (threadIdx.x == 0) barrier_arrive(b.decided);
   } else {
     set = set_of(w);
     set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS,
               THREADS - MULTIPLIERS);
-    if (threadIdx.x == COPIER * 32) held_stream(w, b, copies);
   }
   __syncthreads();
   if (multiplies) {
-    turn held = held_ring(w, first), rest = rest_ring(w, first);
-    up_run<TILES>(w, b, (uint32_t *)(set + w.words.left), rest, turns);
-    down_run<TILES>(w, b, set, rest, turns);
-    after_run<TILES>(w, b, set, held, rest, turns);
+    up_run<TILES>(w, b, (uint32_t *)(set + w.words.left), at, turns);
+    down_run<TILES>(w, b, set, at, turns);
+    after_run<TILES>(w, b, set, held_ring(w), at, turns);
     if (threadIdx.x == 0) set_leave(w.between.state, w.words.used);
   } else if (threadIdx.x == COPIER * 32) {
     weights_stream(w, b, copies);

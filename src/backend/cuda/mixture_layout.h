@@ -11,7 +11,6 @@ extern "C" {
 
 enum {
   MIXTURE_TOKENS = 16,                /* at most */
-  MIXTURE_AFTER = 1,                  /* with the linear after: of more, experts want the whole ring (SPEED.md) */
   MIXTURE_CHOSEN = 16,                /* experts of a token, */
   MIXTURE_PAIRS = 128,                /* of all tokens, */
   MIXTURE_EXPERTS = 512,              /* and of a layer */
@@ -19,6 +18,7 @@ enum {
   MIXTURE_RUN = MIXTURE_WARPS * 2048, /* bytes of a stage of the ring: a piece for each warp */
   MIXTURE_STAGES = 4,                 /* of the ring, at least */
   MIXTURE_STAGES_MOST = 12,
+  MIXTURE_BESIDE = 8,          /* of the ring beside strips of the linear after */
   MIXTURE_SHARED = 226 * 1024, /* bytes of a block */
 };
 

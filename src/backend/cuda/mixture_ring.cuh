@@ -41,8 +41,7 @@ struct block {
   float4 *sums;           /* [2 in turn][WARPS][2 strips][tile][32] */
   uint64_t *full, *empty; /* [stages] */
   uint64_t *scaled;       /* once: the norm of the linear after is there; */
-  uint64_t *awaited;      /* what kernels before have left is there; */
-  uint64_t *decided;      /* the choice is made */
+  uint64_t *awaited;      /* what kernels before have left is there */
   struct mixture_chosen *chosen;
 };
 
@@ -65,14 +64,9 @@ __device__ __forceinline__ void turn_step(turn &t) {
   if (++t.slot == t.end) t.slot = t.begin;
 }
 
-/* The linear before goes through all stages. Then they are two rings: of what is held of the linear after, and of all
- * else. Where nothing is held the one ring goes on. */
-__device__ __forceinline__ turn held_ring(const work &w, const turn &t) {
-  return w.held > 0 ? turn{0, 0, w.held, t.phases} : t;
-}
-__device__ __forceinline__ turn rest_ring(const work &w, const turn &t) {
-  return w.held > 0 ? turn{w.held, w.held, w.stages, t.phases} : t;
-}
+/* Of all but what is held of the linear after, and of that. */
+__device__ __forceinline__ turn main_ring(const work &w) { return {0, 0, w.stages - w.held, 0}; }
+__device__ __forceinline__ turn held_ring(const work &w) { return {w.stages - w.held, w.stages - w.held, w.stages, 0}; }
 
 template <int TILES> __device__ __forceinline__ block block_lay(const work &w, uint8_t *shared) {
   block b;
@@ -82,8 +76,8 @@ template <int TILES> __device__ __forceinline__ block block_lay(const work &w, u
   b.full = (uint64_t *)(b.sums + 2 * sum_fours(TILES));
   b.empty = b.full + MIXTURE_STAGES_MOST;
   b.scaled = b.empty + MIXTURE_STAGES_MOST;
-  b.awaited = b.scaled + 1, b.decided = b.scaled + 2;
-  b.chosen = (struct mixture_chosen *)(b.scaled + 4);
+  b.awaited = b.scaled + 1;
+  b.chosen = (struct mixture_chosen *)(b.scaled + 2);
   return b;
 }
 
@@ -95,14 +89,15 @@ struct copier {
   turn at, landed;
   uint64_t policy;
 
-  __device__ copier(const block &of, const turn &first) : b(of), until(of.awaited), most(MIXTURE_STAGES_MOST) {
+  __device__ copier(const block &of, const turn &ring) : b(of), until(of.awaited), most(MIXTURE_STAGES_MOST) {
     policy = policy_evict_first();
-    begin({first.slot, first.begin, first.end, ~first.phases}); /* of a barrier's first phase the one before is over */
+    begin(ring);
   }
 
+  /* Of a barrier's first phase the one before is over. */
   __device__ __forceinline__ void begin(const turn &ring) {
     out = 0, at = landed = ring;
-    landed.phases = ~ring.phases;
+    at.phases = ~ring.phases;
   }
 
   __device__ __forceinline__ void run(const uint8_t *from, uint32_t bytes) {
@@ -128,17 +123,18 @@ __device__ __forceinline__ void after_stream(const work &w, copier &c, int i, in
     strips_copy(c, w.m.after.matrix.data + (size_t)strip * w.after_pieces * PIECE, w.after_pieces, 1);
 }
 
-/* Those that are held come while the choice is made, when memory has nothing else to do: not so many at once that words
- * wait behind them. */
-__device__ __forceinline__ void held_stream(const work &w, const block &b, copier &c) {
-  c.begin(held_ring(w, c.at)), c.until = b.decided, c.most = IN_FLIGHT;
+/* Those that are held, while memory has nothing else to do. */
+__device__ __forceinline__ void held_stream(const work &w, copier &c) {
+  turn next = c.at;
+  c.begin(held_ring(w));
   after_stream(w, c, 0, w.held_strips);
+  next.phases = ~next.phases;
+  c.begin(next), c.most = IN_FLIGHT;
 }
 
 /* All else that the block multiplies from the choice on, in its order: nothing waits for what the linears make. */
 __device__ __forceinline__ void weights_stream(const work &w, const block &b, copier &c) {
   const struct mixture_chosen &e = *b.chosen;
-  c.begin(rest_ring(w, c.at));
   for (int u = blockIdx.x; u < e.n * w.up_units; u += gridDim.x) {
     const uint8_t *expert = w.m.up.matrix.data + e.active[u / w.up_units] * w.m.up_bytes;
     strips_copy(c, expert + (size_t)(u % w.up_units) * 2 * w.up_pieces * PIECE, w.up_pieces, 2);

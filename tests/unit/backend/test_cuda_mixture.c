@@ -24,14 +24,14 @@ static void test_stages(void **state) {
                cuda_mixture_stages(cases[i].n_token, cases[i].cols));
 }
 
-/* What is beyond a ring of four stages, in strips of runs of 512 columns. */
+/* What is beyond a ring of eight stages, in strips of runs of 512 columns. */
 static void test_held(void **state) {
   (void)state;
-  assert_int_equal(cuda_mixture_held(12, 2048), 2);
-  assert_int_equal(cuda_mixture_held(10, 2048), 1);
-  assert_int_equal(cuda_mixture_held(7, 2048), 0);
-  assert_int_equal(cuda_mixture_held(12, 2049), 1);
-  assert_int_equal(cuda_mixture_held(3, 64), 0);
+  assert_int_equal(cuda_mixture_held(12, 2048), 1);
+  assert_int_equal(cuda_mixture_held(11, 2048), 0);
+  assert_int_equal(cuda_mixture_held(12, 2049), 0);
+  assert_int_equal(cuda_mixture_held(12, 512), 4);
+  assert_int_equal(cuda_mixture_held(7, 64), 0);
 }
 
 /* A set that holds the most tokens holds fewer, with a linear before and without. */
