@@ -191,8 +191,10 @@ __device__ __forceinline__ void presence_count(const work &w, presence &p) {
 /* A lane's experts among 128 are four that follow one another. */
 enum { FOUR = 4, GROUP = 32 * FOUR };
 
-/* Orders of a token's logits: in whole groups. */
-__device__ __forceinline__ int orders_of(const work &w) { return (w.m.route.n_expert + GROUP - 1) / GROUP * GROUP; }
+/* Orders of a token's logits: one group, or all that there may be. */
+__device__ __forceinline__ int orders_of(const work &w) {
+  return w.m.route.n_expert <= GROUP ? (int)GROUP : (int)MIXTURE_EXPERTS;
+}
 
 /* A warp: the orders of a token's logits; those that a router makes in this launch as soon as they are there. */
 __device__ __forceinline__ void logits_bring(const work &w, const uint32_t *logits, uint32_t *order) {
@@ -215,37 +217,35 @@ __device__ __forceinline__ void logits_bring(const work &w, const uint32_t *logi
   __syncwarp();
 }
 
-/* How many of all come before each of a lane's four: of equals the lower id does. */
-__device__ __forceinline__ void four_rank(const uint32_t *order, int n, int e, int before[FOUR]) {
-  uint4 o = *(const uint4 *)(order + e);
-  uint32_t own[FOUR] = {o.x, o.y, o.z, o.w};
-#pragma unroll 2
-  for (int j = 0; j < n; j += FOUR) {
-    uint4 other = *(const uint4 *)(order + j);
-    uint32_t lower = j < e;
-#pragma unroll
-    for (int i = 0; i < FOUR; i++)
-      before[i] += (other.x + lower > own[i]) + (other.y + lower > own[i]) + (other.z + lower > own[i]) +
-                   (other.w + lower > own[i]);
-  }
-#pragma unroll
-  for (int i = 0; i < FOUR; i++)
-#pragma unroll
-    for (int j = 0; j < i; j++) before[i] += own[j] == own[i];
-}
+/* Of a lane: a token's j-th choice, for lane j. */
+struct choice {
+  uint32_t id, order;
+};
 
-/* A warp: the k greatest. */
-__device__ __forceinline__ void token_rank(const work &w, struct mixture_chosen &c, const uint32_t *order, int t) {
-#pragma unroll 1
-  for (int e = threadIdx.x % 32 * FOUR; e < orders_of(w); e += GROUP) {
-    int before[FOUR] = {};
-    four_rank(order, w.m.route.n_expert, e, before);
+/* A warp, of so many groups of 128: k times the greatest, of equals the lowest id. */
+template <int GROUPS> __device__ __forceinline__ choice greatest_of(const uint32_t *order, int k) {
+  int lane = threadIdx.x % 32;
+  uint32_t own[GROUPS][FOUR];
+  choice c = {0, 0};
 #pragma unroll
-    for (int i = 0; i < FOUR; i++)
-      if (e + i < w.m.route.n_expert && before[i] < w.m.route.k)
-        c.id[t][before[i]] = (uint16_t)(e + i), c.order[t][before[i]] = order[e + i];
+  for (int g = 0; g < GROUPS; g++) {
+    uint4 o = *(const uint4 *)(order + g * GROUP + lane * FOUR);
+    own[g][0] = o.x, own[g][1] = o.y, own[g][2] = o.z, own[g][3] = o.w;
   }
-  __syncwarp();
+#pragma unroll 1
+  for (int j = 0; j < k; j++) {
+    uint32_t best = 0, at = 0;
+#pragma unroll
+    for (int i = 0; i < GROUPS * FOUR; i++)
+      if (own[i / FOUR][i % FOUR] > best)
+        best = own[i / FOUR][i % FOUR], at = i / FOUR * GROUP + lane * FOUR + i % FOUR;
+    uint32_t most = __reduce_max_sync(~0u, best), first = __reduce_min_sync(~0u, best == most ? at : ~0u);
+#pragma unroll
+    for (int i = 0; i < GROUPS * FOUR; i++)
+      if (first == i / FOUR * GROUP + lane * FOUR + i % FOUR) own[i / FOUR][i % FOUR] = 0;
+    if (lane == j) c = {first, most};
+  }
+  return c;
 }
 
 /* The sum of e to the power of what logits are above `most`, of all of a token's. */
@@ -275,12 +275,13 @@ __device__ __forceinline__ void token_choose(const work &w, struct mixture_chose
                                              uint32_t *order, int t, bool present) {
   int lane = threadIdx.x % 32;
   logits_bring(w, logits, order);
-  token_rank(w, c, order, t);
+  choice mine = orders_of(w) == GROUP ? greatest_of<1>(order, w.m.route.k)
+                                      : greatest_of<MIXTURE_EXPERTS / GROUP>(order, w.m.route.k);
   bool has = lane < w.m.route.k;
-  float weight = weight_of(w, order, has ? logit_of(c.order[t][lane]) : 0);
+  float weight = weight_of(w, order, has ? logit_of(mine.order) : 0);
   if (!has) return;
-  c.weight[t][lane] = weight;
-  if (present) atomicOr(&c.mask[c.id[t][lane]], 1u << t);
+  c.id[t][lane] = (uint16_t)mine.id, c.weight[t][lane] = weight;
+  if (present) atomicOr(&c.mask[mine.id], 1u << t);
 }
 
 /* Warp 0: experts that somebody has chosen, in their order. */

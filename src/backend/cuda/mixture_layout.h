@@ -32,10 +32,7 @@ struct mixture_chosen {
   float weight[MIXTURE_TOKENS][MIXTURE_CHOSEN];
   float scale[MIXTURE_TOKENS]; /* of its norm */
   float after[MIXTURE_TOKENS]; /* of the norm of the linear after */
-  union {
-    float part[MIXTURE_WARPS][2][MIXTURE_TOKENS];   /* while logits are made */
-    uint32_t order[MIXTURE_TOKENS][MIXTURE_CHOSEN]; /* then of those that are chosen (route_order.h) */
-  };
+  float part[MIXTURE_WARPS][2][MIXTURE_TOKENS];
   int n;
 };
 
