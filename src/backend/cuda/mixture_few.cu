@@ -1,7 +1,8 @@
 /* A mixture of experts of up to 16 tokens as one launch, a block per multiprocessor, whose weights stream once from
  * device memory: a layer's norm, router, choice, gated linear and gather.
  *
- * First come the block's strips of the linear before, if that adds to the tokens (mixture_before.cuh).
+ * First come the block's strips of the linear before, if that adds to the tokens (mixture_before.cuh), last those of
+ * the linear after, if that makes the next layer's heads (mixture_after.cuh).
  *
  * Each block rounds all tokens, makes one row of the router, and waits for everybody's logits, of which each makes the
  * choice for itself. From then on one thread keeps bulk copies in flight into a ring of stages (mixture_ring.cuh),
