@@ -26,6 +26,7 @@ struct walk {
 
 /* All of it is asked for at once: what is looked at first would else be waited for alone. */
 static __device__ __forceinline__ cuda_row row_load(const cuda_row *from) {
+  static_assert(sizeof(cuda_row) == 6 * 4, "six words");
   cuda_row r;
   asm volatile("ld.global.s32 %0, [%6];\nld.global.s32 %1, [%6 + 4];\nld.global.s32 %2, [%6 + 8];\n"
                "ld.global.s32 %3, [%6 + 12];\nld.global.u32 %4, [%6 + 16];\nld.global.u32 %5, [%6 + 20];"
