@@ -10,15 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 2304, BEFORE = 192 };
+enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 2304, BEFORE = 192, HEAD = 64, KV_HEADS = 2, BLOCK = 16 };
 
 static const int prompts[] = {TOKENS, 65, 33, 32, 17, 9, 2, 1}, rows[] = {STEP_ROWS, 9, 8, 1};
 
 /* Of those cases that are for the one launch of few tokens: 9 rows are a graph of 16, the others absent. */
 static const int few_prompts[] = {17, 16, 8, 2, 1}, few_rows[] = {16, 9, 8, 1};
 
-static const struct limits limits = {
-    .seats = STEP_ROWS, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
+static const struct limits limits = {.seats = STEP_ROWS,
+                                     .tokens = TOKENS,
+                                     .outputs = TOKENS,
+                                     .length = TOKENS,
+                                     .opt_batch = 4,
+                                     .block_size = BLOCK,
+                                     .kv_dtype = KV_F16,
+                                     .n_block = {STEP_ROWS}};
 
 static const struct mixture {
   int n_expert, k, hidden, inner; /* inner: in whole pieces of 64 columns, or not; k 0: each has a part */
@@ -28,6 +34,7 @@ static const struct mixture {
   int before;  /* columns of the linear before a router; 0: BEFORE */
   bool levels; /* a router's rows, or logits, are levels well apart, so that a choice of some is the same everywhere;
                 * given ones have no numbers among them */
+  int after;   /* rows of the linear after, which makes queries, keys and values and is the result; 0: none */
 } mixtures[] = {
     {16, 4, 128, 64, false, false, .score = ROUTE_SOFTMAX},  {8, 2, 192, 48, true, false, .score = ROUTE_SOFTMAX},
     {40, 6, 72, 128, true, false, .score = ROUTE_SIGMOID},   {160, 8, 320, 192, false, false, .score = ROUTE_CHOSEN},
@@ -37,11 +44,13 @@ static const struct mixture {
     {4, 2, 64, 2112, true, false, .score = ROUTE_SOFTMAX}};
 
 /* Of BF16 alone, in steps of few tokens: more experts than multiprocessors; no numbers; several pieces a warp and
- * several strips a block, of the linear before, too; as many pairs as one launch takes. */
+ * several strips a block, of the linears before and after, too; as many pairs as one launch takes. */
 static const struct mixture few_mixtures[] = {{160, 8, 128, 64, true, true, .score = ROUTE_SOFTMAX, .levels = true},
                                               {40, 6, 128, 64, false, false, .score = ROUTE_SIGMOID, .levels = true},
                                               {4, 2, 2304, 64, false, false, .score = ROUTE_SOFTMAX},
                                               {3, 3, 2304, 64, true, true, .score = ROUTE_CHOSEN, .before = 640},
+                                              {3, 3, 2048, 64, false, true, .score = ROUTE_CHOSEN, .after = 2304},
+                                              {4, 2, 128, 64, true, false, .score = ROUTE_SOFTMAX, .after = 384},
                                               {32, 16, 576, 128, true, false, .score = ROUTE_SOFTMAX}};
 
 /* Of those of 4 and 8 bits all that a GPU has kernels for. */
@@ -120,6 +129,34 @@ static int parts_add(struct op_model *m, const struct mixture *s, const struct s
   return linear_add(m, s, scheme, &op, s->inner, s->hidden);
 }
 
+/* The next layer's beginning. */
+static int after_add(struct op_model *m, const struct mixture *s, const struct scheme *scheme, int x) {
+  struct op after = op_make(OP_LINEAR, 1), attend = op_make(OP_ATTEND, 1);
+  float frequency[HEAD / 2] = {1};
+  int n_head = s->after / HEAD - 2 * KV_HEADS;
+  after.in[0] = x;
+  after.out = attend.in[0] = plan_add_value(&m->builder, s->after, ROWS_TOKENS);
+  after.weight[0] = model_matrix(m, *scheme, s->after, s->hidden, 1 / sqrtf((float)s->hidden));
+  if (s->bias) after.weight[1] = model_vector(m, s->after, -0.5f, 0.5f);
+  after.weight[2] = model_vector(m, s->hidden, 0.5f, 1.5f);
+  after.args.linear.norm = NORM_RMS, after.args.linear.eps = 1e-5f;
+  plan_add_op(&m->builder, &after);
+  attend.out = plan_add_value(&m->builder, n_head * HEAD, ROWS_TOKENS);
+  attend.args.attend = (struct attend_args){.n_head = n_head,
+                                            .n_kv_head = KV_HEADS,
+                                            .dim_k = HEAD,
+                                            .dim_v = HEAD,
+                                            .rope_style = ROPE_HALF,
+                                            .rope_dim = HEAD,
+                                            .rope_freq = plan_add_floats(&m->builder, frequency, HEAD / 2),
+                                            .rope_scale = 1,
+                                            .eps = 1e-5f,
+                                            .scale = 0.125f};
+  plan_add_group(&m->builder, (struct kv_group){.n_layer = 1, .n_head = KV_HEADS, .dim_k = HEAD, .dim_v = HEAD});
+  plan_add_op(&m->builder, &attend);
+  return after.out;
+}
+
 static void *numbers_of(struct op_model *m, int weight) { return (void *)(uintptr_t)m->codes[weight].dense; }
 
 static int level_of(int expert, int n_expert) { return expert * 37 % n_expert; }
@@ -157,6 +194,7 @@ static void model_make(struct op_model *m, const struct mixture *s, const struct
   struct op select = op_make(OP_SELECT, 0);
   model_init(m, IDS, 21);
   select.in[0] = s->k > 0 ? mixture_add(m, s, scheme) : parts_add(m, s, scheme);
+  if (s->after) select.in[0] = after_add(m, s, scheme, select.in[0]);
   int cols = ((const struct value *)(const void *)m->builder.values.data)[select.in[0]].cols;
   select.out = plan_add_value(&m->builder, cols, ROWS_OUTPUTS);
   plan_add_op(&m->builder, &select);
@@ -164,11 +202,26 @@ static void model_make(struct op_model *m, const struct mixture *s, const struct
   if (s->levels) levels_fill(m, s);
 }
 
+/* Of the cache, where there is one. */
+static uint32_t block[STEP_ROWS];
+
 /* Rows of a token each; returns how many numbers come of them. */
 static void rows_run(const struct op_packed *packed, struct program *program, int n, float *result) {
   struct op_step step;
   step_begin(&step);
-  for (int i = 0; i < n; i++) step_add(&step, IDS, i, 0, 1, NULL, 0);
+  for (int i = 0; i < n; i++) step_add(&step, IDS, i, 0, 1, block + i, 1);
+  program_step(packed, program, &limits, step.batch, NULL, result);
+}
+
+/* A prompt. */
+static void tokens_run(const struct op_packed *packed, struct program *program, int n, float *result) {
+  struct op_step step;
+  if (packed->model->plan->n_group == 0) {
+    program_tokens(packed, program, &limits, n, result);
+    return;
+  }
+  step_begin(&step);
+  step_add(&step, IDS, 0, 0, n, block, (n + BLOCK - 1) / BLOCK);
   program_step(packed, program, &limits, step.batch, NULL, result);
 }
 
@@ -192,7 +245,7 @@ static void expected_make(struct run *r, const struct op_model *m, const struct 
   int first = r->table->few ? 2 : 0, n = r->prompts[first], own = n < IDS ? n : IDS;
   packed_init(&packed, r->table->oracle, m);
   struct program *program = packed_compile(&packed, r->table->oracle_device, &limits);
-  program_tokens(&packed, program, &limits, own, r->expected);
+  tokens_run(&packed, program, own, r->expected);
   for (size_t i = (size_t)own * r->cols; i < (size_t)n * r->cols; i++) r->expected[i] = r->expected[i - IDS * r->cols];
   rows_run(&packed, program, r->rows[first], r->by_row);
   r->table->oracle->release(program);
@@ -215,7 +268,7 @@ static void pieces_same(const struct run *r, const struct op_packed *packed, str
   bool ok = true;
   if (!backend->advance) return;
   step_begin(&step);
-  for (int i = 0; i < n; i++) step_add(&step, IDS, i, 0, 1, NULL, 0);
+  for (int i = 0; i < n; i++) step_add(&step, IDS, i, 0, 1, block + i, 1);
   step.batch.want_logits = true;
   for (bool done = false; ok && !done;) ok = backend->advance(program, &step.batch, 1e-3, &done, &error);
   if (!ok || !backend->finish(program, NULL, &error) || !backend->collect(program, &found, &error))
@@ -233,7 +286,7 @@ static void subject_run(struct run *r, const struct op_packed *packed, struct de
   for (int i = 0; i < r->n_prompt; i++) {
     if (left_out(r->table, i)) continue;
     snprintf(what, sizeof what, "%s, %s, %d tokens%s", r->name, subject, r->prompts[i], invariant ? ", invariant" : "");
-    program_tokens(packed, program, &limits, r->prompts[i], r->got);
+    tokens_run(packed, program, r->prompts[i], r->got);
     family_compare(family, what, r->expected, r->tolerance, r->got, (size_t)r->prompts[i] * r->cols);
   }
   for (int i = 0; i < r->n_row; i++) {
@@ -284,6 +337,7 @@ static bool pair_chosen(const struct table *table, size_t scheme, size_t shape) 
 }
 
 void mixture_cases(struct table *table) {
+  for (uint32_t i = 0; i < STEP_ROWS; i++) block[i] = i;
   for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
     struct family family = {0};
     char name[48];

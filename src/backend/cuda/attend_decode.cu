@@ -307,6 +307,7 @@ __global__ void __launch_bounds__(THREADS, shape<T, D>::blocks) decode(cuda_atte
   }
   __syncthreads();
   dependents_launch();
+  norms_bring<D>(a), rows_bring(batch);
   walk w = {a.cut[blockIdx.x], a.cut[blockIdx.x + 1]};
   if (threadIdx.x >= WARPS * 32) {
     keys_stream<T, D>(a, batch, m, w);

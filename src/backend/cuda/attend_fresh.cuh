@@ -18,10 +18,12 @@ static __device__ __forceinline__ void head_prepare(const cuda_attend &a, const 
                                                     const float2 *angle, float *head) {
   constexpr int each = MOST / 32, turns = (each + 1) / 2;
   int lane = threadIdx.x % 32, pairs = a.rope_style ? a.rope_dim / 2 : 0;
-  float x[each], squares = 0;
+  float x[each], weight[each], squares = 0;
   float2 turn[turns];
 #pragma unroll
   for (int j = 0; j < each; j++) x[j] = lane + 32 * j < a.dim_k ? from[lane + 32 * j] : 0;
+#pragma unroll
+  for (int j = 0; j < each; j++) weight[j] = norm && lane + 32 * j < a.dim_k ? norm[lane + 32 * j] : 0;
 #pragma unroll
   for (int j = 0; j < turns; j++) turn[j] = lane + 32 * j < pairs ? angle[lane + 32 * j] : make_float2(1, 0);
   if (norm) {
@@ -30,7 +32,7 @@ static __device__ __forceinline__ void head_prepare(const cuda_attend &a, const 
     for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, step);
     float scale = rsqrtf(__fadd_rn(__fdiv_rn(squares, (float)a.dim_k), a.eps));
 #pragma unroll
-    for (int j = 0; j < each; j++) x[j] = lane + 32 * j < a.dim_k ? x[j] * scale * norm[lane + 32 * j] : 0;
+    for (int j = 0; j < each; j++) x[j] = x[j] * scale * weight[j];
   }
 #pragma unroll
   for (int j = 0; j < each; j++) head[lane + 32 * j] = x[j];

@@ -20,6 +20,14 @@ __device__ void queries_load(const cuda_attend &a, const segment &s, const share
   }
 }
 
+/* Norms of the layer's heads nearer, before what they norm is there. */
+template <int D> __device__ __forceinline__ void norms_bring(const cuda_attend &a) {
+  constexpr int lines = (D + 31) / 32;
+  int i = threadIdx.x;
+  const float *norm = i < lines ? a.norm_q : a.norm_k;
+  if (i < 2 * lines && norm) asm volatile("prefetch.global.L2 [%0];" ::"l"(norm + i % lines * 32));
+}
+
 /* A query of the unit's row, of a token at an index of its own, scaled. */
 template <typename T, int D>
 __device__ __forceinline__ void query_put(const cuda_attend &a, uint8_t *to, int row, int position, const float *head) {

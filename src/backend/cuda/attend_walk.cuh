@@ -24,6 +24,23 @@ struct walk {
   cuda_cut at, to;
 };
 
+/* All of it is asked for at once: what is looked at first would else be waited for alone. */
+static __device__ __forceinline__ cuda_row row_load(const cuda_row *from) {
+  static_assert(sizeof(cuda_row) == 6 * 4, "six words");
+  cuda_row r;
+  asm volatile("ld.global.s32 %0, [%6];\nld.global.s32 %1, [%6 + 4];\nld.global.s32 %2, [%6 + 8];\n"
+               "ld.global.s32 %3, [%6 + 12];\nld.global.u32 %4, [%6 + 16];\nld.global.u32 %5, [%6 + 20];"
+               : "=&r"(r.first), "=&r"(r.count), "=&r"(r.length), "=&r"(r.seat), "=&r"(r.table), "=&r"(r.table_size)
+               : "l"(from)
+               : "memory");
+  return r;
+}
+
+/* Rows nearer, while it is not known yet which of them is wanted. */
+static __device__ __forceinline__ void rows_bring(const cuda_batch &batch) {
+  if (threadIdx.x < batch.n_row) asm volatile("prefetch.global.L1 [%0];" ::"l"(batch.row + threadIdx.x));
+}
+
 template <int PACKED = ATTEND_PACKED>
 static __device__ __forceinline__ void segment_fill(const cuda_attend &a, const cuda_batch &batch, segment *s) {
   int g = queries_of(a), last = s->r.count - 1;
@@ -45,7 +62,7 @@ static __device__ bool segment_next(const cuda_attend &a, const cuda_batch &batc
   if (w->at.row == w->to.row && w->at.chunk == w->to.chunk && w->at.head == w->to.head && w->at.piece == w->to.piece)
     return false;
   *s = segment{w->at.row, w->at.chunk, w->at.head, w->at.piece};
-  s->r = batch.row[s->row];
+  s->r = row_load(batch.row + s->row);
   segment_fill<PACKED>(a, batch, s);
   bool last = s->row == w->to.row && s->chunk == w->to.chunk && s->head == w->to.head;
   s->end = last ? w->to.piece : s->pieces;

@@ -67,7 +67,7 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
                                                           : plain * results * (size_t)w->rows);
   if (op->in[2] >= 0 && gather && units) {
     int few = tokens < MIXTURE_TOKENS ? (int)tokens : MIXTURE_TOKENS;
-    uint32_t between = mixture_words(few, w->n_expert, (int)results, w->rows, w->cols).used;
+    uint32_t between = mixture_words(few, w->n_expert, (int)results, w->rows, w->cols, w->rows).used;
     if (between > most->between) most->between = between;
   }
   if (op->in[2] >= 0)

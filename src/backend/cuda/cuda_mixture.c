@@ -6,7 +6,12 @@ static bool on_device(const struct program *p, const struct op *op) { return !p-
 
 static int parts_find(const struct program *p, const struct op *op, struct cuda_mixture_parts *parts) {
   int n = cuda_mixture_find(p->plan, p->n_body, p->on_device.n_token, op, parts);
-  return n && on_device(p, parts->spread) && on_device(p, parts->gather) ? n : 0;
+  if (!n || !on_device(p, parts->spread) || !on_device(p, parts->gather)) return 0;
+  if (!parts->after) return n;
+  struct cuda_linear gather = cuda_linear_of(p, parts->gather);
+  if (cuda_linear_next(p, parts->gather, &gather, false) == parts->after) return n;
+  parts->after = NULL;
+  return n - 1;
 }
 
 int cuda_mixture_ops(const struct program *p, const struct op *op) {
@@ -46,5 +51,9 @@ void cuda_mixture_run(struct program *p, const struct op *op) {
     if (p->ready != parts.before) cuda_linear_prepare(&m.before, false, p->device->stream);
   }
   cuda_linear_hand_over(p, parts.gather, cuda_linear_next(p, parts.gather, &m.down, false), &m.down);
+  if (parts.after) {
+    m.after = cuda_linear_of(p, parts.after);
+    cuda_linear_hand_over(p, parts.after, NULL, &m.after);
+  }
   p->device->path->mixture_few(&m, &p->between, p->device->multiprocessors, p->device->stream);
 }

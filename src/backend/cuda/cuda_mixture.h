@@ -6,7 +6,8 @@
 
 /* The ops of a mixture. */
 struct cuda_mixture_parts {
-  const struct op *before, *router, *route, *spread, *gather; /* before NULL: none; router: its logits are there */
+  const struct op *before, *router, *route, *spread, *gather, *after; /* before, after NULL: none; router: its logits
+                                                                       * are there */
 };
 
 /* cuda_mixture_layout.c: so many of the plan's first n_body ops, from this one on, can be one launch with so many

@@ -6,9 +6,14 @@
 int cuda_mixture_stages(int n_token, int cols) {
   int pieces = (cols + PIECE_COLS - 1) / PIECE_COLS, tiles = (n_token + 7) / 8;
   int tokens = mixture_slots(n_token) * pieces * PIECE_COLS * 2, sums = 2 * MIXTURE_WARPS * 2 * tiles * 32 * 16;
-  int beside = tokens + sums + 2 * MIXTURE_STAGES_MOST * 8 + (int)sizeof(struct mixture_chosen);
+  int beside = tokens + sums + (2 * MIXTURE_STAGES_MOST + 2) * 8 + (int)sizeof(struct mixture_chosen);
   int stages = (MIXTURE_SHARED - beside) / MIXTURE_RUN;
   return stages < MIXTURE_STAGES_MOST ? stages : MIXTURE_STAGES_MOST;
+}
+
+int cuda_mixture_held(int stages, int cols) {
+  int pieces = (cols + PIECE_COLS - 1) / PIECE_COLS, runs = (pieces + MIXTURE_WARPS - 1) / MIXTURE_WARPS;
+  return stages > MIXTURE_BESIDE ? (stages - MIXTURE_BESIDE) / runs : 0;
 }
 
 /* Plain arithmetic: a product with its bias, and at most what these kernels add. */
@@ -70,6 +75,18 @@ static bool read_after(const struct plan *plan, int value, const struct op *op) 
   return plan_result(plan) == value;
 }
 
+/* What makes the next layer's queries, keys and values of what the gather adds to. */
+static bool after_fits(const struct plan *plan, int n_body, int n_token, const struct op *gather, const struct op *op) {
+  if (op + 1 - plan_ops(plan) >= n_body || !is_linear(op) || op[1].kind != OP_ATTEND) return false;
+  const struct linear_args *a = &op->args.linear;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  bool plain = a->act == ACT_NONE && !a->gated && ends_plain(op) && a->norm != NORM_LAYER && op->in[1] < 0;
+  bool takes =
+      op->in[0] == gather->out && op->out != gather->out && w->cols == plan_weights(plan)[gather->weight[0]].rows;
+  return is_bf16(plan, op) && plain && takes && w->cols % PIECE_COLS == 0 &&
+         cuda_mixture_held(cuda_mixture_stages(n_token, w->cols), w->cols) > 0;
+}
+
 static bool few_fit(const struct plan *plan, const struct op *spread, int n_token) {
   return n_token <= MIXTURE_TOKENS &&
          cuda_mixture_stages(n_token, plan_weights(plan)[spread->weight[0]].cols) >= MIXTURE_STAGES;
@@ -82,11 +99,13 @@ int cuda_mixture_find(const struct plan *plan, int n_body, int n_token, const st
   int linears = is_linear(op) ? 1 + is_linear(op + 1) : 0;
   const struct op *route = op + linears, *last = route + 2, *router = linears ? route - 1 : NULL;
   if (last - plan_ops(plan) >= n_body || !route_fits(route, n_token)) return 0;
-  *parts = (struct cuda_mixture_parts){linears > 1 ? op : NULL, router, route, route + 1, last};
+  *parts = (struct cuda_mixture_parts){linears > 1 ? op : NULL, router, route, route + 1, last, NULL};
   if (!spread_fits(plan, route, parts->spread) || !gather_fits(plan, route, parts->spread, last)) return 0;
   if (router && !router_fits(plan, router, route, parts->spread)) return 0;
   if (parts->before && !before_fits(plan, parts->before, router, last)) return 0;
   bool read = read_after(plan, route->in[0], route) || read_after(plan, route->out, last) ||
               read_after(plan, parts->spread->out, last);
-  return !read && few_fit(plan, parts->spread, n_token) ? 3 + linears : 0;
+  if (read || !few_fit(plan, parts->spread, n_token)) return 0;
+  if (after_fits(plan, n_body, n_token, last, last + 1)) parts->after = last + 1;
+  return 3 + linears + (parts->after != NULL);
 }

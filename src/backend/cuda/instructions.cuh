@@ -38,6 +38,15 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *bar, uint32_t phas
                : "memory");
 }
 
+static __device__ __forceinline__ bool barrier_passed(uint64_t *bar, uint32_t phase) {
+  uint32_t passed;
+  asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+               : "=r"(passed)
+               : "r"(shared_address(bar)), "r"(phase)
+               : "memory");
+  return passed;
+}
+
 /* --- copies ------------------------------------------------------------------------------------------------------- */
 
 /* What is read once leaves the second-level cache first. */
@@ -92,6 +101,20 @@ static __device__ __forceinline__ void bulk_copy_cluster(void *to, const void *f
 static __device__ __forceinline__ uint32_t strong_load(const uint32_t *from) {
   uint32_t value;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
+}
+
+/* What was written before is there before it, what is read after is not older. Returns what there was. */
+static __device__ __forceinline__ uint32_t ordered_add(uint32_t *to, uint32_t n) {
+  uint32_t before;
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(to), "r"(n) : "memory");
+  return before;
+}
+
+/* What is read after it is not older. */
+static __device__ __forceinline__ uint32_t acquire_load(const uint32_t *from) {
+  uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
   return value;
 }
 

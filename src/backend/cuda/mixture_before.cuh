@@ -8,7 +8,8 @@
 namespace {
 namespace mixture {
 
-/* The copying thread, before anything is there. */
+/* The copying thread, before anything is there, while attention reads its keys. A block that begins late has no time
+ * for that. */
 __device__ __forceinline__ void before_stream(const work &w, copier &c) {
   const struct cuda_matrix &m = w.m.before.matrix;
   for (int strip = blockIdx.x; m.data && strip < w.strips; strip += gridDim.x)
@@ -37,29 +38,37 @@ __device__ __forceinline__ void before_finish(const work &w, const float4 *sums,
   a.out[(size_t)token * a.out_cols + col] = x;
 }
 
+__device__ __forceinline__ uint4 *set_of(const work &w) {
+  return set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));
+}
+
+/* Says which set it is when the first words have been asked for: that takes as long as those. */
 template <int TILES>
-__device__ __forceinline__ void before_run(const work &w, const block &b, uint32_t *inputs, turn &at, uint32_t &turns) {
+__device__ __forceinline__ void before_run(const work &w, const block &b, turn &at, uint32_t &turns, uint4 *&set) {
   constexpr int ahead = TILES == 1 ? 8 : 4;
-  int warp = threadIdx.x / 32;
+  int runs = (w.before_pieces + WARPS - 1) / WARPS;
+  set = nullptr;
   for (int strip = blockIdx.x; w.m.before.matrix.data && strip < w.strips; strip += gridDim.x, turns ^= 1) {
-    float sum[TILES][4] = {};
+    float sum[2][TILES][4] = {};
     extras e = extras_load(w.m.before, w.m.n_token, strip);
-    fragments<TILES> x[ahead];
+    for (int run = 0; run < runs; run += ahead) {
+      fragments<TILES> x[ahead];
+      int piece = run * WARPS + threadIdx.x / 32;
 #pragma unroll
-    for (int d = 0; d < ahead; d++) inputs_load<TILES>(w, d * WARPS + warp, x[d]);
-    for (int run = 0; run < w.before_pieces; run += ahead * WARPS)
+      for (int d = 0; d < ahead; d++) inputs_load<TILES>(w, piece + d * WARPS, x[d]);
+      if (!set) set = set_of(w);
 #pragma unroll
-      for (int d = 0; d < ahead; d++) {
-        int piece = run + d * WARPS + warp;
-        if (piece - warp >= w.before_pieces) break;
-        stage_multiply<TILES>(w, b, at, piece < w.before_pieces, sum, x[d]);
-        inputs_load<TILES>(w, piece + ahead * WARPS, x[d]);
-      }
+      for (int d = 0; d < ahead; d += MIXTURE_STAGES)
+        stages_multiply<TILES, MIXTURE_STAGES>(b, at, runs - run - d, piece + d * WARPS, w.before_pieces, sum, x + d);
+    }
+#pragma unroll
+    for (int i = 0; i < TILES * 4; i++) sum[0][i / 4][i % 4] += sum[1][i / 4][i % 4];
     float4 *sums = b.sums + turns * sum_fours(TILES);
-    sums_put<TILES>(sums, 0, sum);
+    sums_put<TILES>(sums, 0, sum[0]);
     multipliers_meet();
-    before_finish<TILES>(w, sums, inputs, strip, e);
+    before_finish<TILES>(w, sums, (uint32_t *)(set + w.words.inputs), strip, e);
   }
+  if (!set) set = set_of(w);
 }
 
 } // namespace mixture

@@ -1,7 +1,8 @@
 /* A mixture of experts of up to 16 tokens as one launch, a block per multiprocessor, whose weights stream once from
  * device memory: a layer's norm, router, choice, gated linear and gather.
  *
- * First come the block's strips of the linear before, if that adds to the tokens (mixture_before.cuh).
+ * First come the block's strips of the linear before, if that adds to the tokens (mixture_before.cuh), last those of
+ * the linear after, if that makes the next layer's heads (mixture_after.cuh).
  *
  * Each block rounds all tokens, makes one row of the router, and waits for everybody's logits, of which each makes the
  * choice for itself. From then on one thread keeps bulk copies in flight into a ring of stages (mixture_ring.cuh),
@@ -15,6 +16,7 @@
  * strip, and what others have chosen adds zeros. */
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_fragments.cuh"
+#include "backend/cuda/mixture_after.cuh"
 #include "backend/cuda/mixture_before.cuh"
 #include "backend/cuda/mixture_choice.cuh"
 #include "backend/cuda/row_ends.cuh"
@@ -25,23 +27,6 @@ namespace {
 namespace mixture {
 
 /* --- the gated linear --------------------------------------------------------------------------------------------- */
-
-template <int TILES>
-__device__ __forceinline__ void tokens_load(const work &w, const block &b, int piece, fragments<TILES> &x) {
-  int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int t = 0; t < TILES; t++) {
-    int token = t * 8 + lane / 4;
-    bool has = token < w.slots && piece < w.up_pieces;
-    const uint4 *from = b.token + (piece * 2 * w.slots + token) * 4 + lane % 4;
-    x.low[t] = has ? from[0] : uint4{0, 0, 0, 0}, x.high[t] = has ? from[w.slots * 4] : uint4{0, 0, 0, 0};
-  }
-}
-
-/* The words of a pair's columns: in the order of fragments, for each pair by itself. */
-__device__ __forceinline__ int word_of(const work &w, int pair, int col) {
-  return ((pair * w.down_pieces + col / PANEL) * 8 + col % PANEL / 32 * 4 + col % 8 / 2) * 4 + col % 32 / 8;
-}
 
 template <int TILES>
 __device__ __forceinline__ void unit_finish(const work &w, const struct mixture_chosen &c, const float4 *sums,
@@ -55,7 +40,7 @@ __device__ __forceinline__ void unit_finish(const work &w, const struct mixture_
   float up = sums_total<TILES>(sums, 1, token, row) * c.scale[token] + (bias ? bias[GATE_RUN] : 0);
   float x = curved_of(a, w.m.gate, gate, up) * c.weight[token][pair - token * w.m.route.k];
   float beside = __shfl_xor_sync(0xffffu << threadIdx.x % 32 / 16 * 16, x, 1);
-  if (row % 2 == 0) strong_store(left + word_of(w, pair, col), pair_round(x, beside));
+  if (row % 2 == 0) strong_store(left + word_of(w.down_pieces, pair, col), pair_round(x, beside));
 }
 
 template <int TILES>
@@ -68,7 +53,7 @@ __device__ __forceinline__ void up_run(const work &w, const block &b, uint32_t *
       fragments<TILES> x;
       tokens_load<TILES>(w, b, piece, x);
 #pragma unroll
-      for (int i = 0; i < 2; i++) stage_multiply<TILES>(w, b, at, piece < w.up_pieces, sum[i], x);
+      for (int i = 0; i < 2; i++) stage_multiply<TILES>(b, at, piece < w.up_pieces, sum[i], x);
     }
     float4 *sums = b.sums + turns * sum_fours(TILES);
     sums_put<TILES>(sums, 0, sum[0]), sums_put<TILES>(sums, 1, sum[1]);
@@ -127,21 +112,27 @@ __device__ __forceinline__ void left_await(const work &w, const struct mixture_c
   }
 }
 
-/* A result as the next linear takes it (linear_finish.cuh). */
-__device__ __forceinline__ void next_leave(const struct cuda_linear &a, float x, float norm, int token, int col) {
+/* A result as the next linear takes it (linear_finish.cuh): one of this launch, whose words are in the set, or the
+ * first of another. */
+__device__ __forceinline__ void next_leave(const work &w, uint4 *set, float x, float norm, int token, int col) {
+  const struct cuda_linear &a = w.m.down;
+  bool here = w.m.after.matrix.data;
+  int pieces = a.result_cols / PANEL;
   uint32_t half = 0xffffu << threadIdx.x % 32 / 16 * 16;
   float y = x * norm, beside = __shfl_xor_sync(half, y, 1), square = x * x;
-  if (col % 2 == 0)
-    ((uint32_t *)a.next_fragments)[fragment_index(token, col, a.result_cols / PANEL) / 2] = pair_round(y, beside);
+  uint32_t *tokens = here ? (uint32_t *)(set + w.words.tokens) : (uint32_t *)a.next_fragments;
+  size_t at = here ? word_of(pieces, token, col) : fragment_index(token, col, pieces) / 2;
+  if (col % 2 == 0) strong_store(tokens + at, pair_round(y, beside));
   if (!a.next_squares) return;
 #pragma unroll
   for (int step = 8; step > 0; step /= 2) square += __shfl_xor_sync(half, square, step);
-  if (col % STRIP == 0) a.next_squares[token * (a.result_cols / STRIP) + col / STRIP] = square;
+  uint32_t *squares = here ? (uint32_t *)(set + w.words.squares) : (uint32_t *)a.next_squares;
+  if (col % STRIP == 0) strong_store(squares + token * (a.result_cols / STRIP) + col / STRIP, __float_as_uint(square));
 }
 
 template <int TILES>
-__device__ __forceinline__ void strip_finish(const work &w, const struct mixture_chosen &c, const float4 *sums,
-                                             int strip, const extras &e) {
+__device__ __forceinline__ void strip_finish(const work &w, const struct mixture_chosen &c, uint4 *set,
+                                             const float4 *sums, int strip, const extras &e) {
   const struct cuda_linear &a = w.m.down;
   int token = threadIdx.x / STRIP, row = threadIdx.x % STRIP, col = strip * STRIP + row;
   if (token >= w.m.n_token || col >= a.matrix.rows) return;
@@ -150,13 +141,14 @@ __device__ __forceinline__ void strip_finish(const work &w, const struct mixture
     x += c.weight[token][j] * a.bias[(size_t)c.id[token][j] * a.matrix.rows + col];
   x = x * a.factor + e.residual;
   a.out[(size_t)token * a.out_cols + col] = x;
-  if (a.next_fragments) next_leave(a, x, e.next_norm, token, col);
+  if (a.next_fragments) next_leave(w, set, x, e.next_norm, token, col);
 }
 
 template <int TILES>
-__device__ __forceinline__ void down_run(const work &w, const block &b, const uint4 *left, turn &at, uint32_t &turns) {
+__device__ __forceinline__ void down_run(const work &w, const block &b, uint4 *set, turn &at, uint32_t &turns) {
   constexpr int ahead = TILES == 1 ? 6 : 4;
   const struct mixture_chosen &c = *b.chosen;
+  const uint4 *left = set + w.words.left;
   int runs = (w.down_pieces + WARPS - 1) / WARPS, n = c.n * runs;
   for (int strip = blockIdx.x; strip < w.strips; strip += gridDim.x, turns ^= 1) {
     float sum[TILES][4] = {};
@@ -171,7 +163,7 @@ __device__ __forceinline__ void down_run(const work &w, const block &b, const ui
       for (int d = 0; d < ahead; d++) {
         if (first + d >= n) break;
         bool has = here.run * WARPS + threadIdx.x / 32 < w.down_pieces;
-        stage_multiply<TILES>(w, b, at, has, sum, x[d]);
+        stage_multiply<TILES>(b, at, has, sum, x[d]);
         left_load<TILES>(w, c, left, next, x[d]);
         position_step(here, runs), position_step(next, runs);
       }
@@ -179,7 +171,7 @@ __device__ __forceinline__ void down_run(const work &w, const block &b, const ui
     float4 *sums = b.sums + turns * sum_fours(TILES);
     sums_put<TILES>(sums, 0, sum);
     multipliers_meet();
-    strip_finish<TILES>(w, c, sums, strip, e);
+    strip_finish<TILES>(w, c, set, sums, strip, e);
   }
 }
 
@@ -204,6 +196,7 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   bool multiplies = threadIdx.x < MULTIPLIERS;
   if (threadIdx.x == 0) {
     for (int i = 0; i < w.stages; i++) barrier_init(&b.full[i], 1), barrier_init(&b.empty[i], MULTIPLIERS);
+    barrier_init(b.scaled, 32), barrier_init(b.awaited, 1);
     barriers_publish();
   }
   for (int i = threadIdx.x; i < w.m.route.n_expert; i += THREADS) b.chosen->mask[i] = 0;
@@ -211,29 +204,36 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
   dependents_launch();
   router_bring(w), norm_bring(w);
   __syncthreads();
-  copier copies(b, w.stages);
-  if (threadIdx.x == MULTIPLIERS) before_stream(w, copies);
+  turn at = main_ring(w);
+  uint32_t turns = 0;
+  copier copies(b, at);
+  if (threadIdx.x == COPIER * 32) before_stream(w, copies), held_stream(w, copies);
+  presence present;
+  if (multiplies) presence_ask(w, present);
   __syncwarp();
   dependencies_wait();
-  uint4 *set = set_at((uint4 *)w.between.sets, w.between.units, strong_load(w.between.state + SET));
-  uint32_t *logits = (uint32_t *)set;
-  uint4 *left = set + w.words.left;
-  turn at = {0, 0};
-  uint32_t turns = 0;
+  uint4 *set;
   if (multiplies) {
-    before_run<TILES>(w, b, (uint32_t *)(set + w.words.inputs), at, turns);
-    logits_make<TILES * 8>(w, b, logits, (const uint32_t *)(set + w.words.inputs));
-    experts_choose(w, *b.chosen, w.m.router.matrix.data ? logits : (const uint32_t *)w.m.route.logits);
+    if (threadIdx.x == 0) barrier_arrive(b.awaited);
+    before_run<TILES>(w, b, at, turns, set);
+    presence_count(w, present);
+    logits_make<TILES * 8>(w, b, (uint32_t *)set, (const uint32_t *)(set + w.words.inputs));
+    experts_choose(w, b, w.m.router.matrix.data ? (uint32_t *)set : (const uint32_t *)w.m.route.logits, present);
   } else {
-    set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS, 32);
+    set = set_of(w);
+    set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS,
+              THREADS - MULTIPLIERS);
   }
   __syncthreads();
   if (multiplies) {
-    up_run<TILES>(w, b, (uint32_t *)left, at, turns);
-    down_run<TILES>(w, b, left, at, turns);
+    up_run<TILES>(w, b, (uint32_t *)(set + w.words.left), at, turns);
+    down_run<TILES>(w, b, set, at, turns);
+    after_run<TILES>(w, b, set, held_ring(w), at, turns);
     if (threadIdx.x == 0) set_leave(w.between.state, w.words.used);
-  } else if (threadIdx.x == MULTIPLIERS) {
+  } else if (threadIdx.x == COPIER * 32) {
     weights_stream(w, b, copies);
+  } else if (threadIdx.x >= SCALER * 32) {
+    after_scale<TILES>(w, b, set);
   }
 }
 
@@ -252,8 +252,17 @@ void cuda_mixture_few(const struct cuda_mixture *m, const struct cuda_between *b
   w.up_units = m->up.matrix.rows / (2 * STRIP), w.strips = (m->down.matrix.rows + STRIP - 1) / STRIP;
   w.slots = mixture_slots(m->n_token), w.stages = cuda_mixture_stages(m->n_token, m->up.matrix.cols);
   w.before_pieces = m->before.matrix.cols / PANEL;
-  w.words = mixture_words(m->n_token, m->route.n_expert, m->route.k, m->before.matrix.data ? m->before.matrix.rows : 0,
-                          m->down.matrix.cols);
+  bool before = m->before.matrix.data, after = m->after.matrix.data;
+  w.after_pieces = after ? m->after.matrix.cols / PANEL : 0,
+  w.after_strips = (m->after.matrix.rows + STRIP - 1) / STRIP;
+  if (after) {
+    int runs = (w.after_pieces + WARPS - 1) / WARPS, each = (w.after_strips + multiprocessors - 1) / multiprocessors;
+    w.held_strips = cuda_mixture_held(w.stages, m->after.matrix.cols);
+    if (w.held_strips > each) w.held_strips = each;
+    w.held = w.held_strips * runs;
+  }
+  w.words = mixture_words(m->n_token, m->route.n_expert, m->route.k, before ? m->before.matrix.rows : 0,
+                          m->down.matrix.cols, after ? m->after.matrix.cols : 0);
   assert(w.stages >= MIXTURE_STAGES && w.words.used <= between->units);
   assert(!m->down.next_fragments || (m->down.result_cols == m->down.matrix.rows && m->down.result_cols % PANEL == 0));
   if (m->n_token <= 8)

@@ -20,6 +20,7 @@ struct cuda_mixture {
   struct cuda_linear router; /* matrix.data NULL: route.logits are there */
   struct cuda_route route;   /* no groups, no bias */
   struct cuda_linear up, down;
+  struct cuda_linear after; /* what takes the results of down, which leaves it its input; matrix.data NULL: none */
   struct cuda_gate gate;
   uint64_t up_bytes, down_bytes; /* from an expert to the next */
   const struct cuda_row *row;    /* of the batch: rows without tokens choose nobody */

@@ -24,14 +24,53 @@ __device__ __forceinline__ void piece_multiply(float sum[TILES][4], const uint8_
     }
 }
 
+/* A warp's piece of the tokens in shared memory. */
+template <int TILES>
+__device__ __forceinline__ void tokens_load(const work &w, const block &b, int piece, fragments<TILES> &x) {
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int t = 0; t < TILES; t++) {
+    int token = t * 8 + lane / 4;
+    bool has = token < w.slots && piece < w.up_pieces;
+    const uint4 *from = b.token + (piece * 2 * w.slots + token) * 4 + lane % 4;
+    x.low[t] = has ? from[0] : uint4{0, 0, 0, 0}, x.high[t] = has ? from[w.slots * 4] : uint4{0, 0, 0, 0};
+  }
+}
+
+/* The word of a row's columns among those that linears leave each other: in the order of fragments, for each row by
+ * itself. */
+__device__ __forceinline__ int word_of(int pieces, int row, int col) {
+  return ((row * pieces + col / PANEL) * 8 + col % PANEL / 32 * 4 + col % 8 / 2) * 4 + col % 32 / 8;
+}
+
 /* Waits for a warp's piece of the stage, multiplies it, and gives the stage back. */
 template <int TILES>
-__device__ __forceinline__ void stage_multiply(const work &w, const block &b, turn &at, bool has, float sum[TILES][4],
+__device__ __forceinline__ void stage_multiply(const block &b, turn &at, bool has, float sum[TILES][4],
                                                const fragments<TILES> &x) {
-  barrier_wait(&b.full[at.slot], at.phase);
+  barrier_wait(&b.full[at.slot], phase_of(at));
   if (has) piece_multiply<TILES>(sum, b.stage + at.slot * RUN + threadIdx.x / 32 * PIECE, x);
   barrier_arrive(&b.empty[at.slot]);
-  turn_step(at, w.stages);
+  turn_step(at);
+}
+
+/* The same of N stages, as many as any ring has, or the n that there are: one sum for every other of them. */
+template <int TILES, int N>
+__device__ __forceinline__ void stages_multiply(const block &b, turn &at, int n, int piece, int pieces,
+                                                float sum[2][TILES][4], const fragments<TILES> x[N]) {
+  turn t = at;
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (i < n) barrier_wait(&b.full[t.slot], phase_of(t)), turn_step(t);
+  t = at;
+#pragma unroll
+  for (int i = 0; i < N; i++) {
+    if (i < n && piece + i * WARPS < pieces)
+      piece_multiply<TILES>(sum[i % 2], b.stage + t.slot * RUN + threadIdx.x / 32 * PIECE, x[i]);
+    if (i < n) turn_step(t);
+  }
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (i < n) barrier_arrive(&b.empty[at.slot]), turn_step(at);
 }
 
 /* A warp's sums of a strip to where results are made. */

@@ -24,17 +24,30 @@ static void test_stages(void **state) {
                cuda_mixture_stages(cases[i].n_token, cases[i].cols));
 }
 
+/* What is beyond a ring of eight stages, in strips of runs of 512 columns. */
+static void test_held(void **state) {
+  (void)state;
+  assert_int_equal(cuda_mixture_held(12, 2048), 1);
+  assert_int_equal(cuda_mixture_held(11, 2048), 0);
+  assert_int_equal(cuda_mixture_held(12, 2049), 0);
+  assert_int_equal(cuda_mixture_held(12, 512), 4);
+  assert_int_equal(cuda_mixture_held(7, 64), 0);
+}
+
 /* A set that holds the most tokens holds fewer, with a linear before and without. */
 static void test_words(void **state) {
   (void)state;
-  struct mixture_words words = mixture_words(3, 5, 2, 32, 64);
+  struct mixture_words words = mixture_words(3, 5, 2, 32, 64, 128);
   assert_int_equal(words.inputs, 4);
   assert_int_equal(words.left, 4 + 24);
-  assert_int_equal(words.used, 4 + 24 + 3 * 2 * 8);
-  assert_int_equal(mixture_words(3, 5, 2, 0, 64).left, 4);
+  assert_int_equal(words.tokens, 4 + 24 + 3 * 2 * 8);
+  assert_int_equal(words.squares, words.tokens + 3 * 16);
+  assert_int_equal(words.used, words.squares + 3 * 2);
+  assert_int_equal(mixture_words(3, 5, 2, 0, 64, 0).left, 4);
   for (int n = 1; n < MIXTURE_TOKENS; n++) {
-    assert_true(mixture_words(n, 5, 2, 72, 64).used <= mixture_words(n + 1, 5, 2, 72, 64).used);
-    assert_true(mixture_words(n, 5, 2, 0, 64).used <= mixture_words(n, 5, 2, 72, 64).used);
+    assert_true(mixture_words(n, 5, 2, 72, 64, 72).used <= mixture_words(n + 1, 5, 2, 72, 64, 72).used);
+    assert_true(mixture_words(n, 5, 2, 0, 64, 72).used <= mixture_words(n, 5, 2, 72, 64, 72).used);
+    assert_true(mixture_words(n, 5, 2, 72, 64, 0).used <= mixture_words(n, 5, 2, 72, 64, 72).used);
   }
 }
 
@@ -43,6 +56,7 @@ struct shape {
   int hidden, inner, n_expert, k;
   enum scheme_kind scheme;
   bool grouped, read; /* the route has groups; the last linear reads the spread's results */
+  bool attend;        /* the last linear makes heads of it, which attention takes */
 };
 
 static int matrix_add(struct plan_builder *b, int rows, int cols) {
@@ -88,8 +102,14 @@ static const struct plan *plan_make(const struct shape *s, struct buffer *block)
   spread.in[2] = gather.in[2] = route.out = choice, route.in[0] = logits;
   route.args.route = (struct route_args){.n_expert = s->n_expert, .k = s->k, .score = ROUTE_SOFTMAX, .scale = 1};
   if (s->grouped) route.args.route.n_group = 2, route.args.route.top_group = 1;
-  const struct op *ops[] = {&before, &router, &route, &spread, &gather, &next};
-  for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) plan_add_op(&b, ops[i]);
+  struct op attend = op_make(OP_ATTEND, 1);
+  attend.in[0] = last, attend.out = plan_add_value(&b, s->hidden / 2, ROWS_TOKENS);
+  attend.args.attend = (struct attend_args){
+      .n_head = 2, .n_kv_head = 1, .dim_k = s->hidden / 4, .dim_v = s->hidden / 4, .rope_style = ROPE_NONE, .scale = 1};
+  const struct kv_group group = {.n_layer = 1, .n_head = 1, .dim_k = s->hidden / 4, .dim_v = s->hidden / 4};
+  const struct op *ops[] = {&before, &router, &route, &spread, &gather, &next, &attend};
+  if (s->attend) plan_add_group(&b, group);
+  for (size_t i = 0; i < sizeof ops / sizeof *ops - !s->attend; i++) plan_add_op(&b, ops[i]);
   buffer_init(block, 1 << 20);
   if (!plan_finish(&b, block, &error)) fail_msg("%s", error.text);
   plan_builder_release(&b);
@@ -110,14 +130,16 @@ static void found(struct shape s, int first, int n_token, int n) {
   const struct plan *plan = plan_make(&s, &block);
   int got = cuda_mixture_find(plan, plan->n_op, n_token, plan_ops(plan) + first, &parts);
   if (got != n) fail_msg("%d wide, %d of %d, %d tokens, op %d: %d ops", s.hidden, s.k, s.n_expert, n_token, first, got);
-  if (n == 5) assert_ptr_equal(parts.before, plan_ops(plan) + FIRST);
+  bool after = n > 0 && s.attend && first + n > FIRST + 5;
+  if (n - after == 5) assert_ptr_equal(parts.before, plan_ops(plan) + FIRST);
+  if (n > 0) assert_ptr_equal(parts.after, after ? plan_ops(plan) + FIRST + 5 : NULL);
   if (n > 0) assert_ptr_equal(parts.gather, plan_ops(plan) + FIRST + 4);
   buffer_release(&block);
 }
 
 static void test_found(void **state) {
   (void)state;
-  const struct shape s = {128, 64, 8, 2, SCHEME_BF16, false, false};
+  const struct shape s = {128, 64, 8, 2, SCHEME_BF16, false, false, false};
   struct shape other = s;
   found(s, FIRST, 1, 5), found(s, FIRST, 16, 5), found(s, FIRST, 17, 0);
   found(s, FIRST + 1, 1, 4), found(s, FIRST + 2, 1, 3);
@@ -129,12 +151,14 @@ static void test_found(void **state) {
   other.n_expert = 32, other.k = 16, found(other, FIRST, 8, 5), found(other, FIRST, 9, 0);
   other.k = 17, found(other, FIRST, 1, 0), other = s;
   other.n_expert = 513, found(other, FIRST, 1, 0), other = s;
-  other.hidden = 3776, found(other, FIRST, 16, 5);
+  other.attend = true, other.n_expert = 8, found(other, FIRST, 1, 6), found(other, FIRST + 2, 1, 4);
+  other.hidden = 2048, found(other, FIRST, 1, 6), found(other, FIRST, 2, 5);
+  other = s, other.hidden = 3776, found(other, FIRST, 16, 5);
   other.hidden = 4096, found(other, FIRST, 8, 5), found(other, FIRST, 9, 0), found(other, FIRST, 16, 0);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_stages), cmocka_unit_test(test_words),
-                                     cmocka_unit_test(test_found)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_stages), cmocka_unit_test(test_held),
+                                     cmocka_unit_test(test_words), cmocka_unit_test(test_found)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
