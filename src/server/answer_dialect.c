@@ -5,20 +5,24 @@
 
 static const struct thought_marks thoughts[] = {
     {.sign = "<|START_TEXT|>",
-     .begin = "<|START_THINKING|>",
-     .end = "<|END_THINKING|>",
+     .begins = {"<|START_THINKING|>"},
+     .ends = {"<|END_THINKING|>"},
      .dropped = {"<|START_TEXT|>", "<|END_TEXT|>"},
      .special = true},
     {.sign = "<|END_THINKING|>",
-     .begin = "<|START_THINKING|>",
-     .end = "<|END_THINKING|>",
+     .begins = {"<|START_THINKING|>"},
+     .ends = {"<|END_THINKING|>"},
      .dropped = {"<|START_RESPONSE|>", "<|END_RESPONSE|>"},
      .special = true},
-    {.sign = "[/THINK]", .begin = "[THINK]", .end = "[/THINK]", .special = true},
-    {.sign = "<channel|>", .begin = "<|channel>thought", .end = "<channel|>", .special = true},
-    {.sign = "</seed:think>", .begin = "<seed:think>", .end = "</seed:think>"},
-    {.sign = "<response>", .begin = "<think>", .end = "</think>", .dropped = {"<response>", "</response>"}},
-    {.sign = "</think>", .begin = "<think>", .end = "</think>"},
+    {.sign = "[/THINK]", .begins = {"[THINK]"}, .ends = {"[/THINK]"}, .special = true},
+    {.sign = "<channel|>", .begins = {"<|channel>thought"}, .ends = {"<channel|>"}, .special = true},
+    {.sign = "</seed:think>", .begins = {"<seed:think>"}, .ends = {"</seed:think>"}},
+    {.sign = "<response>", .begins = {"<think>"}, .ends = {"</think>"}, .dropped = {"<response>", "</response>"}},
+    {.sign = "<answer>", .begins = {"<think>"}, .ends = {"</think>"}, .dropped = {"<answer>", "</answer>"}},
+    {.sign = "</think>", .begins = {"<think>"}, .ends = {"</think>"}},
+    {.sign = "Here is my thought process:",
+     .begins = {"Here is my thought process:", "Here's my thought process:"},
+     .ends = {"Here is my response:", "Here's my response:"}},
 };
 
 /* The last is that of templates which teach none. */
@@ -44,6 +48,12 @@ static const struct call_marks calls[] = {
     {"minicpm", "<function name=\"", {{"<function name=\"", NULL, true}}, NULL},
     {"apertus", "<|tools_prefix|>", {{"<|tools_prefix|>", "<|tools_suffix|>", false}}, NULL},
     {"lfm", "<|tool_call_start|>", {{"<|tool_call_start|>", "<|tool_call_end|>", false}}, NULL},
+    {"intern",
+     "<|plugin|>",
+     {{"<|action_start|><|plugin|>", "<|action_end|>", false},
+      {"<|action_start|> <|plugin|>", "<|action_end|>", false}},
+     NULL},
+    {"olmo", "<function_calls>", {{"<function_calls>", "</function_calls>", false}}, NULL},
     {"nemotron", "<TOOLCALL>", {{"<TOOLCALL>", "</TOOLCALL>", false}}, NULL},
     {"gigachat", "<|function_call|>", {{"<|function_call|>", NULL, false}}, NULL},
     {"phi", "<|tool|>", {{"<|tool_call|>", "<|/tool_call|>", false}, {"functools[", NULL, true}}, NULL},
@@ -66,7 +76,9 @@ static bool teaches(struct slice template, const char *sign) {
 }
 
 struct answer_dialect answer_dialect_of(struct slice template) {
-  struct answer_dialect dialect = {.channels = teaches(template, "<|channel|>")};
+  /* DeepSeek-R1's and those taught by it: their first templates only take the thought off what was answered before. */
+  bool thinks = teaches(template, "<｜Assistant｜>") && teaches(template, "</think>") && !teaches(template, "<think>");
+  struct answer_dialect dialect = {.channels = teaches(template, "<|channel|>"), .thinks = thinks};
   for (size_t i = 0; i < sizeof thoughts / sizeof *thoughts && !dialect.thoughts; i++)
     if (teaches(template, thoughts[i].sign)) dialect.thoughts = &thoughts[i];
   for (size_t i = 0; i < sizeof calls / sizeof *calls && !dialect.calls; i++)

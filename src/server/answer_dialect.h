@@ -10,10 +10,10 @@ enum { ANSWER_MARKS = 2, CALL_FORMS = 2 };
 
 /* Around thoughts. */
 struct thought_marks {
-  const char *sign; /* stands in the template */
-  const char *begin, *end;
-  const char *dropped[ANSWER_MARKS]; /* others that are part of no text; NULL: none */
-  bool special;                      /* they are special tokens, which texts are usually without */
+  const char *sign;                                      /* stands in the template */
+  const char *begins[ANSWER_MARKS], *ends[ANSWER_MARKS]; /* as templates write them, and as models do in its place */
+  const char *dropped[ANSWER_MARKS];                     /* others that are part of no text; NULL: none */
+  bool special;                                          /* they are special tokens, which texts are usually without */
 };
 
 /* Around calls, which tool_calls.h reads whatever they are like. */
@@ -25,14 +25,15 @@ struct call_form {
 struct call_marks {
   const char *name, *sign;
   struct call_form forms[CALL_FORMS]; /* what the template teaches, and what models write in its place */
-  const char *bare; /* an answer that begins with one of these may be calls without a mark; NULL: none is;
-                       a line end: that begins with a tool's name, a line end and an object */
+  const char *bare;                   /* what begins with one of these may be calls without a mark; NULL: nothing is;
+                                         a line end: an answer that begins with a tool's name, a line end and an object */
 };
 
 struct answer_dialect {
   const struct thought_marks *thoughts; /* NULL: the model tells none */
   const struct call_marks *calls;
   bool channels; /* gpt-oss's: every part has a header that says what it is, and neither of the above counts */
+  bool thinks;   /* an answer begins with a thought, whether or not it says so */
 };
 
 /* A template that teaches no calls is taken to be of a model that writes <tool_call>, as most do. */

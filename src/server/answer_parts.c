@@ -6,14 +6,15 @@
 #include "base/limits.h"
 #include "server/answer_bare.h"
 #include "server/answer_channel.h"
+#include "server/call_open.h"
 #include "server/tool_calls.h"
 
 #include <stdio.h>
 
 enum {
   MARKS_MAX = 8,
-  SPACES_MAX = 64, /* more of them are text, whatever follows */
-  MISSES_MAX = 16, /* marks of an end within one call's arguments; each has the call read again */
+  MISSES_MAX = 16, /* marks of an end within one call's arguments, calls without a mark that were none: each has the
+                      text read again */
 };
 
 struct mark {
@@ -42,23 +43,35 @@ static int channel_marks(enum answer_part part, struct mark out[MARKS_MAX]) {
   return n;
 }
 
+static void marks_add(struct mark out[MARKS_MAX], int *n, const char *const texts[ANSWER_MARKS], struct mark mark) {
+  for (int i = 0; i < ANSWER_MARKS && texts[i]; i++) {
+    mark.text = texts[i];
+    out[(*n)++] = mark;
+  }
+}
+
+static void thought_marks(const struct answer_parts *p, struct mark out[MARKS_MAX], int *n) {
+  const struct thought_marks *thoughts = p->dialect.thoughts;
+  bool content = p->part == PART_CONTENT;
+  if (content ? !p->said : !p->told[1].any)
+    marks_add(out, n, thoughts->begins, (struct mark){.to = PART_THOUGHT, .first = true});
+  if (!content || !p->said) marks_add(out, n, thoughts->ends, (struct mark){.to = PART_CONTENT, .first = content});
+  for (int i = 0; i < ANSWER_MARKS && thoughts->dropped[i]; i++)
+    if (thoughts->special || (content && (i == 0 ? !p->said : p->framed))) /* else they may be meant */
+      out[(*n)++] = (struct mark){.text = thoughts->dropped[i], .to = p->part, .first = !thoughts->special && i == 0};
+}
+
 /* Those that may end this part. */
 static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
-  const struct thought_marks *thoughts = p->dialect.thoughts;
   const struct call_marks *calls = p->dialect.calls;
   int n = 0;
   if (p->dialect.channels) return channel_marks(p->part, out);
   if (p->part == PART_CALLS) {
-    const char *end = calls ? calls->forms[p->form].end : NULL;
+    const char *end = calls ? calls->forms[p->call.form].end : NULL;
     if (end) out[n++] = (struct mark){.text = end, .to = PART_CONTENT};
     return n;
   }
-  if (thoughts && p->part == PART_THOUGHT) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT};
-  if (thoughts && !p->begun) out[n++] = (struct mark){.text = thoughts->begin, .to = PART_THOUGHT, .first = true};
-  if (thoughts && !p->begun) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT, .first = true};
-  for (int i = 0; thoughts && i < ANSWER_MARKS && thoughts->dropped[i]; i++)
-    if (thoughts->special || (p->part == PART_CONTENT && (i == 0 ? !p->said : p->framed))) /* else they may be meant */
-      out[n++] = (struct mark){.text = thoughts->dropped[i], .to = p->part, .first = !thoughts->special && i == 0};
+  if (p->dialect.thoughts) thought_marks(p, out, &n);
   for (int i = 0; calls && p->tools && p->part == PART_CONTENT && i < CALL_FORMS && calls->forms[i].begin; i++)
     out[n++] = (struct mark){.text = calls->forms[i].begin, .to = PART_CALLS, .form = i};
   return n;
@@ -85,45 +98,67 @@ static struct place mark_find(struct slice text, size_t at, const struct mark *m
 
 /* --- out ---------------------------------------------------------------------------------------------------------- */
 
+/* Something is taken out, with these spaces. */
+static void gap_add(struct answer_parts *p, const char *spaces, size_t size) {
+  size_t room = sizeof p->gap.data - p->gap.size;
+  if (p->gap.closed || size == 0) return;
+  memcpy(p->gap.data + p->gap.size, spaces, size < room ? size : room);
+  p->gap.size += size < room ? size : room;
+}
+
+static void gap_close(struct answer_parts *p) { p->gap.closed = p->gap.size > 0; }
+
+static void cut_here(struct answer_parts *p) { p->told[0].cut = p->told[1].cut = true; }
+
+static bool sink_text(struct answer_parts *p, enum answer_part part, const void *data, size_t size) {
+  if (size > 0 && !p->sink.text(p->sink.user, part, slice_make(data, size))) p->failed = true;
+  return !p->failed;
+}
+
+/* Before it, what stands for all that was taken out since the last of that part. */
 static void text_tell(struct answer_parts *p, enum answer_part part, struct slice text) {
-  if (text.size > 0 && !p->sink.text(p->sink.user, part, text)) p->failed = true;
+  bool thought = part == PART_THOUGHT, joins = p->told[thought].cut && p->told[thought].any && !p->told[thought].space;
+  if (text.size == 0) return;
+  if (joins && p->gap.size > 0)
+    sink_text(p, part, p->gap.data, p->gap.size);
+  else if (joins && !json_is_space(text.data[0]))
+    sink_text(p, part, "\n", 1);
+  p->gap.size = 0;
+  p->gap.closed = false;
+  p->told[thought].any = true;
+  p->told[thought].cut = false;
+  p->told[thought].space = json_is_space(text.data[text.size - 1]);
+  sink_text(p, part, text.data, text.size);
 }
 
 /* The first bytes of what is held go out as they are. */
 static void held_tell(struct answer_parts *p, size_t size) {
   struct slice text = slice_make(p->held.data, size);
   size_t spaces = spaces_before(text, size);
-  if (spaces < size) p->begun = true;
-  if (spaces < size && p->part == PART_CONTENT) p->said = true;
+  bool thought = p->part == PART_THOUGHT;
+  if (spaces < size && !thought) p->said = true;
   p->spaces = spaces < size ? spaces : p->spaces + spaces;
-  if (p->part != PART_HEADER) text_tell(p, p->part == PART_THOUGHT ? PART_THOUGHT : PART_CONTENT, text);
+  text_tell(p, thought ? PART_THOUGHT : PART_CONTENT, text);
   buffer_consume(&p->held, size);
 }
 
 /* Every call of the list, if all of them may be made. */
 static bool calls_tell(struct answer_parts *p, const json_t *calls) {
-  for (size_t i = 0; p->bare && i < json_array_size(calls); i++)
+  for (size_t i = 0; p->call.bare && i < json_array_size(calls); i++)
     if (!tool_find(p->tools, json_slice(json_object_get(json_array_get(calls, i), "name")))) return false;
   for (size_t i = 0; i < json_array_size(calls); i++) {
     const json_t *call = json_array_get(calls, i);
-    if (!p->sink.call(p->sink.user, json_slice(json_object_get(call, "name")), json_object_get(call, "arguments")))
-      p->failed = true;
+    struct slice arguments = json_slice(json_object_get(call, "arguments"));
+    if (!p->sink.call(p->sink.user, json_slice(json_object_get(call, "name")), arguments)) p->failed = true;
   }
   return true;
 }
 
-/* The call that ends here. False: it cannot be read. */
-static bool call_tell(struct answer_parts *p, struct slice text) {
-  struct error error;
-  json_t *calls;
-  if (*p->name) {
-    bool none = spaces_before(text, text.size) == text.size;
-    json_t *arguments = none ? json_object() : json_parse(text, &error);
-    calls = json_is_object(arguments) ? json_pack("[{s:s,s:O}]", "name", p->name, "arguments", arguments) : NULL;
-    json_decref(arguments);
-  } else {
-    calls = tool_calls_read(text, p->tools);
-  }
+/* The call that ends here. *read: bytes of it, where text may follow, which is not so if read is NULL. False: it cannot
+ * be read. */
+static bool call_tell(struct answer_parts *p, struct slice text, size_t *read) {
+  json_t *calls =
+      *p->call.name ? tool_call_named(slice_text(p->call.name), text) : tool_calls_read(text, p->tools, read);
   bool told = calls && calls_tell(p, calls);
   json_decref(calls);
   return told;
@@ -133,97 +168,144 @@ static bool call_tell(struct answer_parts *p, struct slice text) {
 
 static void part_enter(struct answer_parts *p, enum answer_part part) {
   p->part = part;
-  p->after_mark = true;
-  p->bare = false;
-  p->n_missed = 0;
-  p->call_at = p->seen = p->spaces = 0;
-}
-
-static void calls_enter(struct answer_parts *p, int form, size_t call_at) {
-  part_enter(p, PART_CALLS);
-  p->form = form;
   p->after_mark = false;
-  p->begun = true;
-  p->call_at = p->seen = call_at;
+  p->seen = p->spaces = 0;
 }
 
+/* Behind a mark that is no part of any text. */
+static void part_begin(struct answer_parts *p, enum answer_part part) {
+  part_enter(p, part);
+  cut_here(p);
+  p->after_mark = true;
+}
+
+/* `held` begins with so many spaces; the call is behind its mark. */
+static void calls_enter(struct answer_parts *p, int form, size_t spaces, size_t call_at) {
+  part_enter(p, PART_CALLS);
+  memset(&p->call, 0, sizeof p->call);
+  p->call.form = form;
+  p->call.spaces = spaces;
+  p->call.at = p->seen = call_at;
+}
+
+/* What is held is a header, of this size. A call's stays, in case it is none; that of a message to somebody else is a
+ * part of it, as nothing else tells to whom it is. */
 static void header_end(struct answer_parts *p, size_t size, size_t mark_size) {
   struct channel_header header = channel_header_read(slice_make(p->held.data, size));
-  bool calls = p->tools && header.to.size > 0 && header.to.size < sizeof p->name &&
+  bool calls = p->tools && header.to.size > 0 && header.to.size < sizeof p->call.name &&
                (header.to_function || tool_find(p->tools, header.to));
-  if (calls) snprintf(p->name, sizeof p->name, "%.*s", (int)header.to.size, (const char *)header.to.data);
-  buffer_consume(&p->held, size + mark_size);
-  if (calls)
-    calls_enter(p, 0, 0);
+  if (calls) {
+    calls_enter(p, 0, 0, size + mark_size);
+    memcpy(p->call.name, p->held.data + (header.to.data - (const uint8_t *)p->held.data), header.to.size);
+    return;
+  }
+  part_enter(p, header.thinks ? PART_THOUGHT : PART_CONTENT);
+  cut_here(p);
+  p->foreign = header.to.size > 0 && !slice_is(header.to, "assistant") && !slice_is(header.to, "user");
+  if (p->foreign)
+    held_tell(p, size + mark_size);
   else
-    part_enter(p, header.thinks ? PART_THOUGHT : PART_CONTENT);
-  p->after_mark = false;
+    buffer_consume(&p->held, size + mark_size);
 }
 
-/* The mark of a call's end, or the answer's: the call is told, or all of it is content. False: the mark is part of an
- * argument. */
+/* It is none: all of it is text, or as much as is known to be. */
+static void call_fail(struct answer_parts *p, size_t size) {
+  if (p->call.bare) {
+    p->n_bare++;
+    size = p->call.at + 1;
+  } else if (p->call.missed > 0) {
+    size = p->call.missed;
+  }
+  held_tell(p, size);
+  part_enter(p, p->dialect.channels ? PART_HEADER : PART_CONTENT);
+}
+
+/* The mark of a call's end, or the answer's: the call is told, or is content. False: the mark is part of an argument.
+ */
 static bool call_end(struct answer_parts *p, size_t size, size_t mark_size) {
-  struct slice call = slice_make(p->held.data + p->call_at, size - p->call_at);
-  bool told = call_tell(p, call);
-  if (!told && mark_size > 0 && !*p->name && p->n_missed++ < MISSES_MAX && tool_calls_unfinished(call)) return false;
-  if (told)
-    buffer_consume(&p->held, size + mark_size);
-  else
-    held_tell(p, *p->name ? size : size + mark_size);
-  if (!told && *p->name) buffer_consume(&p->held, mark_size);
-  *p->name = 0;
-  part_enter(p, PART_CONTENT);
-  p->after_mark = told;
+  struct slice call = slice_make(p->held.data + p->call.at, size - p->call.at);
+  bool endless = mark_size == 0 && !*p->call.name && (p->call.bare || !p->dialect.calls->forms[p->call.form].end);
+  size_t read = call.size;
+  if (call_tell(p, call, endless && !p->call.exact ? &read : NULL)) {
+    gap_add(p, p->held.data, p->call.spaces);
+    gap_close(p);
+    buffer_consume(&p->held, p->call.at + read + mark_size);
+    part_begin(p, p->dialect.channels ? PART_HEADER : PART_CONTENT);
+    return true;
+  }
+  if (mark_size > 0 && !p->call.bare && p->call.n_missed < MISSES_MAX && call_open(call)) {
+    if (p->call.n_missed++ == 0) p->call.missed = size + mark_size;
+    return false;
+  }
+  call_fail(p, size + mark_size);
   return true;
 }
 
 /* Spaces before the place that nobody is told when a mark follows; too many are text, however they came. */
 static size_t spaces_loose(const struct answer_parts *p, size_t at) {
   size_t spaces = spaces_before(buffer_slice(&p->held), at);
-  return spaces + (spaces == at ? p->spaces : 0) > SPACES_MAX ? 0 : spaces;
+  return spaces + (spaces == at ? p->spaces : 0) > ANSWER_SPACES ? 0 : spaces;
+}
+
+/* gpt-oss's, which may begin the next header: it is part of that. */
+static bool begins_header(const char *mark) {
+  return strcmp(mark, "<|channel|>") == 0 || strcmp(mark, "<|start|>") == 0;
+}
+
+static void channel_pass(struct answer_parts *p, struct place place, size_t mark_size) {
+  held_tell(p, place.at + (p->foreign ? mark_size : 0));
+  if (!p->foreign) buffer_consume(&p->held, mark_size);
+  p->foreign = false;
+  part_enter(p, PART_HEADER);
 }
 
 /* Goes over a mark that stands at a place of what is held. False: it is none. */
 static bool mark_pass(struct answer_parts *p, struct place place) {
-  bool channel = p->dialect.channels && strcmp(place.mark->text, "<|channel|>") == 0; /* the header begins with it */
-  size_t mark_size = channel ? 0 : strlen(place.mark->text), spaces = spaces_loose(p, place.at);
-  if (p->part == PART_HEADER) {
+  size_t mark_size = p->dialect.channels && begins_header(place.mark->text) ? 0 : strlen(place.mark->text);
+  if (p->part == PART_CALLS) return call_end(p, place.at, mark_size);
+  if (p->part == PART_HEADER)
     header_end(p, place.at, mark_size);
-    return true;
-  }
-  if (p->part == PART_CALLS) {
-    if (!call_end(p, place.at, mark_size)) return false;
-    if (p->dialect.channels) part_enter(p, PART_HEADER);
-    return true;
-  }
-  if (p->dialect.channels) spaces = 0;
+  else if (p->dialect.channels)
+    channel_pass(p, place, mark_size);
+  if (p->dialect.channels) return true;
+  size_t spaces = spaces_loose(p, place.at);
   held_tell(p, place.at - spaces);
   if (place.mark->to == PART_CALLS) {
     bool kept = p->dialect.calls->forms[place.mark->form].kept;
-    calls_enter(p, place.mark->form, spaces + (kept ? 0 : mark_size)); /* which stay, in case it is none */
+    calls_enter(p, place.mark->form, spaces, spaces + (kept ? 0 : mark_size)); /* which stay, in case it is none */
     return true;
   }
+  gap_add(p, p->held.data, spaces);
+  gap_close(p);
   buffer_consume(&p->held, spaces + mark_size);
-  if (place.mark->to == PART_THOUGHT) p->begun = true;
   if (p->dialect.thoughts && place.mark->text == p->dialect.thoughts->dropped[0]) p->framed = true;
-  part_enter(p, place.mark->to);
+  part_begin(p, place.mark->to);
   return true;
 }
 
 /* --- without a mark ----------------------------------------------------------------------------------------------- */
 
-/* An answer that begins as a call without a mark. False: what is held has to wait. */
-static bool bare_review(struct answer_parts *p) {
+/* Where a call without a mark begins, or may, before this place of what is held. */
+static enum bare_begin bare_review(const struct answer_parts *p, size_t limit, size_t *at) {
   const char *brackets = p->tools && p->dialect.calls && !p->dialect.channels ? p->dialect.calls->bare : NULL;
   struct slice text = buffer_slice(&p->held);
-  size_t at = 0;
-  if (!brackets || p->said || p->part != PART_CONTENT) return true;
-  while (at < text.size && json_is_space(text.data[at])) at++;
-  if (at == text.size || at + p->spaces > SPACES_MAX) return true;
-  enum bare_begin begins = bare_begins(brackets, slice_make(text.data + at, text.size - at), p->tools);
-  if (begins == BARE_CALL) calls_enter(p, 0, at);
-  p->bare = begins == BARE_CALL;
-  return begins != BARE_PERHAPS;
+  enum bare_begin begins;
+  if (!brackets || p->part != PART_CONTENT || p->n_bare >= MISSES_MAX) return BARE_TEXT;
+  if (*brackets == '\n' && p->said) return BARE_TEXT;
+  for (*at = 0; *brackets == '\n' && *at < limit && json_is_space(text.data[*at]);) ++*at;
+  if (*brackets == '\n')
+    return *at == limit ? BARE_TEXT : bare_begins(brackets, slice_make(text.data + *at, text.size - *at), p->tools);
+  *at = bare_find(brackets, text, limit, p->tools, &begins);
+  return begins;
+}
+
+/* Only Python's, at the beginning, may have a text behind it: what is a call elsewhere could be an example of one. */
+static void bare_enter(struct answer_parts *p, enum bare_begin begins, size_t at) {
+  size_t spaces = spaces_loose(p, at);
+  held_tell(p, at - spaces);
+  calls_enter(p, 0, spaces, spaces);
+  p->call.bare = true;
+  p->call.exact = p->said || begins != BARE_LIST;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -233,14 +315,14 @@ void answer_parts_init(struct answer_parts *parts, struct answer_dialect dialect
   *parts = (struct answer_parts){.dialect = dialect, .tools = json_array_size(tools) ? tools : NULL, .sink = sink};
   buffer_init(&parts->held, LIMIT_TOOL_CALL_BYTES);
   while (prompt_end.size > 0 && json_is_space(prompt_end.data[prompt_end.size - 1])) prompt_end.size--;
-  size_t size = dialect.thoughts ? strlen(dialect.thoughts->begin) : 0;
-  if (dialect.channels) {
-    part_enter(parts, PART_HEADER);
-  } else if (size && prompt_end.size >= size &&
-             memcmp(prompt_end.data + prompt_end.size - size, dialect.thoughts->begin, size) == 0) {
-    part_enter(parts, PART_THOUGHT);
-    parts->begun = true;
-  }
+  size_t size = dialect.thoughts ? strlen(dialect.thoughts->begins[0]) : 0;
+  bool thinks =
+      dialect.thinks || (size > 0 && prompt_end.size >= size &&
+                         memcmp(prompt_end.data + prompt_end.size - size, dialect.thoughts->begins[0], size) == 0);
+  if (dialect.channels)
+    part_begin(parts, PART_HEADER);
+  else if (thinks)
+    part_begin(parts, PART_THOUGHT);
 }
 
 void answer_parts_release(struct answer_parts *parts) { buffer_release(&parts->held); }
@@ -249,20 +331,29 @@ void answer_parts_release(struct answer_parts *parts) { buffer_release(&parts->h
 static void spaces_drop(struct answer_parts *p) {
   struct slice text = buffer_slice(&p->held);
   size_t n = 0;
-  while (p->after_mark && n < text.size && json_is_space(text.data[n])) n++;
-  if (n < text.size) p->after_mark = false;
+  while (n < text.size && json_is_space(text.data[n])) n++;
+  gap_add(p, p->held.data, n);
+  if (n < text.size) {
+    p->after_mark = false;
+    gap_close(p);
+  }
   buffer_consume(&p->held, n);
 }
 
-/* What is known of what is held, told. True: a mark was passed, and there may be more. */
+/* What is known of what is held, told. True: there may be more to say of it. */
 static bool held_review(struct answer_parts *p) {
   struct mark marks[MARKS_MAX];
-  if (p->after_mark) spaces_drop(p);
-  if (!bare_review(p)) return false;
+  size_t bare_at;
+  if (p->after_mark && p->part != PART_HEADER) spaces_drop(p);
   int n_mark = marks_of(p, marks);
-  struct slice text = buffer_slice(&p->held);
   bool waits = p->part == PART_CALLS || p->part == PART_HEADER; /* all of it, until its end */
-  struct place place = mark_find(text, waits ? p->seen : 0, marks, n_mark);
+  struct place place = mark_find(buffer_slice(&p->held), waits ? p->seen : 0, marks, n_mark);
+  enum bare_begin begins = waits ? BARE_TEXT : bare_review(p, place.at, &bare_at);
+  if (begins == BARE_CALL || begins == BARE_LIST) {
+    bare_enter(p, begins, bare_at);
+    return true;
+  }
+  if (begins == BARE_PERHAPS) place = (struct place){bare_at, NULL};
   if (place.mark && mark_pass(p, place)) return true;
   if (waits) {
     p->seen = place.mark ? place.at + 1 : place.at;
@@ -272,14 +363,24 @@ static bool held_review(struct answer_parts *p) {
   return false;
 }
 
+static void held_review_all(struct answer_parts *p) {
+  while (!p->failed && p->held.size > 0 && held_review(p)) continue;
+}
+
 /* As much as a call may have is held, and it goes on: it is text, and so is what looks like calls after it. */
 static void held_give_up(struct answer_parts *p) {
   if (p->part == PART_HEADER) p->part = PART_CONTENT;
   held_tell(p, p->held.size);
   part_enter(p, PART_CONTENT);
-  p->after_mark = false;
   p->tools = NULL;
-  *p->name = 0;
+}
+
+/* The answer ended within a header: of a message that nobody began but for its marks, unless it is to be a call. */
+static void header_cut(struct answer_parts *p) {
+  struct slice text = buffer_slice(&p->held);
+  bool marked = slice_starts(text, "<|channel|>") || slice_starts(text, "<|start|>");
+  p->part = PART_CONTENT;
+  if (marked && channel_header_read(text).to.size == 0) buffer_consume(&p->held, p->held.size);
 }
 
 bool answer_parts_take(struct answer_parts *parts, struct slice text) {
@@ -287,15 +388,18 @@ bool answer_parts_take(struct answer_parts *parts, struct slice text) {
     size_t room = parts->held.max - parts->held.size, size = text.size < room ? text.size : room;
     if (!buffer_append(&parts->held, text.data, size)) parts->failed = true;
     text = slice_make(text.data + size, text.size - size);
-    while (!parts->failed && parts->held.size > 0 && held_review(parts)) continue;
+    held_review_all(parts);
     if (parts->held.size == parts->held.max) held_give_up(parts);
   }
   return !parts->failed;
 }
 
 bool answer_parts_end(struct answer_parts *parts) {
-  if (parts->part == PART_CALLS && !call_end(parts, parts->held.size, 0)) parts->failed = true;
-  if (parts->part == PART_HEADER) parts->part = PART_CONTENT;
+  while (!parts->failed && parts->part == PART_CALLS) {
+    call_end(parts, parts->held.size, 0);
+    held_review_all(parts); /* what follows it may be another */
+  }
+  if (parts->part == PART_HEADER) header_cut(parts);
   held_tell(parts, parts->held.size);
   return !parts->failed;
 }

@@ -1,6 +1,8 @@
 /* A model's answer taken apart as it comes: what it thinks, what it says, which tools it calls. What comes out is the
  * same however the text was cut into pieces. A call comes out when it is complete; one that cannot be read is content,
- * as the model wrote it. Pure, but for memory: belongs to who feeds it. */
+ * as the model wrote it. Where something is taken out of the midst of a text, the spaces before it stay (else those
+ * behind it, else a line end stands there), and where it begins or ends a text, none do. Pure, but for memory: belongs
+ * to who feeds it. */
 #ifndef SPATE_SERVER_ANSWER_PARTS_H
 #define SPATE_SERVER_ANSWER_PARTS_H
 
@@ -14,9 +16,11 @@ enum answer_part { PART_CONTENT, PART_THOUGHT, PART_CALLS, PART_HEADER /* of gpt
 struct part_sink {
   /* CONTENT or THOUGHT; false: no more may wait. */
   bool (*text)(void *user, enum answer_part part, struct slice text);
-  bool (*call)(void *user, struct slice name, const json_t *arguments);
+  bool (*call)(void *user, struct slice name, struct slice arguments); /* an object of JSON */
   void *user;
 };
+
+enum { ANSWER_SPACES = 64 }; /* more of them together are text, whatever follows */
 
 struct answer_parts {
   struct answer_dialect dialect;
@@ -24,17 +28,34 @@ struct answer_parts {
   struct part_sink sink;
   enum answer_part part; /* that `held` goes on with */
   struct buffer held;    /* what it is that is not known yet: spaces, the beginning of a mark, a call with its mark */
-  size_t call_at;        /* PART_CALLS: where in `held` the call itself begins */
-  size_t seen;           /* there too: where the search for its end goes on */
-  char name[LIMIT_TOOL_NAME_BYTES + 1]; /* there: of the tool, where a header had it */
-  size_t spaces;                        /* that ended what was told last */
-  int form;                             /* there: of the marks' */
-  int n_missed;                         /* there: marks of its end that were part of an argument */
-  bool begun;                           /* something else than spaces has come */
-  bool said, framed;                    /* and as content; the first of the dropped marks has come */
-  bool after_mark;                      /* spaces that follow are dropped */
-  bool bare;                            /* PART_CALLS without a mark: tools have to be known ones */
-  bool failed;                          /* the sink took no more, or memory is short */
+  size_t seen;           /* of a call or a header: where the search for its end goes on */
+  size_t spaces;         /* that ended what was told last */
+  struct {
+    bool any;   /* something was told */
+    bool space; /* and ended with one */
+    bool cut;   /* something has been taken out since */
+  } told[2];    /* content, thought */
+  struct {
+    char data[ANSWER_SPACES];
+    size_t size;
+    bool closed;   /* others are not added */
+  } gap;           /* spaces where something was taken out */
+  bool said;       /* something else than spaces has come as content */
+  bool framed;     /* the first of the dropped marks has come */
+  bool after_mark; /* spaces that follow are dropped */
+  bool foreign;    /* a message of gpt-oss's to somebody whom nobody here knows */
+  struct {
+    size_t at;     /* in `held`: where it begins, behind its mark */
+    size_t spaces; /* there: before its mark */
+    size_t missed; /* there: the end of the first mark of its end that was taken for a part of an argument; 0: none */
+    int n_missed;
+    int form;                             /* of the marks' */
+    bool bare;                            /* it has no mark: tools have to be known ones */
+    bool exact;                           /* nothing may follow it */
+    char name[LIMIT_TOOL_NAME_BYTES + 1]; /* of the tool, where a header had it */
+  } call;                                 /* of PART_CALLS */
+  int n_bare;                             /* texts that looked like calls without a mark and were none */
+  bool failed;                            /* the sink took no more, or memory is short */
 };
 
 /* prompt_end: the last bytes of the prompt, which may have begun a thought. */

@@ -18,13 +18,10 @@ static struct slice kimi_name(struct slice text) {
   return slice_make(text.data, numbered ? text.size - digits - 1 : text.size);
 }
 
-static bool kimi_read(json_t *calls, struct slice text) {
-  struct slice name, arguments;
-  while (call_past(&text, "<|tool_call_begin|>"))
-    if (!call_until(&text, "<|tool_call_argument_begin|>", &name) ||
-        !call_until(&text, "<|tool_call_end|>", &arguments) || !call_add_json(calls, kimi_name(name), arguments))
-      return false;
-  return call_trimmed(text).size == 0;
+static bool kimi_read(json_t *calls, struct slice *text) {
+  struct slice name;
+  return call_past(text, "<|tool_call_begin|>") && call_until(text, "<|tool_call_argument_begin|>", &name) &&
+         call_add_next(calls, kimi_name(name), text) && call_past(text, "<|tool_call_end|>");
 }
 
 /* --- tags with names in quotes ------------------------------------------------------------------------------------ */
@@ -39,7 +36,7 @@ static const struct tags invokes[] = {
     {"<function name=\"", "</function>", "<param name=\"", "</param>"},
 };
 
-static bool value_read(const struct tags *tags, struct slice *body, const json_t *tool, json_t *arguments) {
+static bool value_read(const struct tags *tags, struct slice *body, const json_t *tool, struct buffer *arguments) {
   static const char quote[] = "<![CDATA[";
   struct slice name, facts, value;
   if (!call_until(body, "\"", &name) || !call_until(body, ">", &facts)) return false;
@@ -49,27 +46,25 @@ static bool value_read(const struct tags *tags, struct slice *body, const json_t
     return false;
   bool text = quoted || memmem(facts.data, facts.size, "string=\"true\"", 13) != NULL;
   if (!text) return call_add_value(arguments, name, value, tool);
-  return name.size > 0 && json_object_setn_new(arguments, (const char *)name.data, name.size,
-                                               json_stringn((const char *)value.data, value.size)) == 0;
+  return call_arguments_name(arguments, name) && json_write_string(arguments, value);
 }
 
-static bool invokes_read(const struct tags *tags, json_t *calls, struct slice text, const json_t *tools) {
-  struct slice name, rest;
-  while (call_past(&text, tags->call)) {
-    if (!call_until(&text, "\"", &name) || !call_until(&text, ">", &rest)) return false;
-    json_t *arguments = json_object();
-    bool read = true;
-    while (read && call_past(&text, tags->value)) read = value_read(tags, &text, tool_find(tools, name), arguments);
-    if (!call_add(calls, name, arguments) || !read || !call_past(&text, tags->call_end)) return false;
-  }
-  return call_trimmed(text).size == 0;
+static bool invoke_read(const struct tags *tags, json_t *calls, struct slice *text, const json_t *tools) {
+  struct slice name, facts;
+  struct buffer arguments;
+  if (!call_past(text, tags->call) || !call_until(text, "\"", &name) || !call_until(text, ">", &facts)) return false;
+  const json_t *tool = tool_find(tools, name);
+  bool read = true;
+  call_arguments_begin(&arguments);
+  while (read && call_past(text, tags->value)) read = value_read(tags, text, tool, &arguments);
+  return call_arguments_end(calls, name, &arguments, read && call_past(text, tags->call_end));
 }
 
 /* --- Gemma -------------------------------------------------------------------------------------------------------- */
 
 static const char *const quotes[] = {"<|\"|>", "<escape>"};
 
-static json_t *gemma_value(struct slice *text, int depth);
+static bool gemma_value(struct buffer *out, struct slice *text, int depth);
 
 static bool gemma_string(struct slice *text, struct slice *inner) {
   for (size_t i = 0; i < sizeof quotes / sizeof *quotes; i++)
@@ -87,50 +82,41 @@ static struct slice gemma_word(struct slice *text) {
   return call_trimmed(word);
 }
 
-static bool gemma_member(struct slice *text, json_t *object, int depth) {
+static bool gemma_member(struct buffer *out, struct slice *text, int depth) {
   struct slice key;
   if (!gemma_string(text, &key)) key = gemma_word(text);
-  if (key.size == 0 || !call_past(text, ":")) return false;
-  json_t *value = gemma_value(text, depth);
-  return value && json_object_setn_new(object, (const char *)key.data, key.size, value) == 0;
+  return call_arguments_name(out, key) && call_past(text, ":") && gemma_value(out, text, depth);
 }
 
-/* What stands between brackets, of which the first is behind. */
-static json_t *gemma_many(struct slice *text, bool list, int depth) {
-  json_t *many = list ? json_array() : json_object();
+/* What stands between brackets, of which the first is behind and the last is none of what is appended. */
+static bool gemma_many(struct buffer *out, struct slice *text, bool list, int depth) {
   const char *end = list ? "]" : "}";
-  bool fine = depth < LIMIT_JSON_DEPTH;
-  for (bool first = true; fine && !call_past(text, end); first = false) {
-    fine = first || call_past(text, ",");
-    if (fine && list) {
-      json_t *value = gemma_value(text, depth);
-      fine = value && json_array_append_new(many, value) == 0;
-    } else if (fine) {
-      fine = gemma_member(text, many, depth);
-    }
+  if (depth >= LIMIT_JSON_DEPTH) return false;
+  for (bool first = true; !call_past(text, end); first = false) {
+    if (!first && !call_past(text, ",")) return false;
+    if (list && !first) buffer_text(out, ", ");
+    if (list ? !gemma_value(out, text, depth) : !gemma_member(out, text, depth)) return false;
   }
-  if (fine) return many;
-  json_decref(many);
-  return NULL;
+  return true;
 }
 
-static json_t *gemma_value(struct slice *text, int depth) {
+static bool gemma_value(struct buffer *out, struct slice *text, int depth) {
   struct slice inner;
-  if (gemma_string(text, &inner)) return json_stringn((const char *)inner.data, inner.size);
-  if (call_past(text, "{")) return gemma_many(text, false, depth + 1);
-  if (call_past(text, "[")) return gemma_many(text, true, depth + 1);
-  struct slice word = gemma_word(text);
-  return word.size ? call_any_value(word) : NULL;
+  if (gemma_string(text, &inner)) return json_write_string(out, inner);
+  if (call_past(text, "{"))
+    return buffer_text(out, "{") && gemma_many(out, text, false, depth + 1) && buffer_text(out, "}");
+  if (call_past(text, "["))
+    return buffer_text(out, "[") && gemma_many(out, text, true, depth + 1) && buffer_text(out, "]");
+  return call_any_value(out, gemma_word(text));
 }
 
-static bool gemma_read(json_t *calls, struct slice text) {
+static bool gemma_read(json_t *calls, struct slice *text) {
   struct slice name;
-  while (call_past(&text, "call:")) {
-    if (!call_until(&text, "{", &name)) return false;
-    json_t *arguments = gemma_many(&text, false, 1);
-    if (!arguments || !call_add(calls, call_trimmed(name), arguments)) return false;
-  }
-  return call_trimmed(text).size == 0;
+  struct buffer arguments;
+  if (!call_past(text, "call:") || !call_until(text, "{", &name)) return false;
+  call_arguments_begin(&arguments);
+  bool read = gemma_many(&arguments, text, false, 1);
+  return call_arguments_end(calls, name, &arguments, read);
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -141,23 +127,19 @@ bool call_tags_begin(struct slice text) {
   return begins;
 }
 
-bool call_tags_read(json_t *calls, struct slice text, const json_t *tools) {
+bool call_tags_read(json_t *calls, struct slice *text, const json_t *tools) {
   for (size_t i = 0; i < sizeof invokes / sizeof *invokes; i++)
-    if (slice_starts(text, invokes[i].call)) return invokes_read(&invokes[i], calls, text, tools);
-  return slice_starts(text, "call:") ? gemma_read(calls, text) : kimi_read(calls, text);
+    if (slice_starts(*text, invokes[i].call)) return invoke_read(&invokes[i], calls, text, tools);
+  return slice_starts(*text, "call:") ? gemma_read(calls, text) : kimi_read(calls, text);
 }
 
-bool call_lines_read(json_t *calls, struct slice text, const json_t *tools) {
-  struct slice name;
-  bool string;
-  do {
-    if (!call_until(&text, "\n", &name) || !tool_find(tools, call_trimmed(name))) return false;
-    text = call_trimmed(text);
-    size_t size = call_extent(text, &string);
-    if (size == 0 || !call_add_json(calls, name, slice_make(text.data, size))) return false;
-    text = call_trimmed(call_rest(text, size));
-    call_past(&text, "<|assistant|>");
-    text = call_trimmed(text);
-  } while (text.size > 0);
-  return true;
+bool call_line_read(json_t *calls, struct slice *text, const json_t *tools) {
+  call_past(text, "<|assistant|>");
+  struct slice line = *text;
+  if (line.size > LIMIT_TOOL_NAME_BYTES + 1) line.size = LIMIT_TOOL_NAME_BYTES + 1;
+  const uint8_t *end = line.size ? memchr(line.data, '\n', line.size) : NULL;
+  if (!end) return false;
+  line.size = (size_t)(end - line.data);
+  *text = call_rest(*text, line.size + 1);
+  return tool_find(tools, call_trimmed(line)) && call_add_next(calls, line, text);
 }

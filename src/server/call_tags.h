@@ -10,11 +10,12 @@
 
 #include "base/json.h"
 
-/* Whether the text begins with such a tag; then what it calls is added. False: a part of it is no call. */
+/* Whether the text begins with such a tag; then what it calls is added, and the text goes on behind it. False: it is no
+ * call. */
 bool call_tags_begin(struct slice text);
-bool call_tags_read(json_t *calls, struct slice text, const json_t *tools);
+bool call_tags_read(json_t *calls, struct slice *text, const json_t *tools);
 
 /* GLM-4's, which has no tag: only of known tools. */
-bool call_lines_read(json_t *calls, struct slice text, const json_t *tools);
+bool call_line_read(json_t *calls, struct slice *text, const json_t *tools);
 
 #endif

@@ -2,6 +2,7 @@
 #include "server/call_text.h"
 
 #include "base/limits.h"
+#include "server/call_json.h"
 
 /* --- text --------------------------------------------------------------------------------------------------------- */
 
@@ -31,69 +32,64 @@ bool call_past(struct slice *text, const char *mark) {
   return true;
 }
 
-size_t call_extent(struct slice text, bool *string) {
-  int depth = 0;
-  *string = false;
-  for (size_t i = 0; i < text.size; i++) {
-    uint8_t c = text.data[i];
-    if (c == '"') *string = !*string;
-    if (*string && c == '\n') { /* which no string of JSON has */
-      *string = false;
-      return 0;
-    }
-    if (*string) {
-      i += c == '\\';
-      continue;
-    }
-    depth += c == '{' || c == '[';
-    depth -= c == '}' || c == ']';
-    if (depth == 0) return i + 1;
-  }
-  return 0;
-}
+/* --- calls -------------------------------------------------------------------------------------------------------- */
 
-bool call_add(json_t *calls, struct slice name, json_t *arguments) {
-  struct error error;
-  if (json_is_string(arguments)) {
-    struct slice text = json_slice(arguments);
-    json_t *inner = text.size ? json_parse(text, &error) : json_object();
-    json_decref(arguments);
-    arguments = inner ? inner : json_null();
-  } else if (!arguments) {
-    arguments = json_object();
-  }
-  bool fits = name.size > 0 && json_is_object(arguments) && json_array_size(calls) < LIMIT_TOOL_CALLS;
-  json_t *call = fits ? json_pack("{s:s%,s:O}", "name", name.data, name.size, "arguments", arguments) : NULL;
-  json_decref(arguments);
+static bool object_add(json_t *calls, struct slice name, struct slice object) {
+  bool fits = name.size > 0 && json_array_size(calls) < LIMIT_TOOL_CALLS && object.size > 0 && object.data[0] == '{' &&
+              call_json_value(object) == object.size;
+  json_t *call =
+      fits ? json_pack("{s:s%,s:s%}", "name", name.data, name.size, "arguments", object.data, object.size) : NULL;
   return call && json_array_append_new(calls, call) == 0;
 }
 
-bool call_add_json(json_t *calls, struct slice name, struct slice arguments) {
-  struct error error;
-  json_t *object = json_parse(call_trimmed(arguments), &error);
-  return object && call_add(calls, call_trimmed(name), object);
+bool call_add(json_t *calls, struct slice name, struct slice arguments) {
+  arguments = call_trimmed(arguments);
+  json_t *string = arguments.size > 0 && arguments.data[0] == '"' ? call_json_string(arguments) : NULL;
+  if (string) arguments = call_trimmed(json_slice(string));
+  bool none = arguments.size == 0 || slice_is(arguments, "null");
+  bool added = object_add(calls, call_trimmed(name), none ? slice_text("{}") : arguments);
+  json_decref(string);
+  return added;
 }
 
-/* --- values without quotes ---------------------------------------------------------------------------------------- */
-
-json_t *call_any_value(struct slice text) {
-  struct error error;
-  if (slice_is(text, "True")) return json_true();
-  if (slice_is(text, "False")) return json_false();
-  if (slice_is(text, "None")) return json_null();
-  struct slice bare = call_trimmed(text);
-  bool nests = bare.size > 0 && (bare.data[0] == '{' || bare.data[0] == '['); /* json_parse knows how deep */
-  return nests ? json_parse(text, &error) : json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY, NULL);
+bool call_add_next(json_t *calls, struct slice name, struct slice *text) {
+  struct slice rest = call_trimmed(*text);
+  size_t size = call_json_value(rest);
+  if (size == 0 || !call_add(calls, name, slice_make(rest.data, size))) return false;
+  *text = call_rest(rest, size);
+  return true;
 }
 
-static json_t *untyped_read(struct slice value, const json_t *tool, struct slice name) {
+/* --- arguments one by one ----------------------------------------------------------------------------------------- */
+
+void call_arguments_begin(struct buffer *arguments) {
+  buffer_init(arguments, 6 * LIMIT_TOOL_CALL_BYTES); /* all of it escaped */
+  buffer_text(arguments, "{");
+}
+
+bool call_arguments_name(struct buffer *arguments, struct slice name) {
+  if (arguments->size > 0 && arguments->data[arguments->size - 1] != '{') buffer_text(arguments, ", ");
+  return name.size > 0 && json_write_string(arguments, name) && buffer_text(arguments, ": ");
+}
+
+bool call_arguments_end(json_t *calls, struct slice name, struct buffer *arguments, bool fine) {
+  fine = fine && buffer_text(arguments, "}") && call_add(calls, name, buffer_slice(arguments));
+  buffer_release(arguments);
+  return fine;
+}
+
+bool call_any_value(struct buffer *out, struct slice text) {
+  text = call_trimmed(text);
+  if (slice_is(text, "True")) return buffer_text(out, "true");
+  if (slice_is(text, "False")) return buffer_text(out, "false");
+  if (slice_is(text, "None")) return buffer_text(out, "null");
+  return text.size > 0 && call_json_value(text) == text.size && buffer_append(out, text.data, text.size);
+}
+
+bool call_add_value(struct buffer *arguments, struct slice name, struct slice value, const json_t *tool) {
   const json_t *properties = json_object_get(json_object_get(tool, "parameters"), "properties");
   const json_t *type = json_object_get(json_object_getn(properties, (const char *)name.data, name.size), "type");
-  json_t *typed = json_is_string(type) && slice_is(json_slice(type), "string") ? NULL : call_any_value(value);
-  return typed ? typed : json_stringn((const char *)value.data, value.size);
-}
-
-bool call_add_value(json_t *arguments, struct slice name, struct slice value, const json_t *tool) {
-  return name.size > 0 &&
-         json_object_setn_new(arguments, (const char *)name.data, name.size, untyped_read(value, tool, name)) == 0;
+  bool string = json_is_string(type) && slice_is(json_slice(type), "string");
+  return call_arguments_name(arguments, name) &&
+         ((!string && call_any_value(arguments, value)) || json_write_string(arguments, value));
 }

@@ -13,16 +13,21 @@ bool call_until(struct slice *text, const char *mark, struct slice *before);
 /* Past a mark that the text begins with, after spaces. */
 bool call_past(struct slice *text, const char *mark);
 
-/* Bytes of the object or list of JSON that the text begins with: to the bracket that closes it; 0: none does. Text that
- * begins with neither has one byte, or its string: what reads them refuses it. *string: it ends within a string. */
-size_t call_extent(struct slice text, bool *string);
+/* One more call. arguments: an object of JSON, or a string of JSON that holds one; null and nothing stand for none. */
+bool call_add(json_t *calls, struct slice name, struct slice arguments);
 
-/* One more call. Takes the arguments over: an object, or a string that holds one; NULL stands for none. */
-bool call_add(json_t *calls, struct slice name, json_t *arguments);
-bool call_add_json(json_t *calls, struct slice name, struct slice arguments);
+/* The same with what the text begins with, after spaces; it goes on after it. */
+bool call_add_next(json_t *calls, struct slice name, struct slice *text);
 
-/* One more argument, written without quotes: a string where the tool says so, or where it is nothing else. */
-bool call_add_value(json_t *arguments, struct slice name, struct slice value, const json_t *tool);
-json_t *call_any_value(struct slice text); /* JSON, or the words that Python has for JSON's; NULL: neither */
+/* Arguments that are put together member by member. */
+void call_arguments_begin(struct buffer *arguments);
+bool call_arguments_name(struct buffer *arguments, struct slice name); /* of the next; what is appended is its value */
+bool call_arguments_end(json_t *calls, struct slice name, struct buffer *arguments, bool fine); /* adds them if fine */
+
+/* The next, written without quotes: a string where the tool says so, or where it is nothing else. */
+bool call_add_value(struct buffer *arguments, struct slice name, struct slice value, const json_t *tool);
+
+/* JSON, or the words that Python has for JSON's, appended as JSON. False: neither. */
+bool call_any_value(struct buffer *out, struct slice text);
 
 #endif

@@ -25,25 +25,22 @@ static void call_number(const struct choice *choice, char out[10]) {
 }
 
 /* Of a stream, each has its place among all. */
-static bool call_keep(void *user, struct slice name, const json_t *arguments) {
+static bool call_keep(void *user, struct slice name, struct slice arguments) {
   struct choice *choice = user;
-  struct buffer object, text;
+  struct buffer object;
   char number[10];
   if (choice->answer->facts.one_call && choice->n_call > 0) return true;
-  buffer_init(&text, 6 * LIMIT_TOOL_CALL_BYTES); /* escapes once */
-  json_write_value(&text, arguments);
   call_number(choice, number);
-  buffer_init(&object, 8 * LIMIT_TOOL_CALL_BYTES); /* and twice */
+  buffer_init(&object, 8 * LIMIT_TOOL_CALL_BYTES); /* with escapes of escapes */
   buffer_text(&object, choice->calls.size ? ",{" : "{");
   if (choice->answer->form->streams) buffer_print(&object, "\"index\":%d,", choice->n_call);
   buffer_print(&object, "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", number);
   json_write_string(&object, name);
   buffer_text(&object, ",\"arguments\":");
-  json_write_string(&object, buffer_slice(&text));
+  json_write_string(&object, arguments);
   buffer_text(&object, "}}");
-  bool kept = !text.failed && !object.failed && answer_keep(choice, &choice->calls, object.data, object.size);
+  bool kept = !object.failed && answer_keep(choice, &choice->calls, object.data, object.size);
   buffer_release(&object);
-  buffer_release(&text);
   if (kept) choice->n_call++;
   return kept;
 }

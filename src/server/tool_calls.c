@@ -1,15 +1,12 @@
-/* One reader for each form, chosen by how the text begins. */
+/* One reader for each form: it adds a call and moves the text behind it. Which one is tried, the text's beginning says.
+ */
 #include "server/tool_calls.h"
 
+#include "base/limits.h"
+#include "server/call_json.h"
 #include "server/call_tags.h"
 #include "server/call_text.h"
 #include "server/python_literal.h"
-
-bool tool_calls_unfinished(struct slice text) {
-  bool string;
-  const uint8_t *object = text.size ? memchr(text.data, '{', text.size) : NULL;
-  return object && call_extent(call_rest(text, (size_t)(object - text.data)), &string) == 0 && string;
-}
 
 /* --- calls -------------------------------------------------------------------------------------------------------- */
 
@@ -50,50 +47,65 @@ json_t *tools_brief(const json_t *tools, size_t *bytes) {
 
 /* --- JSON --------------------------------------------------------------------------------------------------------- */
 
-static bool object_add(json_t *calls, const json_t *object) {
-  const json_t *inner = json_object_get(object, "function");
-  if (json_is_object(inner)) object = inner;
-  const json_t *name = json_object_get(object, "name");
-  if (!name) name = json_object_get(object, "tool_name");
-  if (!name) name = inner;
-  json_t *arguments = json_object_get(object, "arguments");
-  if (!arguments) arguments = json_object_get(object, "parameters");
-  void *only = !arguments && json_object_size(object) == 1 ? json_object_iter((json_t *)object) : NULL;
-  if (only && json_is_object(json_object_iter_value(only))) /* {N: {…}} */
-    return call_add(calls, slice_make(json_object_iter_key(only), json_object_iter_key_len(only)),
-                    json_incref(json_object_iter_value(only)));
-  return json_is_string(name) && call_add(calls, json_slice(name), json_incref(arguments));
-}
+/* What an object has to say of a call; values as they stand there. */
+struct called {
+  struct slice name, tool_name, function, arguments, parameters;
+  struct slice only; /* the name of its one member */
+  int n_member;
+};
 
-static bool value_add(json_t *calls, const json_t *value) {
-  if (!json_is_array(value)) return object_add(calls, value);
-  for (size_t i = 0; i < json_array_size(value); i++)
-    if (!object_add(calls, json_array_get(value, i))) return false;
-  return true;
-}
-
-/* What may stand between two values, or behind the last: a comma or a semicolon, marks that were not closed. */
-static struct slice between_off(struct slice text) {
-  text = call_trimmed(text);
-  if (text.size > 1 && (text.data[0] == ';' || text.data[0] == ',')) text = call_trimmed(call_rest(text, 1));
-  while (call_past(&text, "</tool_call>") || call_past(&text, "<tool_call>")) text = call_trimmed(text);
-  return text;
-}
-
-/* Values one after another. */
-static bool values_read(json_t *calls, struct slice text) {
-  while (text.size > 0) {
-    struct error error;
-    bool string;
-    size_t size = call_extent(text, &string);
-    json_t *value = size ? json_parse(slice_make(text.data, size), &error) : NULL;
-    bool added = value && value_add(calls, value);
-    json_decref(value);
-    if (!added) return false;
-    text = between_off(call_rest(text, size));
+static struct called object_read(struct slice object) {
+  struct called called = {0};
+  struct slice name, value, body = call_rest(object, 1);
+  for (; call_json_member(&body, &name, &value); called.n_member++) {
+    called.only = name;
+    if (slice_is(name, "\"name\"")) called.name = value;
+    if (slice_is(name, "\"tool_name\"")) called.tool_name = value;
+    if (slice_is(name, "\"function\"")) called.function = value;
+    if (slice_is(name, "\"arguments\"")) called.arguments = value;
+    if (slice_is(name, "\"parameters\"")) called.parameters = value;
   }
+  return called;
+}
+
+static bool is_object(struct slice value) { return value.size > 0 && value.data[0] == '{'; }
+
+/* The name is in quotes. */
+static bool quoted_add(json_t *calls, struct slice name, struct slice arguments) {
+  json_t *string = name.size > 0 && name.data[0] == '"' ? call_json_string(name) : NULL;
+  bool added = string && call_add(calls, json_slice(string), arguments);
+  json_decref(string);
+  return added;
+}
+
+static bool object_add(json_t *calls, struct slice object) {
+  if (!is_object(object)) return false;
+  struct called called = object_read(object);
+  if (is_object(called.function)) {
+    object = called.function;
+    called = object_read(object);
+  }
+  struct slice name = called.name.size ? called.name : called.tool_name.size ? called.tool_name : called.function;
+  struct slice arguments = called.arguments.size ? called.arguments : called.parameters, key, value;
+  if (name.size > 0 || arguments.size > 0 || called.n_member != 1) return quoted_add(calls, name, arguments);
+  object = call_rest(object, 1);
+  return call_json_member(&object, &key, &value) && is_object(value) && quoted_add(calls, key, value); /* {N: {…}} */
+}
+
+/* An object, or a list of them. */
+static bool value_read(json_t *calls, struct slice *text) {
+  size_t size = call_json_value(*text);
+  if (size == 0) return false;
+  struct slice value = slice_make(text->data, size);
+  *text = call_rest(*text, size);
+  if (value.data[0] != '[') return object_add(calls, value);
+  struct slice list = call_rest(value, 1), element;
+  while (call_json_element(&list, &element))
+    if (!object_add(calls, element)) return false;
   return true;
 }
+
+/* --- tags --------------------------------------------------------------------------------------------------------- */
 
 /* Without the line ends that stand around a value. */
 static struct slice line_ends_off(struct slice value) {
@@ -102,99 +114,120 @@ static struct slice line_ends_off(struct slice value) {
   return value;
 }
 
-static bool parameters_read(struct slice body, json_t *arguments, const json_t *tool) {
-  struct slice name, value;
-  while (call_past(&body, "<parameter="))
-    if (!call_until(&body, ">", &name) || !call_until(&body, "</parameter>", &value) ||
-        !call_add_value(arguments, name, line_ends_off(value), tool))
-      return false;
-  return call_trimmed(body).size == 0;
-}
-
-static bool functions_read(json_t *calls, struct slice text, const json_t *tools) {
-  struct slice name, body;
-  while (call_past(&text, "<function=")) {
-    if (!call_until(&text, ">", &name)) return false;
-    struct slice json = call_trimmed(text);
-    bool string;
-    size_t size = json.size > 0 && json.data[0] == '{' ? call_extent(json, &string) : 0;
-    if (size > 0) { /* JSON in place of parameters */
-      text = call_rest(json, size);
-      if (!call_add_json(calls, name, slice_make(json.data, size)) || !call_past(&text, "</function>")) return false;
-      continue;
-    }
-    if (!call_until(&text, "</function>", &body)) return false;
-    json_t *arguments = json_object();
-    bool read = parameters_read(body, arguments, tool_find(tools, name));
-    if (!call_add(calls, name, arguments) || !read) return false;
-  }
-  return call_trimmed(text).size == 0;
+static bool function_read(json_t *calls, struct slice *text, const json_t *tools) {
+  struct slice name, parameter, value;
+  struct buffer arguments;
+  if (!call_past(text, "<function=") || !call_until(text, ">", &name)) return false;
+  if (is_object(call_trimmed(*text))) /* JSON in place of parameters */
+    return call_add_next(calls, name, text) && call_past(text, "</function>");
+  const json_t *tool = tool_find(tools, call_trimmed(name));
+  bool read = true;
+  call_arguments_begin(&arguments);
+  while (read && call_past(text, "<parameter="))
+    read = call_until(text, ">", &parameter) && call_until(text, "</parameter>", &value) &&
+           call_add_value(&arguments, parameter, line_ends_off(value), tool);
+  return call_arguments_end(calls, name, &arguments, read && call_past(text, "</function>"));
 }
 
 /* GLM's: the name, then keys and values. */
-static bool keys_read(json_t *calls, struct slice text, const json_t *tools) {
-  struct slice name = text, key, value;
-  const uint8_t *first = memmem(text.data, text.size, "<arg_key>", 9);
-  if (first) name.size = (size_t)(first - text.data);
-  struct slice rest = call_rest(text, name.size);
+static bool keys_read(json_t *calls, struct slice *text, const json_t *tools) {
+  struct slice name = *text, key, value;
+  struct buffer arguments;
+  const uint8_t *first = memmem(text->data, text->size, "<arg_key>", 9);
+  if (first) name.size = (size_t)(first - text->data);
+  *text = call_rest(*text, name.size);
   name = call_trimmed(name);
   const json_t *tool = tool_find(tools, name);
   if (!first && !tool) return false; /* any word would be a call without arguments */
-  json_t *arguments = json_object();
   bool read = true;
-  while (read && call_past(&rest, "<arg_key>"))
-    read = call_until(&rest, "</arg_key>", &key) && call_past(&rest, "<arg_value>") &&
-           call_until(&rest, "</arg_value>", &value) && call_add_value(arguments, call_trimmed(key), value, tool);
-  return call_add(calls, name, arguments) && read && call_trimmed(rest).size == 0;
+  call_arguments_begin(&arguments);
+  while (read && call_past(text, "<arg_key>"))
+    read = call_until(text, "</arg_key>", &key) && call_past(text, "<arg_value>") &&
+           call_until(text, "</arg_value>", &value) && call_add_value(&arguments, call_trimmed(key), value, tool);
+  return call_arguments_end(calls, name, &arguments, read);
 }
 
 /* --- names before JSON -------------------------------------------------------------------------------------------- */
 
+enum { HEAD_BYTES = 4 * LIMIT_TOOL_NAME_BYTES }; /* within which Mistral's name, and its number, come to an end */
+
 /* Mistral's; the numbers of calls are the server's own. */
-static bool named_read(json_t *calls, struct slice text) {
-  static const char mark[] = "[TOOL_CALLS]";
+static bool named_read(json_t *calls, struct slice *text) {
   struct slice name, id;
-  do {
-    if (!call_until(&text, "[ARGS]", &name)) return false;
-    struct slice rest = name;
-    if (call_until(&rest, "[CALL_ID]", &id)) name = id;
-    bool string;
-    text = call_trimmed(text);
-    size_t size = call_extent(text, &string);
-    if (size == 0 || !call_add_json(calls, name, slice_make(text.data, size))) return false;
-    text = call_rest(text, size);
-  } while (call_past(&text, mark));
-  return call_trimmed(text).size == 0;
+  call_past(text, "[TOOL_CALLS]");
+  struct slice head = slice_make(text->data, text->size < HEAD_BYTES ? text->size : HEAD_BYTES), rest = head;
+  if (!call_until(&rest, "[ARGS]", &name)) return false;
+  *text = call_rest(*text, head.size - rest.size);
+  rest = name;
+  if (call_until(&rest, "[CALL_ID]", &id)) name = id;
+  return call_add_next(calls, name, text);
 }
 
-static bool deepseek_read(json_t *calls, struct slice text) {
-  struct slice call, name;
-  while (call_past(&text, "<｜tool▁call▁begin｜>")) {
-    if (!call_until(&text, "<｜tool▁call▁end｜>", &call) || !call_until(&call, "<｜tool▁sep｜>", &name)) return false;
-    bool string, fenced = slice_is(call_trimmed(name), "function") && call_until(&call, "```json", &name);
-    call = call_trimmed(call);
-    if (fenced) call.size = call_extent(call, &string); /* what fences it in may be part of an argument */
-    if (!call_add_json(calls, name, call)) return false;
+static bool deepseek_read(json_t *calls, struct slice *text) {
+  struct slice name;
+  if (!call_past(text, "<｜tool▁call▁begin｜>") || !call_until(text, "<｜tool▁sep｜>", &name)) return false;
+  bool fenced = slice_is(call_trimmed(name), "function") && call_until(text, "```json", &name);
+  if (!call_add_next(calls, name, text)) return false;
+  if (fenced) call_past(text, "```");
+  return call_past(text, "<｜tool▁call▁end｜>");
+}
+
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
+
+/* How the next call is written, all of those after it are. */
+enum call_kind { FUNCTION, DEEPSEEK, VALUE, TAGS, PYTHON_LIST, PYTHON_LINE, NAMED, LINE, KEYS, N_KIND };
+
+static bool one_read(enum call_kind kind, json_t *calls, struct slice *text, const json_t *tools) {
+  switch (kind) {
+  case FUNCTION: return function_read(calls, text, tools);
+  case DEEPSEEK: return deepseek_read(calls, text);
+  case VALUE: return value_read(calls, text);
+  case TAGS: return call_tags_begin(*text) && call_tags_read(calls, text, tools);
+  case PYTHON_LIST: return python_list_read(calls, text);
+  case PYTHON_LINE: return python_call_read(calls, text, tools);
+  case NAMED: return named_read(calls, text);
+  case LINE: return call_line_read(calls, text, tools);
+  default: return keys_read(calls, text, tools);
   }
-  return call_trimmed(text).size == 0;
 }
 
-/* Names before what they are called with. What one reader added before it failed is no call of the next one's. */
-static bool untagged_read(json_t *calls, struct slice text, const json_t *tools) {
-  if (named_read(calls, text)) return true;
-  json_array_clear(calls);
-  if (call_lines_read(calls, text, tools)) return true;
-  json_array_clear(calls);
-  return keys_read(calls, text, tools);
+/* What may stand between two of them, or behind the last: a comma or a semicolon, marks that were not closed. */
+static struct slice between_off(enum call_kind kind, struct slice text) {
+  text = call_trimmed(text);
+  bool values = kind == VALUE || kind == PYTHON_LINE;
+  if (values && text.size > 1 && (text.data[0] == ';' || text.data[0] == ',')) text = call_trimmed(call_rest(text, 1));
+  while (kind == VALUE && (call_past(&text, "</tool_call>") || call_past(&text, "<tool_call>")))
+    text = call_trimmed(text);
+  return text;
 }
 
-static bool text_read(json_t *calls, struct slice text, const json_t *tools) {
-  if (slice_starts(text, "<function=")) return functions_read(calls, text, tools);
-  if (slice_starts(text, "<｜tool▁call▁begin｜>")) return deepseek_read(calls, text);
-  if (slice_starts(text, "functools")) text = call_rest(text, sizeof "functools" - 1);
-  if (text.size > 0 && (text.data[0] == '{' || text.data[0] == '[')) return values_read(calls, text);
-  if (call_tags_begin(text)) return call_tags_read(calls, text, tools);
-  return text.size > 0 && untagged_read(calls, text, tools);
+/* All of one kind that the text begins with; answers where the last ends. What is added and then is no call is taken
+ * back. */
+static struct slice kind_read(enum call_kind kind, json_t *calls, struct slice text, const json_t *tools) {
+  struct slice rest = text, last = text;
+  while (rest.size > 0) {
+    size_t n_before = json_array_size(calls);
+    if (!one_read(kind, calls, &rest, tools)) {
+      while (json_array_size(calls) > n_before) json_array_remove(calls, json_array_size(calls) - 1);
+      break;
+    }
+    last = rest;
+    if (kind == VALUE) call_past(&last, "</tool_call>");
+    rest = between_off(kind, rest);
+    if (rest.size == 0) last = rest;
+  }
+  return last;
+}
+
+static bool may_begin(enum call_kind kind, struct slice text) {
+  switch (kind) {
+  case FUNCTION: return slice_starts(text, "<function=");
+  case DEEPSEEK: return slice_starts(text, "<｜tool▁call▁begin｜>");
+  case VALUE: return text.data[0] == '{' || text.data[0] == '[';
+  case TAGS: return call_tags_begin(text);
+  case PYTHON_LIST: return text.data[0] == '[';
+  default: return text.data[0] != '{' && text.data[0] != '[';
+  }
 }
 
 /* Command's word for calling nothing. */
@@ -206,13 +239,28 @@ static void no_call_off(json_t *calls, const json_t *tools) {
   }
 }
 
-json_t *tool_calls_read(struct slice text, const json_t *tools) {
+json_t *tool_calls_read(struct slice text, const json_t *tools, size_t *read) {
   json_t *calls = json_array();
+  const uint8_t *begin = text.data;
   text = call_trimmed(text);
-  if (calls && text_read(calls, text, tools) && json_array_size(calls) > 0) {
-    no_call_off(calls, tools);
-    return calls;
+  if (slice_starts(text, "functools")) text = call_rest(text, sizeof "functools" - 1);
+  for (enum call_kind kind = 0; calls && text.size > 0 && kind < N_KIND; kind++) {
+    if (!may_begin(kind, text)) continue;
+    struct slice rest = kind_read(kind, calls, text, tools);
+    if (json_array_size(calls) > 0 && (read || rest.size == 0)) {
+      if (read) *read = (size_t)(rest.data - begin);
+      no_call_off(calls, tools);
+      return calls;
+    }
+    json_array_clear(calls); /* what one reader found before it failed is no call of the next one's */
   }
   json_decref(calls);
-  return text.size > 0 && text.data[0] == '[' ? python_calls_read(text) : NULL;
+  return NULL;
+}
+
+json_t *tool_call_named(struct slice name, struct slice arguments) {
+  json_t *calls = json_array();
+  if (calls && call_add(calls, name, arguments)) return calls;
+  json_decref(calls);
+  return NULL;
 }

@@ -8,16 +8,21 @@
  *   <｜tool▁call▁begin｜>N<｜tool▁sep｜>{…}<｜tool▁call▁end｜>, and DeepSeek's older form
  *   {N: {…}}, in a list: Apertus
  *   what call_tags.h names: Kimi, MiniMax, DeepSeek from 3.2 on, MiniCPM, Gemma 4, GLM-4
- *   [N(P=…, …)]: Python's (python_literal.h) */
+ *   [N(P=…, …)], or without brackets line by line, of known tools: Python's (python_literal.h), OLMo 3's */
 #ifndef SPATE_SERVER_TOOL_CALLS_H
 #define SPATE_SERVER_TOOL_CALLS_H
 
 #include "base/json.h"
 
-/* As a list of {"name": …, "arguments": {…}}, the caller's to json_decref; without any where the model says that it
- * calls none (Command). Arguments that are written without a type (Qwen3-Coder, GLM) have the one that the tool's
- * parameters say: tools are OpenAI's list of them. NULL when any part of the text is no call. */
-json_t *tool_calls_read(struct slice text, const json_t *tools);
+/* As a list of {"name": …, "arguments": an object of JSON as text}, the caller's to json_decref; without any where the
+ * model says that it calls none (Command). Arguments that the model wrote as JSON are as it wrote them; those written
+ * without a type (Qwen3-Coder, GLM) have the one that the tool's parameters say: tools are OpenAI's list of them.
+ * NULL when any part of the text is no call; read not NULL: when it begins with none, and else *read bytes are calls.
+ */
+json_t *tool_calls_read(struct slice text, const json_t *tools, size_t *read);
+
+/* The same of a tool whose name stands elsewhere. */
+json_t *tool_call_named(struct slice name, struct slice arguments);
 
 /* Whether the list of tools has one of that name. */
 const json_t *tool_find(const json_t *tools, struct slice name);
@@ -25,8 +30,5 @@ const json_t *tool_find(const json_t *tools, struct slice name);
 /* What is read of a list of tools, as a list of them: names, and which parameters are strings. A megabyte of schemas
  * takes eighty as JSON, and an answer keeps its tools until it is complete. *bytes: about what it takes. */
 json_t *tools_brief(const json_t *tools, size_t *bytes);
-
-/* Whether the text ends within a string of JSON: a mark that was seen is then part of an argument. */
-bool tool_calls_unfinished(struct slice text);
 
 #endif

@@ -1,6 +1,7 @@
 /* What a model may write: the first byte chooses the marks of its template, the second the pieces in which the rest
  * comes. Whatever the pieces, the parts are the same. */
 #include "server/answer_parts.h"
+#include "server/call_json.h"
 
 #include <stdlib.h>
 
@@ -16,10 +17,10 @@ static bool text_hear(void *user, enum answer_part part, struct slice text) {
   return buffer_append(&heard->text[part == PART_THOUGHT], text.data, text.size);
 }
 
-static bool call_hear(void *user, struct slice name, const json_t *arguments) {
+static bool call_hear(void *user, struct slice name, struct slice arguments) {
   struct heard *heard = user;
-  json_t *call = json_pack("{s:s%,s:O}", "name", name.data, name.size, "arguments", arguments);
-  if (name.size == 0 || !json_is_object(arguments)) abort();
+  json_t *call = json_pack("{s:s%,s:s%}", "name", name.data, name.size, "arguments", arguments.data, arguments.size);
+  if (name.size == 0 || arguments.data[0] != '{' || call_json_value(arguments) != arguments.size) abort();
   return !call || json_array_append_new(heard->calls, call) == 0; /* a name may be no UTF-8: engines' texts are */
 }
 

@@ -22,9 +22,12 @@ static bool text_hear(void *user, enum answer_part part, struct slice text) {
   return buffer_append(&heard->text[part == PART_THOUGHT], text.data, text.size);
 }
 
-static bool call_hear(void *user, struct slice name, const json_t *arguments) {
+/* Arguments as they are, but for texts that jansson has no value for. */
+static bool call_hear(void *user, struct slice name, struct slice arguments) {
   struct heard *heard = user;
-  json_t *call = json_pack("{s:s%,s:O}", "name", name.data, name.size, "arguments", arguments);
+  json_t *object = json_loadb((const char *)arguments.data, arguments.size, JSON_ALLOW_NUL, NULL);
+  if (!object) object = json_stringn((const char *)arguments.data, arguments.size);
+  json_t *call = json_pack("{s:s%,s:o}", "name", name.data, name.size, "arguments", object);
   return json_array_append_new(heard->calls, call) == 0;
 }
 
