@@ -20,7 +20,8 @@ SIGNS = ["<|START_TEXT|>", "<function=", "<|channel|>", "<|START_ACTION|>", "<|E
          "<tool_call>", "<|python_tag|>", "\"parameters\": ", "</think>", "<response>", "<|python_start|>", "[func_name1(",
          "json-formatted list of actions", "<|tool_calls_section_begin|>", "<|tool_call>", "<start_function_call>", "｜DSML｜",
          "<minimax:tool_call>", "<seed:tool_call>", "<function name=\"", "<|tools_prefix|>", "<|tool_call_start|>",
-         "<TOOLCALL>", "<|function_call|>", "<|tool|>", "<tool_calls>", "<|observation|>", "<channel|>", "</seed:think>"]
+         "<TOOLCALL>", "<|function_call|>", "<|tool|>", "<tool_calls>", "<|observation|>", "<channel|>", "</seed:think>", "<think>", "<｜Assistant｜>", "<function_calls>", "<|plugin|>", "<answer>",
+         "Here is my thought process:"]
 ENDS = ["<|im_end|>", "</s>", "<|eot_id|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|end|>\n", "<|call|>",
         "<|return|>", "<end_of_turn>", "<seed:eos>", "<|message_sep|>", "<end_of_sentence>", "[e~[", "<SPECIAL_12>", "<sep>", "<turn|>",
         "<|tool_response>", "<|role_end|>", "<|eom_id|>", "</assistant>", "\n<|end|>\n"]
@@ -120,6 +121,7 @@ def own(name, signs, text, content="", thought="", calls=(), prompt_end="", tool
 
 HERMES, LLAMA, PYTHONIC = ["<tool_call>"], ["<|python_tag|>"], ["[func_name1("]
 RAIN = ("get_weather", {"city": "Ulm"})
+JSON_ULM = '{"city": "Ulm"}'
 ULM = '{"name": "get_weather", "arguments": {"city": "Ulm"}}'
 GLM4, ACTIONS, PHI, KIMI = ["<|observation|>"], ["json-formatted list of actions"], ["<|tool|>"], ["<|tool_calls_section_begin|>"]
 GEMMA, INVOKES = ["<|tool_call>", "<channel|>"], ["<minimax:tool_call>"]
@@ -206,11 +208,12 @@ OWN = OLDER + [
         prompt_end="<|start|>assistant"),
     own("gpt-oss's, with an answer", ["<|channel|>"], "<|channel|>analysis<|message|>So. <|end|><|start|>assistant<|channel|>final<|message|> Yes.\n",
         " Yes.\n", "So. ", prompt_end="<|start|>assistant"),
-    own("gpt-oss's, broken", ["<|channel|>"], " to=functions.get_weather<|channel|>commentary json<|message|>{\"city\"<|call|>", '{"city"'),
+    own("gpt-oss's, broken", ["<|channel|>"], " to=functions.get_weather<|channel|>commentary json<|message|>{\"city\"<|call|>",
+        " to=functions.get_weather<|channel|>commentary json<|message|>{\"city\"<|call|>"),
     own("gpt-oss's call without arguments", ["<|channel|>"], " to=functions.f<|channel|>commentary json<|message|><|call|>", calls=[("f", {})]),
     own("gpt-oss's invented result", ["<|channel|>"], "<|start|>functions.f to=assistant<|channel|>commentary<|message|>{\"a\": 1}", '{"a": 1}'),
     own("gpt-oss's thoughts without an end", ["<|channel|>"],
-        "<|channel|>analysis<|message|>So.<|channel|>analysis<|message|>Then.<|channel|>final<|message|>Yes.", "Yes.", "So.Then."),
+        "<|channel|>analysis<|message|>So.<|channel|>analysis<|message|>Then.<|channel|>final<|message|>Yes.", "Yes.", "So.\nThen."),
     own("Granite's marks in a text", ["</think>", "<response>"], "Put it in a <response> tag, </response> ends it.",
         "Put it in a <response> tag, </response> ends it."),
     own("backticks in DeepSeek's arguments", ["<｜tool▁calls▁begin｜>"],
@@ -228,7 +231,7 @@ OWN = OLDER + [
         '<tool_call>{"name": "get_weather", "arguments": {"city": "Ulm"}}\n<tool_call>{"name": "add-up", "arguments": {}}</tool_call> Done.', "Done.",
         calls=[RAIN, ("add-up", {})]),
     own("Qwen3-Coder's without its begin", ["<tool_call>", "<function="],
-        "So:\n<function=get_weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>\nDone.", "So:Done.", calls=[RAIN]),
+        "So:\n<function=get_weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>\nDone.", "So:\nDone.", calls=[RAIN]),
     own("Qwen3-Coder's without its begin and its end", ["<tool_call>", "<function="],
         "<function=get_weather>\n<parameter=city>\nUlm\n</parameter>\n</function>", calls=[RAIN]),
     own("the word for it in a text", ["<tool_call>", "<function="], "Write <function=f> then.", "Write <function=f> then."),
@@ -243,6 +246,210 @@ OWN = OLDER + [
     own("a list in one mark", HERMES, '<tool_call>[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]</tool_call>',
         calls=[("f", {}), ("g", {})]),
 ]
+
+CALL = f"<tool_call>{ULM}</tool_call>"
+MISTRAL, GRANITE, LFM, OLMO, INTERN = ["[TOOL_CALLS]"], ["<|tool_call|>"], ["<|tool_call_start|>"], ["<function_calls>"], ["<|plugin|>"]
+HARMONY, DEEPSEEK = ["<|channel|>"], ["<｜tool▁calls▁begin｜>"]
+ROME = '<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Ulm"}'
+BROKEN = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a":"x"'
+BROWSER = '<|channel|>analysis to=browser.search code<|message|>{"query": "x"}'
+
+
+def glm(value):
+    return f"<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>{value}</arg_value>\n</tool_call>"
+
+
+def kimi(arguments, name="functions.get_weather:0"):
+    return f"<|tool_call_begin|>{name}<|tool_call_argument_begin|>{arguments}<|tool_call_end|>"
+
+
+def section(*calls):
+    return "<|tool_calls_section_begin|>" + "".join(calls) + "<|tool_calls_section_end|>"
+
+
+def as_text(name, signs, text, **more):
+    return own(name, signs, text, text, **more)
+
+
+def marked(text):
+    return [("get_weather", {"city": text})]
+
+
+# What is broken, or meant for somebody else, is as the model wrote it.
+AS_WRITTEN = [
+    as_text("gpt-oss's, broken, with its header", HARMONY, BROKEN),
+    as_text("gpt-oss's, broken, with the end of it", HARMONY, BROKEN + "<|call|>"),
+    as_text("gpt-oss's, broken, whose role is there", HARMONY, "<|start|>assistant" + BROKEN),
+    own("gpt-oss's, broken, between two messages", HARMONY,
+        "<|channel|>analysis<|message|>So.<|end|><|start|>assistant" + BROKEN + "<|end|><|start|>assistant<|channel|>final<|message|>Yes.",
+        "<|start|>assistant" + BROKEN + "<|end|>\nYes.", "So."),
+    own("gpt-oss's, broken, then one", HARMONY, BROKEN + "<|call|>" + ROME, BROKEN + "<|call|>", calls=[RAIN]),
+    own("gpt-oss's, cut within a string, then one", HARMONY, BROKEN[:-1] + "<|call|>" + ROME, BROKEN[:-1] + "<|call|>", calls=[RAIN]),
+    as_text("gpt-oss's, cut before its arguments", HARMONY, "<|channel|>commentary to=functions.f <|constrain|>json"),
+    own("gpt-oss's header, cut", HARMONY, "<|channel|>final<|message|>Yes.<|end|><|start|>assistant<|channel|>ana", "Yes."),
+    own("gpt-oss's search is a thought", HARMONY, BROWSER + "<|call|>", "", BROWSER + "<|call|>"),
+    own("gpt-oss's search after a thought", HARMONY, "<|channel|>analysis<|message|>So.<|end|><|start|>assistant" + BROWSER, "",
+        "So.\n<|start|>assistant" + BROWSER),
+    own("gpt-oss's search, and an answer", HARMONY, BROWSER + "<|call|><|start|>assistant<|channel|>final<|message|>Yes.", "Yes.", BROWSER + "<|call|>"),
+    as_text("gpt-oss's call to somebody else", HARMONY, '<|channel|>commentary to=container.exec code<|message|>ls'),
+    as_text("gpt-oss's call where no tools are", HARMONY, ROME, tools=False),
+    own("gpt-oss's call of a tool that has no prefix", HARMONY, ROME.replace("functions.", ""), calls=[RAIN]),
+    own("gpt-oss's preamble and answer", HARMONY,
+        "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>final<|message|>Done.", "I look.\nDone."),
+    own("gpt-oss's preamble that ends with a space", HARMONY,
+        "<|channel|>commentary<|message|>I look. <|end|><|start|>assistant<|channel|>final<|message|>Done.", "I look. Done."),
+    own("gpt-oss's end in an argument", HARMONY, ROME.replace("Ulm", "<|call|>") + "<|call|>", calls=marked("<|call|>")),
+]
+# Words on both sides of a call stay apart.
+AROUND = [
+    own("text around two calls", HERMES, f"pre {CALL} mid {CALL} post", "pre mid post", calls=[RAIN, RAIN]),
+    own("lines around a call", HERMES, f"Let me look.\n\n{CALL}\nDone.", "Let me look.\n\nDone.", calls=[RAIN]),
+    own("words at a call", HERMES, f"pre{CALL}post", "pre\npost", calls=[RAIN]),
+    own("a word before a call", HERMES, f"pre{CALL}  post", "pre  post", calls=[RAIN]),
+    own("two calls with a line between them", HERMES, f"pre{CALL}\n{CALL}post", "pre\npost", calls=[RAIN, RAIN]),
+    own("a call before a text", HERMES, f" {CALL} post ", "post ", calls=[RAIN]),
+    own("a call behind a text", HERMES, f" pre {CALL} ", " pre", calls=[RAIN]),
+    own("a call behind many spaces, and a text", HERMES, "a" + " " * 70 + CALL + " b", "a" + " " * 70 + "b", calls=[RAIN]),
+    own("a call before many spaces, and a text", HERMES, f"a{CALL}" + " " * 70 + "b", "a" + " " * 64 + "b", calls=[RAIN]),
+    own("a call, a broken one and a text", HERMES, f"a {CALL} <tool_call>no</tool_call> b", "a <tool_call>no</tool_call> b", calls=[RAIN]),
+    own("Kimi's, with text around it", KIMI, f'pre {section(kimi(JSON_ULM))} post', "pre post", calls=[RAIN]),
+    own("Llama 4's, with text around it", ["<|python_start|>"], 'pre <|python_start|>[get_weather(city="Ulm")]<|python_end|> post', "pre post", calls=[RAIN]),
+    own("Granite's, with text around it", GRANITE, f"pre <|tool_call|>[{ULM}]<|/tool_call|> post", "pre post", calls=[RAIN]),
+]
+# Marks of an end within arguments.
+WITHIN = [
+    own("Kimi's end in an argument", KIMI, section(kimi('{"city": "<|tool_call_end|>"}')), calls=marked("<|tool_call_end|>")),
+    own("Kimi's section's end in an argument", KIMI, section(kimi('{"city": "<|tool_calls_section_end|>"}')), calls=marked("<|tool_calls_section_end|>")),
+    own("Kimi's section's end in the second call", KIMI, section(kimi(JSON_ULM), kimi('{"city": "<|tool_calls_section_end|>"}')) + " ok", "ok",
+        calls=[RAIN] + marked("<|tool_calls_section_end|>")),
+    own("LFM's end in an argument", LFM, '<|tool_call_start|>[get_weather(city="]<|tool_call_end|>"), add-up()]<|tool_call_end|>',
+        calls=marked("]<|tool_call_end|>") + [("add-up", {})]),
+    own("LFM's end after an escape", LFM, "<|tool_call_start|>[get_weather(city='it\\'s <|tool_call_end|>')]<|tool_call_end|>",
+        calls=marked("it's <|tool_call_end|>")),
+    own("GLM's end in an argument", HERMES, glm("x</tool_call>y"), calls=marked("x</tool_call>y")),
+    own("GLM's end without the value's, then a call", HERMES, f"<tool_call>f<arg_key>a</arg_key><arg_value>x</tool_call> so {glm('Ulm')}",
+        "<tool_call>f<arg_key>a</arg_key><arg_value>x</tool_call> so", calls=[RAIN]),
+    own("GLM's end without the value's, and a text", HERMES, "<tool_call>f<arg_key>a</arg_key><arg_value>x</tool_call> so",
+        "<tool_call>f<arg_key>a</arg_key><arg_value>x</tool_call> so"),
+    own("a string without an end, then a call", HERMES, '<tool_call>{"name": "f</tool_call> so ' + CALL, '<tool_call>{"name": "f</tool_call> so', calls=[RAIN]),
+    own("Qwen3-Coder's end in an argument", HERMES,
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\nx</tool_call>y\n</parameter>\n</function>\n</tool_call>", calls=marked("x</tool_call>y")),
+    own("MiniMax's end in an argument", INVOKES, '<minimax:tool_call><invoke name="get_weather"><parameter name="city">x</minimax:tool_call>y</parameter>'
+        "</invoke></minimax:tool_call>", calls=marked("x</minimax:tool_call>y")),
+    own("Gemma's end in an argument", GEMMA, '<|tool_call>call:get_weather{city:<|"|>x<tool_call|>y<|"|>}<tool_call|>', calls=marked("x<tool_call|>y")),
+    own("DeepSeek's end in an argument", DEEPSEEK, '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "<｜tool▁call▁end｜>"}'
+        "<｜tool▁call▁end｜><｜tool▁calls▁end｜>", calls=marked("<｜tool▁call▁end｜>")),
+    own("Mistral's mark in an argument", MISTRAL, '[TOOL_CALLS]get_weather[ARGS]{"city": "[TOOL_CALLS]x[ARGS]"}', calls=marked("[TOOL_CALLS]x[ARGS]")),
+]
+# Text behind calls that have no mark of their end, and before calls that have no mark.
+BEHIND = [
+    own("Mistral's list, and a text", MISTRAL, f"[TOOL_CALLS] [{ULM}]\n\nText after", "Text after", calls=[RAIN]),
+    own("Mistral's, and a text", MISTRAL, '[TOOL_CALLS]get_weather[ARGS]{"city": "Ulm"} and', "and", calls=[RAIN]),
+    own("Mistral's between two texts", MISTRAL, 'So [TOOL_CALLS]get_weather[ARGS]{"city": "Ulm"} and', "So and", calls=[RAIN]),
+    own("Mistral's, a text, and another", MISTRAL, '[TOOL_CALLS]get_weather[ARGS]{"city": "Ulm"} and [TOOL_CALLS]add-up[ARGS]{}', "and",
+        calls=[RAIN, ("add-up", {})]),
+    own("Mistral's, then a broken one", MISTRAL, '[TOOL_CALLS]get_weather[ARGS]{"city": "Ulm"}[TOOL_CALLS]f[ARGS]{"a', '[TOOL_CALLS]f[ARGS]{"a', calls=[RAIN]),
+    as_text("Mistral's, broken", MISTRAL, '[TOOL_CALLS]get_weather[ARGS]{"city": "Ulm" and'),
+    own("Granite's other mark, and a text", GRANITE, f"<tool_call>[{ULM}]</tool_call> x", "x", calls=[RAIN]),
+    own("Granite's other mark, and another", GRANITE, f"<tool_call>[{ULM}]</tool_call> x <tool_call>[{ULM}]", "x", calls=[RAIN, RAIN]),
+    own("Python's, and a text", PYTHONIC, '[get_weather(city="Ulm")] trailing', "trailing", calls=[RAIN]),
+    own("Python's behind a text", PYTHONIC, 'Text first [get_weather(city="Ulm")]', "Text first", calls=[RAIN]),
+    own("Python's behind a list", PYTHONIC, 'See [1] and\n[get_weather(city="Ulm"), add-up()]\n', "See [1] and", calls=[RAIN, ("add-up", {})]),
+    as_text("Python's within a text", PYTHONIC, 'Write [get_weather(city="Ulm")] then.'),
+    own("Python's within a text, then one", PYTHONIC, 'Not [get_weather(city=Ulm)], but [get_weather(city="Ulm")]', "Not [get_weather(city=Ulm)], but",
+        calls=[RAIN]),
+    as_text("Python's of no tool behind a text", PYTHONIC, 'Text first [f(city="Ulm")]'),
+    own("Llama's behind a text", LLAMA, f"I will call: {ULM}", "I will call:", calls=[RAIN]),
+    own("Llama's list behind a text", LLAMA, f"I will call:\n\n[{ULM}, {ULM}]\n", "I will call:", calls=[RAIN, RAIN]),
+    as_text("Llama's within a text", LLAMA, f"Write {ULM} then."),
+    as_text("Llama's in a fence", LLAMA, f"So:\n```json\n{ULM}\n```"),
+    as_text("Llama's of no tool behind a text", LLAMA, 'I will call: {"name": "get_weat", "parameters": {}}'),
+    as_text("an object behind a text", LLAMA, 'It is {"name": 1} or { "name" : "get_weather'),
+    as_text("many that are none", LLAMA, '{"type": ' * 40),
+    own("after the tag, and a text", LLAMA, f"<|python_tag|>{ULM} so", "so", calls=[RAIN]),
+    own("MiniCPM's, and a text", ["<function name=\""], '<function name="get_weather"><param name="city">Ulm</param></function> so', "so", calls=[RAIN]),
+]
+# Arguments that are as the model wrote them; those that the reader of the fixture has no value for are given as text.
+ARGUMENTS = [
+    own("an integer past 64 bits", HERMES, '<tool_call>{"name": "f", "arguments": {"n": 123456789012345678901234567890}}</tool_call>',
+        calls=[("f", '{"n": 123456789012345678901234567890}')]),
+    own("a number past doubles", HERMES, '<tool_call>{"name": "f", "arguments": {"n": 1e999}}</tool_call>', calls=[("f", '{"n": 1e999}')]),
+    own("members of one name", HERMES, '<tool_call>{"name": "f", "arguments": {"n": 1, "n": 2}}</tool_call>', calls=[("f", {"n": 2})]),
+    own("arguments that are null", HERMES, '<tool_call>{"name": "f", "arguments": null}</tool_call>', calls=[("f", {})]),
+    own("arguments that are an empty text", HERMES, '<tool_call>{"name": "f", "arguments": ""}</tool_call>', calls=[("f", {})]),
+    own("half a character", HERMES, '<tool_call>{"name": "f", "arguments": {"a": "\\ud83d"}}</tool_call>', calls=[("f", '{"a": "\\ud83d"}')]),
+    own("a large integer in a string of arguments", HERMES, '<tool_call>{"name": "f", "arguments": "{\\"n\\": 99999999999999999999}"}</tool_call>',
+        calls=[("f", '{"n": 99999999999999999999}')]),
+    own("GLM's large integer", HERMES, glm("99999999999999999999").replace("city", "days"), calls=[("get_weather", '{"days": 99999999999999999999}')]),
+    own("Mistral's large integer", MISTRAL, '[TOOL_CALLS]f[ARGS]{"n": 99999999999999999999}', calls=[("f", '{"n": 99999999999999999999}')]),
+    own("gpt-oss's large integer", HARMONY, ROME.replace('"Ulm"', "99999999999999999999"), calls=[("get_weather", '{"city": 99999999999999999999}')]),
+    own("Gemma's large integer", GEMMA, "<|tool_call>call:f{n:99999999999999999999}<tool_call|>", calls=[("f", '{"n": 99999999999999999999}')]),
+    as_text("arguments that are a list", HERMES, '<tool_call>{"name": "f", "arguments": [1]}</tool_call>'),
+    as_text("a number that is none", HERMES, '<tool_call>{"name": "f", "arguments": {"a": 01}}</tool_call>'),
+    as_text("an escape that is none", HERMES, '<tool_call>{"name": "f", "arguments": {"a": "\\x"}}</tool_call>'),
+    as_text("a comma at the end", HERMES, '<tool_call>{"name": "f", "arguments": {"a": 1,}}</tool_call>'),
+    as_text("arguments too deep", HERMES, '<tool_call>{"name": "f", "arguments": {"a": ' + "[" * 70 + "]" * 70 + "}}</tool_call>"),
+]
+
+
+def python(name, source, arguments):
+    return own("Python's " + name, PYTHONIC, f"[get_weather({source})]", calls=[("get_weather", arguments)])
+
+
+VALUES = [
+    python("strings side by side", "city='U' \"l\"\n 'm'", {"city": "Ulm"}),
+    python("string in three quotes", 'city="""a "b" \'c\'\nd\\te"""', {"city": "a \"b\" 'c'\nd\te"}),
+    python("empty strings", "city='', note=\"\"", {"city": "", "note": ""}),
+    python("raw string", "city=r'C:\\new' R\"\\d\\\"\"", {"city": 'C:\\new\\d\\"'}),
+    python("other prefix", "city=u'Ulm'", {"city": "Ulm"}),
+    python("numbers of other bases", "a=0x10, b=0o17, c=0b101, d=-0XfF, e=1_000", {"a": 16, "b": 15, "c": 5, "d": -255, "e": 1000}),
+    python("numbers with a point", "a=.5, b=2., c=-1.5e3, d=1E-2, e=+3", {"a": 0.5, "b": 2.0, "c": -1.5e3, "d": 0.01, "e": 3}),
+    python("large integer", "a=123456789012345678901234567890", '{"a": 123456789012345678901234567890}'),
+    python("tuples", "a=(1, 2), b=(1,), c=(), d=(1), e=((('x')))", {"a": [1, 2], "b": [1], "c": [], "d": 1, "e": "x"}),
+    python("character of two halves", "city='\\ud83d\\ude00'", {"city": "\U0001f600"}),
+    as_text("Python's bytes", PYTHONIC, "[get_weather(city=b'x')]"),
+    as_text("Python's place for a value", PYTHONIC, "[get_weather('x')]"),
+    as_text("Python's number that is none", PYTHONIC, "[get_weather(a=0x)]"),
+    as_text("Python's number and a half", PYTHONIC, "[get_weather(a=1.2.3)]"),
+]
+FAMILIES = [
+    own("OLMo 3", OLMO, '<function_calls>\nget_weather(city="Ulm")\n</function_calls>', calls=[RAIN]),
+    own("OLMo 3, two, and words around them", OLMO,
+        'So:\n<function_calls>get_weather(city="Ulm")\nadd-up(numbers=[1, null, true])</function_calls>\nDone.', "So:\nDone.",
+        calls=[RAIN, ("add-up", {"numbers": [1, None, True]})]),
+    own("OLMo 3, its end in an argument", OLMO, '<function_calls>\nget_weather(city="</function_calls>")\n</function_calls>', calls=marked("</function_calls>")),
+    as_text("OLMo 3, no tool", OLMO, "<function_calls>\nf(x=1)\n</function_calls>"),
+    as_text("OLMo 3, broken", OLMO, "<function_calls>\nget_weather(city=Ulm)\n</function_calls>"),
+    own("Hunyuan", ["</think>", "<tool_calls>", "<answer>"], f"<think>\nSo.\n</think>\n<answer>\n<tool_calls>[{ULM}, {ULM}]</tool_calls>\n</answer>", "",
+        "So.", [RAIN, RAIN]),
+    own("Hunyuan's answer", ["</think>", "<tool_calls>", "<answer>"], "<think>\n\n</think>\n<answer>\nYes.\n</answer>", "Yes."),
+    own("InternLM2", INTERN, 'So.<|action_start|><|plugin|>\n{"name": "get_weather", "parameters": {"city": "Ulm"}}<|action_end|>\n', "So.", calls=[RAIN]),
+    own("InternLM2 with a space", INTERN, '<|action_start|> <|plugin|>{"name": "get_weather", "parameters": {"city": "Ulm"}}<|action_end|>', calls=[RAIN]),
+    as_text("InternLM2's code", INTERN, "<|action_start|><|interpreter|>print(1)<|action_end|>"),
+]
+R1, GRANITE32 = ["</think>", "<｜Assistant｜>"], ["Here is my thought process:"]
+THOUGHTS = [
+    own("R1's, which it did not begin", R1, "First this.</think>Hello", "Hello", "First this."),
+    own("R1's, which it began", R1, "<think>\nFirst this.\n</think>\n\nHello", "Hello", "First this."),
+    own("R1's, empty", R1, "<think>\n\n</think>\n\nHello", "Hello"),
+    own("R1's, cut", R1, "First this", "", "First this"),
+    own("R1's later template begins none by itself", R1 + ["<think>"], "Hello", "Hello"),
+    own("a thought that another family did not begin", ["</think>", "<think>"], "First this.</think>Hello", "First this.</think>Hello"),
+    own("two thoughts", ["</think>"], "<think>a</think><think>b</think>c", "c", "a\nb"),
+    own("two thoughts with a line between them", ["</think>"], "<think>a</think>\n\n<think>b</think>c", "c", "a\n\nb"),
+    own("a thought begun twice", ["</think>"], "<think>\nSo.</think>Yes.", "Yes.", "So.", prompt_end="assistant\n<think>\n"),
+    own("a thought after an answer is text", ["</think>"], "a<think>b</think>", "a<think>b</think>"),
+    own("a call in a thought", ["</think>", "<tool_call>"], f"<think>So {CALL} it", "", f"So {CALL} it"),
+    own("a call in a thought, then one", ["</think>", "<tool_call>"], f"<think>So {CALL}</think>\n{CALL}", "", f"So {CALL}", [RAIN]),
+    own("a thought after a call", ["</think>", "<tool_call>"], f"<think>a</think>{CALL}<think>b</think>c", "c", "a\nb", [RAIN]),
+    own("Granite 3.2's", GRANITE32, "Here is my thought process:\n\nSo it is.\n\nHere is my response:\n\nYes.", "Yes.", "So it is."),
+    own("Granite 3.2's other words", GRANITE32, "Here's my thought process: So. Here's my response: Yes.", "Yes.", "So."),
+    own("Granite 3.2's, cut", GRANITE32, "Here is my thought process: So it", "", "So it"),
+    own("Granite 3.2's words in a text", GRANITE32, "Well. Here is my thought process: none. Here is my response: no.",
+        "Well. Here is my thought process: none. Here is my response: no."),
+    own("Granite 3.2 says here", GRANITE32, "Here is my answer", "Here is my answer"),
+]
+OWN += AS_WRITTEN + AROUND + WITHIN + BEHIND + ARGUMENTS + VALUES + FAMILIES + THOUGHTS
 
 
 def main():

@@ -144,8 +144,10 @@ static void held_tell(struct answer_parts *p, size_t size) {
 
 /* Every call of the list, if all of them may be made. */
 static bool calls_tell(struct answer_parts *p, const json_t *calls) {
+  if (json_array_size(calls) > LIMIT_TOOL_CALLS - p->n_call) return false;
   for (size_t i = 0; p->call.bare && i < json_array_size(calls); i++)
     if (!tool_find(p->tools, json_slice(json_object_get(json_array_get(calls, i), "name")))) return false;
+  p->n_call += json_array_size(calls);
   for (size_t i = 0; i < json_array_size(calls); i++) {
     const json_t *call = json_array_get(calls, i);
     struct slice arguments = json_slice(json_object_get(call, "arguments"));

@@ -54,6 +54,7 @@ struct answer_parts {
     bool exact;                           /* nothing may follow it */
     char name[LIMIT_TOOL_NAME_BYTES + 1]; /* of the tool, where a header had it */
   } call;                                 /* of PART_CALLS */
+  size_t n_call;                          /* told: no more than LIMIT_TOOL_CALLS */
   int n_bare;                             /* texts that looked like calls without a mark and were none */
   bool failed;                            /* the sink took no more, or memory is short */
 };

@@ -42,7 +42,8 @@ static bool value_read(const struct tags *tags, struct slice *body, const json_t
   if (!call_until(body, "\"", &name) || !call_until(body, ">", &facts)) return false;
   bool quoted = slice_starts(*body, quote);
   if (quoted) *body = call_rest(*body, sizeof quote - 1);
-  if (!call_until(body, quoted ? "]]>" : tags->value_end, &value) || (quoted && !call_past(body, tags->value_end)))
+  if (quoted ? !call_until(body, "]]>", &value) || !call_past(body, tags->value_end)
+             : !call_value(body, tags->value, tags->value_end, &value))
     return false;
   bool text = quoted || memmem(facts.data, facts.size, "string=\"true\"", 13) != NULL;
   if (!text) return call_add_value(arguments, name, value, tool);

@@ -25,6 +25,10 @@ bool call_until(struct slice *text, const char *mark, struct slice *before) {
   return true;
 }
 
+bool call_value(struct slice *text, const char *begin, const char *end, struct slice *value) {
+  return call_until(text, end, value) && (value->size == 0 || !memmem(value->data, value->size, begin, strlen(begin)));
+}
+
 bool call_past(struct slice *text, const char *mark) {
   struct slice rest = call_trimmed(*text);
   if (!slice_starts(rest, mark)) return false;

@@ -10,6 +10,9 @@ struct slice call_rest(struct slice text, size_t at);
 /* What stands before the mark; the text goes on after it. False: it is not there. */
 bool call_until(struct slice *text, const char *mark, struct slice *before);
 
+/* The same of a value, behind the tag that begins it. False, too, where another begins in it: it has lost its end. */
+bool call_value(struct slice *text, const char *begin, const char *end, struct slice *value);
+
 /* Past a mark that the text begins with, after spaces. */
 bool call_past(struct slice *text, const char *mark);
 

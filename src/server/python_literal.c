@@ -157,7 +157,7 @@ static size_t decimals_take(struct reader *r, bool leading) {
   size_t n = 0;
   for (; r->at < r->end && ((*r->at >= '0' && *r->at <= '9') || (*r->at == '_' && n > 0)); r->at++) {
     bool next = r->at + 1 < r->end && r->at[1] >= '0' && r->at[1] <= '9';
-    if (*r->at == '_' || (!leading && *r->at == '0' && next)) continue;
+    if (*r->at == '_' || (!leading && n == 0 && *r->at == '0' && next)) continue;
     n += buffer_append(r->out, r->at, 1);
   }
   return n;

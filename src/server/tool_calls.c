@@ -124,7 +124,7 @@ static bool function_read(json_t *calls, struct slice *text, const json_t *tools
   bool read = true;
   call_arguments_begin(&arguments);
   while (read && call_past(text, "<parameter="))
-    read = call_until(text, ">", &parameter) && call_until(text, "</parameter>", &value) &&
+    read = call_until(text, ">", &parameter) && call_value(text, "<parameter=", "</parameter>", &value) &&
            call_add_value(&arguments, parameter, line_ends_off(value), tool);
   return call_arguments_end(calls, name, &arguments, read && call_past(text, "</function>"));
 }
@@ -143,7 +143,8 @@ static bool keys_read(json_t *calls, struct slice *text, const json_t *tools) {
   call_arguments_begin(&arguments);
   while (read && call_past(text, "<arg_key>"))
     read = call_until(text, "</arg_key>", &key) && call_past(text, "<arg_value>") &&
-           call_until(text, "</arg_value>", &value) && call_add_value(&arguments, call_trimmed(key), value, tool);
+           call_value(text, "<arg_value>", "</arg_value>", &value) &&
+           call_add_value(&arguments, call_trimmed(key), value, tool);
   return call_arguments_end(calls, name, &arguments, read);
 }
 
@@ -160,6 +161,9 @@ static bool named_read(json_t *calls, struct slice *text) {
   *text = call_rest(*text, head.size - rest.size);
   rest = name;
   if (call_until(&rest, "[CALL_ID]", &id)) name = id;
+  name = call_trimmed(name);
+  for (size_t i = 0; i < name.size; i++)
+    if (json_is_space(name.data[i]) || name.data[i] == '[') return false; /* a text, and another call */
   return call_add_next(calls, name, text);
 }
 

@@ -59,7 +59,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                           "<minimax:tool_call>",
                                           "｜DSML｜",
                                           "<function name=\"",
-                                          ""};
+                                          "",
+                                          "<function_calls>",
+                                          "<|plugin|>",
+                                          "</think><tool_calls><answer>",
+                                          "<｜Assistant｜></think>",
+                                          "Here is my thought process:",
+                                          "<|tool_call_start|>",
+                                          "<tool_call><function=",
+                                          "<start_function_call>"};
   if (size < 2) return 0;
   struct heard whole, cut;
   struct answer_dialect dialect =

@@ -124,6 +124,46 @@ static void test_call_in_argument(void **state) {
   json_decref(file);
 }
 
+static bool raw_hear(void *user, struct slice name, struct slice arguments) {
+  buffer_append(user, name.data, name.size);
+  return buffer_append(user, arguments.data, arguments.size);
+}
+
+static bool text_refuse(void *user, enum answer_part part, struct slice text) {
+  (void)user, (void)part;
+  fail_msg("\"%.*s\" is no part of a call", SLICE_ARGS(text));
+  return false;
+}
+
+/* A client has the bytes of arguments that the model wrote. */
+static void test_as_written(void **state) {
+  (void)state;
+  static const char *const texts[][3] = {
+      {"<tool_call>",
+       "<tool_call>{\"name\": \"f\", \"arguments\":  {\"a\":1.50,\n \"a\": -0e+9999, \"b\": \"\\/\\u00e9\"} }",
+       "f{\"a\":1.50,\n \"a\": -0e+9999, \"b\": \"\\/\\u00e9\"}"},
+      {"[TOOL_CALLS]", "[TOOL_CALLS]f[ARGS] {\"n\":18446744073709551616} ", "f{\"n\":18446744073709551616}"},
+      {"<tool_call>", "<tool_call>f\n<arg_key>n</arg_key><arg_value> 1e999 </arg_value>", "f{\"n\": 1e999}"},
+      {"[func_name1(", "[f(n=123_456_789_012_345_678_901, s='\\x00\"')]",
+       "f{\"n\": 123456789012345678901, \"s\": \"\\u0000\\\"\"}"},
+      {"<|channel|>", "<|channel|>commentary to=functions.f<|message|>{ }", "f{ }"},
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    struct answer_parts parts;
+    struct buffer heard;
+    json_t *tools = json_pack("[{s:s,s:{s:s}}]", "type", "function", "function", "name", "f");
+    buffer_init(&heard, 4096);
+    answer_parts_init(&parts, answer_dialect_of(slice_text(texts[i][0])), tools, slice_text(""),
+                      (struct part_sink){.text = text_refuse, .call = raw_hear, .user = &heard});
+    assert_true(answer_parts_take(&parts, slice_text(texts[i][1])) && answer_parts_end(&parts));
+    if (!slice_is(buffer_slice(&heard), texts[i][2]))
+      fail_msg("%s: \"%.*s\"", texts[i][1], SLICE_ARGS(buffer_slice(&heard)));
+    answer_parts_release(&parts);
+    buffer_release(&heard);
+    json_decref(tools);
+  }
+}
+
 /* A call that has no end does not take more memory than calls may: it is text. */
 static void test_endless(void **state) {
   (void)state;
@@ -186,8 +226,39 @@ static void test_limit(void **state) {
   }
 }
 
+static bool text_count(void *user, enum answer_part part, struct slice text) {
+  assert_int_equal(part, PART_CONTENT);
+  return buffer_append(&((struct heard *)user)->text[0], text.data, text.size);
+}
+
+/* What an answer has more of than may be called is text: each is read once, and not with all that follows it. */
+static void many_check(const char *sign, const char *call) {
+  struct heard heard = {.calls = json_array()};
+  struct answer_parts parts;
+  json_t *tools = json_pack("[{s:s,s:{s:s}}]", "type", "function", "function", "name", "f");
+  buffer_init(&heard.text[0], 1 << 20);
+  answer_parts_init(&parts, answer_dialect_of(slice_text(sign)), tools, slice_text(""),
+                    (struct part_sink){.text = text_count, .call = call_hear, .user = &heard});
+  for (int i = 0; i < 3 * LIMIT_TOOL_CALLS; i++) assert_true(answer_parts_take(&parts, slice_text(call)));
+  assert_true(answer_parts_end(&parts));
+  assert_int_equal(json_array_size(heard.calls), LIMIT_TOOL_CALLS);
+  assert_int_equal(heard.text[0].size, 2 * LIMIT_TOOL_CALLS * strlen(call));
+  answer_parts_release(&parts);
+  buffer_release(&heard.text[0]);
+  json_decref(heard.calls);
+  json_decref(tools);
+}
+
+static void test_many(void **state) {
+  (void)state;
+  many_check("<tool_call>", "<tool_call>{\"name\": \"f\"}</tool_call>");
+  many_check("[func_name1(", "[f()]");
+  many_check("<|channel|>", "<|channel|>commentary to=functions.f<|message|>{}<|call|>");
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_call_in_argument),
-                                     cmocka_unit_test(test_endless), cmocka_unit_test(test_limit)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),      cmocka_unit_test(test_call_in_argument),
+                                     cmocka_unit_test(test_as_written), cmocka_unit_test(test_endless),
+                                     cmocka_unit_test(test_limit),      cmocka_unit_test(test_many)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
