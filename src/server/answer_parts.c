@@ -6,135 +6,25 @@
 #include "base/limits.h"
 #include "server/answer_bare.h"
 #include "server/answer_channel.h"
+#include "server/answer_marks.h"
 #include "server/call_open.h"
 #include "server/tool_calls.h"
 
-#include <stdio.h>
-
-enum {
-  MARKS_MAX = 8,
-  MISSES_MAX = 16, /* marks of an end within one call's arguments, calls without a mark that were none: each has the
-                      text read again */
-};
-
-struct mark {
-  const char *text;
-  enum answer_part to;
-  bool first; /* after nothing but spaces */
-  int form;   /* of calls */
-};
-
-static size_t spaces_before(struct slice text, size_t at) {
-  size_t first = at;
-  while (first > 0 && json_is_space(text.data[first - 1])) first--;
-  return at - first;
-}
-
-/* --- marks -------------------------------------------------------------------------------------------------------- */
-
-static int channel_marks(enum answer_part part, struct mark out[MARKS_MAX]) {
-  static const char *const ends[] = {"<|end|>", "<|call|>", "<|return|>", "<|start|>", "<|channel|>"};
-  int n = 0;
-  if (part == PART_HEADER)
-    out[n++] = (struct mark){.text = "<|message|>"}; /* to what the header says */
-  else
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-      out[n++] = (struct mark){.text = ends[i], .to = PART_HEADER};
-  return n;
-}
-
-static void marks_add(struct mark out[MARKS_MAX], int *n, const char *const texts[ANSWER_MARKS], struct mark mark) {
-  for (int i = 0; i < ANSWER_MARKS && texts[i]; i++) {
-    mark.text = texts[i];
-    out[(*n)++] = mark;
-  }
-}
-
-static void thought_marks(const struct answer_parts *p, struct mark out[MARKS_MAX], int *n) {
-  const struct thought_marks *thoughts = p->dialect.thoughts;
-  bool content = p->part == PART_CONTENT;
-  if (content ? !p->said : !p->told[1].any)
-    marks_add(out, n, thoughts->begins, (struct mark){.to = PART_THOUGHT, .first = true});
-  if (!content || !p->said) marks_add(out, n, thoughts->ends, (struct mark){.to = PART_CONTENT, .first = content});
-  for (int i = 0; i < ANSWER_MARKS && thoughts->dropped[i]; i++)
-    if (thoughts->special || (content && (i == 0 ? !p->said : p->framed))) /* else they may be meant */
-      out[(*n)++] = (struct mark){.text = thoughts->dropped[i], .to = p->part, .first = !thoughts->special && i == 0};
-}
-
-/* Those that may end this part. */
-static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
-  const struct call_marks *calls = p->dialect.calls;
-  int n = 0;
-  if (p->dialect.channels) return channel_marks(p->part, out);
-  if (p->part == PART_CALLS) {
-    const char *end = calls ? calls->forms[p->call.form].end : NULL;
-    if (end) out[n++] = (struct mark){.text = end, .to = PART_CONTENT};
-    return n;
-  }
-  if (p->dialect.thoughts) thought_marks(p, out, &n);
-  for (int i = 0; calls && p->tools && p->part == PART_CONTENT && i < CALL_FORMS && calls->forms[i].begin; i++)
-    out[n++] = (struct mark){.text = calls->forms[i].begin, .to = PART_CALLS, .form = i};
-  return n;
-}
-
-/* Where a mark begins that is whole, or may become whole: the first place from `at` on. */
-struct place {
-  size_t at;
-  const struct mark *mark; /* NULL: the text ends within one, or at its end */
-};
-
-static struct place mark_find(struct slice text, size_t at, const struct mark *marks, int n_mark) {
-  for (; at < text.size; at++) {
-    size_t left = text.size - at;
-    for (int i = 0; i < n_mark; i++) {
-      size_t size = strlen(marks[i].text), same = left < size ? left : size;
-      if (text.data[at] != (uint8_t)marks[i].text[0] || memcmp(text.data + at, marks[i].text, same) != 0) continue;
-      if (marks[i].first && spaces_before(text, at) < at) continue;
-      return (struct place){at, left >= size ? &marks[i] : NULL};
-    }
-  }
-  return (struct place){text.size, NULL};
-}
+/* Marks of an end within one call's arguments, calls without a mark that were none: each has the text read again. */
+enum { MISSES_MAX = 16 };
 
 /* --- out ---------------------------------------------------------------------------------------------------------- */
 
-/* Something is taken out, with these spaces. */
-static void gap_add(struct answer_parts *p, const char *spaces, size_t size) {
-  size_t room = sizeof p->gap.data - p->gap.size;
-  if (p->gap.closed || size == 0) return;
-  memcpy(p->gap.data + p->gap.size, spaces, size < room ? size : room);
-  p->gap.size += size < room ? size : room;
-}
-
-static void gap_close(struct answer_parts *p) { p->gap.closed = p->gap.size > 0; }
-
-static void cut_here(struct answer_parts *p) { p->told[0].cut = p->told[1].cut = true; }
-
-static bool sink_text(struct answer_parts *p, enum answer_part part, const void *data, size_t size) {
-  if (size > 0 && !p->sink.text(p->sink.user, part, slice_make(data, size))) p->failed = true;
-  return !p->failed;
-}
-
-/* Before it, what stands for all that was taken out since the last of that part. */
 static void text_tell(struct answer_parts *p, enum answer_part part, struct slice text) {
-  bool thought = part == PART_THOUGHT, joins = p->told[thought].cut && p->told[thought].any && !p->told[thought].space;
-  if (text.size == 0) return;
-  if (joins && p->gap.size > 0)
-    sink_text(p, part, p->gap.data, p->gap.size);
-  else if (joins && !json_is_space(text.data[0]))
-    sink_text(p, part, "\n", 1);
-  p->gap.size = 0;
-  p->gap.closed = false;
-  p->told[thought].any = true;
-  p->told[thought].cut = false;
-  p->told[thought].space = json_is_space(text.data[text.size - 1]);
-  sink_text(p, part, text.data, text.size);
+  struct slice joint = answer_seam_join(&p->seam, part == PART_THOUGHT, text);
+  if (joint.size > 0 && !p->sink.text(p->sink.user, part, joint)) p->failed = true;
+  if (text.size > 0 && !p->sink.text(p->sink.user, part, text)) p->failed = true;
 }
 
 /* The first bytes of what is held go out as they are. */
 static void held_tell(struct answer_parts *p, size_t size) {
   struct slice text = slice_make(p->held.data, size);
-  size_t spaces = spaces_before(text, size);
+  size_t spaces = answer_spaces_before(text, size);
   bool thought = p->part == PART_THOUGHT;
   if (spaces < size && !thought) p->said = true;
   p->spaces = spaces < size ? spaces : p->spaces + spaces;
@@ -177,7 +67,7 @@ static void part_enter(struct answer_parts *p, enum answer_part part) {
 /* Behind a mark that is no part of any text. */
 static void part_begin(struct answer_parts *p, enum answer_part part) {
   part_enter(p, part);
-  cut_here(p);
+  answer_seam_cut(&p->seam);
   p->after_mark = true;
 }
 
@@ -202,7 +92,7 @@ static void header_end(struct answer_parts *p, size_t size, size_t mark_size) {
     return;
   }
   part_enter(p, header.thinks ? PART_THOUGHT : PART_CONTENT);
-  cut_here(p);
+  answer_seam_cut(&p->seam);
   p->foreign = header.to.size > 0 && !slice_is(header.to, "assistant") && !slice_is(header.to, "user");
   if (p->foreign)
     held_tell(p, size + mark_size);
@@ -229,8 +119,7 @@ static bool call_end(struct answer_parts *p, size_t size, size_t mark_size) {
   bool endless = mark_size == 0 && !*p->call.name && (p->call.bare || !p->dialect.calls->forms[p->call.form].end);
   size_t read = call.size;
   if (call_tell(p, call, endless && !p->call.exact ? &read : NULL)) {
-    gap_add(p, p->held.data, p->call.spaces);
-    gap_close(p);
+    answer_seam_spaces(&p->seam, slice_make(p->held.data, p->call.spaces), true);
     buffer_consume(&p->held, p->call.at + read + mark_size);
     part_begin(p, p->dialect.channels ? PART_HEADER : PART_CONTENT);
     return true;
@@ -245,13 +134,8 @@ static bool call_end(struct answer_parts *p, size_t size, size_t mark_size) {
 
 /* Spaces before the place that nobody is told when a mark follows; too many are text, however they came. */
 static size_t spaces_loose(const struct answer_parts *p, size_t at) {
-  size_t spaces = spaces_before(buffer_slice(&p->held), at);
+  size_t spaces = answer_spaces_before(buffer_slice(&p->held), at);
   return spaces + (spaces == at ? p->spaces : 0) > ANSWER_SPACES ? 0 : spaces;
-}
-
-/* gpt-oss's, which may begin the next header: it is part of that. */
-static bool begins_header(const char *mark) {
-  return strcmp(mark, "<|channel|>") == 0 || strcmp(mark, "<|start|>") == 0;
 }
 
 static void channel_pass(struct answer_parts *p, struct place place, size_t mark_size) {
@@ -263,7 +147,7 @@ static void channel_pass(struct answer_parts *p, struct place place, size_t mark
 
 /* Goes over a mark that stands at a place of what is held. False: it is none. */
 static bool mark_pass(struct answer_parts *p, struct place place) {
-  size_t mark_size = p->dialect.channels && begins_header(place.mark->text) ? 0 : strlen(place.mark->text);
+  size_t mark_size = p->dialect.channels && answer_mark_kept(place.mark->text) ? 0 : strlen(place.mark->text);
   if (p->part == PART_CALLS) return call_end(p, place.at, mark_size);
   if (p->part == PART_HEADER)
     header_end(p, place.at, mark_size);
@@ -277,8 +161,7 @@ static bool mark_pass(struct answer_parts *p, struct place place) {
     calls_enter(p, place.mark->form, spaces, spaces + (kept ? 0 : mark_size)); /* which stay, in case it is none */
     return true;
   }
-  gap_add(p, p->held.data, spaces);
-  gap_close(p);
+  answer_seam_spaces(&p->seam, slice_make(p->held.data, spaces), true);
   buffer_consume(&p->held, spaces + mark_size);
   if (p->dialect.thoughts && place.mark->text == p->dialect.thoughts->dropped[0]) p->framed = true;
   part_begin(p, place.mark->to);
@@ -334,11 +217,8 @@ static void spaces_drop(struct answer_parts *p) {
   struct slice text = buffer_slice(&p->held);
   size_t n = 0;
   while (n < text.size && json_is_space(text.data[n])) n++;
-  gap_add(p, p->held.data, n);
-  if (n < text.size) {
-    p->after_mark = false;
-    gap_close(p);
-  }
+  answer_seam_spaces(&p->seam, slice_make(text.data, n), n < text.size);
+  if (n < text.size) p->after_mark = false;
   buffer_consume(&p->held, n);
 }
 
@@ -347,9 +227,9 @@ static bool held_review(struct answer_parts *p) {
   struct mark marks[MARKS_MAX];
   size_t bare_at;
   if (p->after_mark && p->part != PART_HEADER) spaces_drop(p);
-  int n_mark = marks_of(p, marks);
+  int n_mark = answer_marks(p, marks);
   bool waits = p->part == PART_CALLS || p->part == PART_HEADER; /* all of it, until its end */
-  struct place place = mark_find(buffer_slice(&p->held), waits ? p->seen : 0, marks, n_mark);
+  struct place place = answer_mark_find(buffer_slice(&p->held), waits ? p->seen : 0, marks, n_mark);
   enum bare_begin begins = waits ? BARE_TEXT : bare_review(p, place.at, &bare_at);
   if (begins == BARE_CALL || begins == BARE_LIST) {
     bare_enter(p, begins, bare_at);

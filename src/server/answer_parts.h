@@ -1,8 +1,6 @@
 /* A model's answer taken apart as it comes: what it thinks, what it says, which tools it calls. What comes out is the
  * same however the text was cut into pieces. A call comes out when it is complete; one that cannot be read is content,
- * as the model wrote it. Where something is taken out of the midst of a text, the spaces before it stay (else those
- * behind it, else a line end stands there), and where it begins or ends a text, none do. Pure, but for memory: belongs
- * to who feeds it. */
+ * as the model wrote it. Pure, but for memory: belongs to who feeds it. */
 #ifndef SPATE_SERVER_ANSWER_PARTS_H
 #define SPATE_SERVER_ANSWER_PARTS_H
 
@@ -10,6 +8,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "server/answer_dialect.h"
+#include "server/answer_seam.h"
 
 enum answer_part { PART_CONTENT, PART_THOUGHT, PART_CALLS, PART_HEADER /* of gpt-oss's messages: told to nobody */ };
 
@@ -20,8 +19,6 @@ struct part_sink {
   void *user;
 };
 
-enum { ANSWER_SPACES = 64 }; /* more of them together are text, whatever follows */
-
 struct answer_parts {
   struct answer_dialect dialect;
   const json_t *tools; /* borrowed: those that may be called; NULL: calls are content */
@@ -30,16 +27,7 @@ struct answer_parts {
   struct buffer held;    /* what it is that is not known yet: spaces, the beginning of a mark, a call with its mark */
   size_t seen;           /* of a call or a header: where the search for its end goes on */
   size_t spaces;         /* that ended what was told last */
-  struct {
-    bool any;   /* something was told */
-    bool space; /* and ended with one */
-    bool cut;   /* something has been taken out since */
-  } told[2];    /* content, thought */
-  struct {
-    char data[ANSWER_SPACES];
-    size_t size;
-    bool closed;   /* others are not added */
-  } gap;           /* spaces where something was taken out */
+  struct answer_seam seam;
   bool said;       /* something else than spaces has come as content */
   bool framed;     /* the first of the dropped marks has come */
   bool after_mark; /* spaces that follow are dropped */
