@@ -130,5 +130,15 @@ bool call_json_member(struct slice *object, struct slice *name, struct slice *va
 }
 
 json_t *call_json_string(struct slice quoted) {
-  return json_loadb((const char *)quoted.data, quoted.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+  struct error error;
+  struct buffer list; /* json_parse reads no value alone */
+  buffer_init(&list, LIMIT_TOOL_CALL_BYTES + 2);
+  buffer_text(&list, "[");
+  buffer_append(&list, quoted.data, quoted.size);
+  buffer_text(&list, "]");
+  json_t *values = list.failed ? NULL : json_parse(buffer_slice(&list), &error);
+  json_t *string = json_array_size(values) == 1 ? json_incref(json_array_get(values, 0)) : NULL;
+  buffer_release(&list);
+  json_decref(values);
+  return string;
 }

@@ -16,7 +16,7 @@ bool call_json_member(struct slice *object, struct slice *name, struct slice *va
 /* The next of a list's values, in the same way. */
 bool call_json_element(struct slice *list, struct slice *value);
 
-/* What the string, in quotes, stands for; the caller's to json_decref. NULL: no UTF-8. */
+/* What a string as above, in quotes, stands for; the caller's to json_decref. NULL: no UTF-8. */
 json_t *call_json_string(struct slice quoted);
 
 #endif

@@ -13,7 +13,7 @@
 struct reader {
   const uint8_t *at, *end;
   int depth;
-  struct buffer *out;
+  struct buffer out;
 };
 
 static void spaces_skip(struct reader *r) {
@@ -122,7 +122,7 @@ static bool strings_take(struct reader *r, struct buffer *text) {
 static bool string_take(struct reader *r) {
   struct buffer text;
   buffer_init(&text, LIMIT_TOOL_CALL_BYTES);
-  bool taken = strings_take(r, &text) && json_write_string(r->out, buffer_slice(&text));
+  bool taken = strings_take(r, &text) && json_write_string(&r->out, buffer_slice(&text));
   buffer_release(&text);
   return taken;
 }
@@ -133,9 +133,9 @@ static bool value_take(struct reader *r);
 
 static bool word_take(struct reader *r) {
   struct slice word = name_take(r);
-  if (slice_is(word, "True") || slice_is(word, "true")) return buffer_text(r->out, "true");
-  if (slice_is(word, "False") || slice_is(word, "false")) return buffer_text(r->out, "false");
-  return (slice_is(word, "None") || slice_is(word, "null")) && buffer_text(r->out, "null");
+  if (slice_is(word, "True") || slice_is(word, "true")) return buffer_text(&r->out, "true");
+  if (slice_is(word, "False") || slice_is(word, "false")) return buffer_text(&r->out, "false");
+  return (slice_is(word, "None") || slice_is(word, "null")) && buffer_text(&r->out, "null");
 }
 
 /* 0x10, 0o20, 0b10000: the letter is next. */
@@ -149,7 +149,7 @@ static bool based_take(struct reader *r) {
   digits[size] = 0;
   errno = 0;
   unsigned long long number = strtoull(digits, &rest, base);
-  return size > 0 && !*rest && errno == 0 && buffer_print(r->out, "%llu", number);
+  return size > 0 && !*rest && errno == 0 && buffer_print(&r->out, "%llu", number);
 }
 
 /* So many digits, of which '_' parts some; leading zeros are none of them. */
@@ -158,31 +158,31 @@ static size_t decimals_take(struct reader *r, bool leading) {
   for (; r->at < r->end && ((*r->at >= '0' && *r->at <= '9') || (*r->at == '_' && n > 0)); r->at++) {
     bool next = r->at + 1 < r->end && r->at[1] >= '0' && r->at[1] <= '9';
     if (*r->at == '_' || (!leading && n == 0 && *r->at == '0' && next)) continue;
-    n += buffer_append(r->out, r->at, 1);
+    n += buffer_append(&r->out, r->at, 1);
   }
   return n;
 }
 
 /* As many digits as there are: whoever reads it knows how large its numbers may be. */
 static bool number_take(struct reader *r) {
-  if (*r->at == '-') buffer_text(r->out, "-");
+  if (*r->at == '-') buffer_text(&r->out, "-");
   r->at += *r->at == '-' || *r->at == '+';
   if (r->end - r->at > 1 && *r->at == '0' && r->at[1] && strchr("xXoObB", r->at[1])) {
     r->at++;
     return based_take(r);
   }
   size_t whole = decimals_take(r, false), part = 0;
-  if (whole == 0) buffer_text(r->out, "0");
+  if (whole == 0) buffer_text(&r->out, "0");
   if (r->at < r->end && *r->at == '.') {
     r->at++;
-    buffer_text(r->out, ".");
+    buffer_text(&r->out, ".");
     part = decimals_take(r, true);
-    if (part == 0) buffer_text(r->out, "0");
+    if (part == 0) buffer_text(&r->out, "0");
   }
   if (whole + part > 0 && r->at < r->end && (*r->at | 0x20) == 'e') {
     r->at++;
-    buffer_text(r->out, "e");
-    if (r->at < r->end && (*r->at == '-' || *r->at == '+')) buffer_append(r->out, r->at++, 1);
+    buffer_text(&r->out, "e");
+    if (r->at < r->end && (*r->at == '-' || *r->at == '+')) buffer_append(&r->out, r->at++, 1);
     return decimals_take(r, true) > 0;
   }
   return whole + part > 0;
@@ -191,34 +191,34 @@ static bool number_take(struct reader *r) {
 /* What stands between brackets, of which the first is behind. A value alone in round ones, without a comma, is no
  * list. */
 static bool list_take(struct reader *r, char close) {
-  size_t begin = r->out->size;
+  size_t begin = r->out.size;
   int n = 0;
   bool comma = false;
-  buffer_text(r->out, "[");
+  buffer_text(&r->out, "[");
   for (; !character_take(r, close); n++) {
     if (n > 0 && !comma) return false;
-    if (n > 0) buffer_text(r->out, ", ");
+    if (n > 0) buffer_text(&r->out, ", ");
     if (!value_take(r)) return false;
     comma = character_take(r, ',');
   }
-  if (close == ']' || n != 1 || comma) return buffer_text(r->out, "]");
-  if (r->out->failed) return false;
-  memmove(r->out->data + begin, r->out->data + begin + 1, --r->out->size - begin);
+  if (close == ']' || n != 1 || comma) return buffer_text(&r->out, "]");
+  if (r->out.failed) return false;
+  memmove(r->out.data + begin, r->out.data + begin + 1, --r->out.size - begin);
   return true;
 }
 
 static bool dictionary_take(struct reader *r) {
   bool more = true, raw;
-  buffer_text(r->out, "{");
+  buffer_text(&r->out, "{");
   for (int n = 0; !character_take(r, '}'); n++) {
     if (!more) return false;
-    if (n > 0) buffer_text(r->out, ", ");
+    if (n > 0) buffer_text(&r->out, ", ");
     if (!string_begins(r, &raw) || !string_take(r) || !character_take(r, ':')) return false;
-    buffer_text(r->out, ": ");
+    buffer_text(&r->out, ": ");
     if (!value_take(r)) return false;
     more = character_take(r, ',');
   }
-  return buffer_text(r->out, "}");
+  return buffer_text(&r->out, "}");
 }
 
 static bool value_take(struct reader *r) {
@@ -245,18 +245,16 @@ static bool value_take(struct reader *r) {
 /* Past the bracket that opens them. */
 static bool arguments_take(struct reader *r) {
   for (bool more = true; !character_take(r, ')'); more = character_take(r, ',')) {
-    if (!more || !call_arguments_name(r->out, name_take(r)) || !character_take(r, '=') || !value_take(r)) return false;
+    if (!more || !call_arguments_name(&r->out, name_take(r)) || !character_take(r, '=') || !value_take(r)) return false;
   }
   return true;
 }
 
 /* Behind its name. */
 static bool call_take(struct reader *r, json_t *calls, struct slice name) {
-  struct buffer arguments;
-  call_arguments_begin(&arguments);
-  r->out = &arguments;
+  call_arguments_begin(&r->out);
   bool taken = name.size > 0 && character_take(r, '(') && arguments_take(r);
-  return call_arguments_end(calls, name, &arguments, taken);
+  return call_arguments_end(calls, name, &r->out, taken);
 }
 
 static struct reader reader_of(struct slice text) {
