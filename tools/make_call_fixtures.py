@@ -21,10 +21,10 @@ SIGNS = ["<|START_TEXT|>", "<function=", "<|channel|>", "<|START_ACTION|>", "<|E
          "json-formatted list of actions", "<|tool_calls_section_begin|>", "<|tool_call>", "<start_function_call>", "｜DSML｜",
          "<minimax:tool_call>", "<seed:tool_call>", "<function name=\"", "<|tools_prefix|>", "<|tool_call_start|>",
          "<TOOLCALL>", "<|function_call|>", "<|tool|>", "<tool_calls>", "<|observation|>", "<channel|>", "</seed:think>", "<think>", "<｜Assistant｜>", "<function_calls>", "<|plugin|>", "<answer>",
-         "Here is my thought process:"]
+         "Here is my thought process:", "<|open|>"]
 ENDS = ["<|im_end|>", "</s>", "<|eot_id|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|end|>\n", "<|call|>",
         "<|return|>", "<end_of_turn>", "<seed:eos>", "<|message_sep|>", "<end_of_sentence>", "[e~[", "<SPECIAL_12>", "<sep>", "<turn|>",
-        "<|tool_response>", "<|role_end|>", "<|eom_id|>", "</assistant>", "\n<|end|>\n"]
+        "<|tool_response>", "<|role_end|>", "<|end_of_msg|>", "<|eom_id|>", "</assistant>", "\n<|end|>\n"]
 
 
 def tool(name, **properties):
@@ -83,7 +83,7 @@ def told(part, answer):
 
 
 # Forms of their own that are not read: docs/http-api.md does not name them.
-UNREAD = ("Kimi-K3", "MiniMax-M3", "muse-glimmer", "tencent-Hy3", "GigaChat3-10B-A1.8B", "meetkai-functionary-medium-v3.2",
+UNREAD = ("MiniMax-M3", "muse-glimmer", "tencent-Hy3", "GigaChat3-10B-A1.8B", "meetkai-functionary-medium-v3.2",
           "upstage-Solar-Open-100B", "Apriel-1.6-15b-Thinker-fixed", "llama-cpp-rwkv-world")
 
 
@@ -425,6 +425,12 @@ FAMILIES = [
     own("Hunyuan's answer", ["</think>", "<tool_calls>", "<answer>"], "<think>\n\n</think>\n<answer>\nYes.\n</answer>", "Yes."),
     own("InternLM2", INTERN, 'So.<|action_start|><|plugin|>\n{"name": "get_weather", "parameters": {"city": "Ulm"}}<|action_end|>\n', "So.", calls=[RAIN]),
     own("InternLM2 with a space", INTERN, '<|action_start|> <|plugin|>{"name": "get_weather", "parameters": {"city": "Ulm"}}<|action_end|>', calls=[RAIN]),
+    own("Kimi K3's arguments in one", ["<|open|>"], '<|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|><|open|>json type="object"<|sep|>'
+        '{"city": "Ulm"}<|close|>json<|sep|><|close|>call<|sep|><|close|>tools<|sep|><|close|>message<|sep|>', calls=[RAIN]),
+    own("Kimi K3's end in an argument", ["<|open|>"], '<|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|>'
+        '<|open|>argument key="city" type="string"<|sep|>x<|close|>tools<|sep|>y<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>',
+        calls=marked("x<|close|>tools<|sep|>y")),
+    as_text("Kimi K3's, broken", ["<|open|>"], '<|open|>tools<|sep|><|open|>call tool="get_weather"<|close|>tools<|sep|>'),
     as_text("InternLM2's code", INTERN, "<|action_start|><|interpreter|>print(1)<|action_end|>"),
 ]
 R1, GRANITE32 = ["</think>", "<｜Assistant｜>"], ["Here is my thought process:"]

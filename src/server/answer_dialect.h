@@ -6,13 +6,13 @@
 
 #include <stdbool.h>
 
-enum { ANSWER_MARKS = 2, CALL_FORMS = 2 };
+enum { ANSWER_MARKS = 2, DROPPED_MARKS = 3, CALL_FORMS = 2 };
 
 /* Around thoughts. */
 struct thought_marks {
   const char *sign;                                      /* stands in the template */
   const char *begins[ANSWER_MARKS], *ends[ANSWER_MARKS]; /* as templates write them, and as models do in its place */
-  const char *dropped[ANSWER_MARKS];                     /* others that are part of no text; NULL: none */
+  const char *dropped[DROPPED_MARKS];                    /* others that are part of no text; NULL: none */
   bool special;                                          /* they are special tokens, which texts are usually without */
 };
 

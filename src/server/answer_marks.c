@@ -31,7 +31,7 @@ static void thought_marks(const struct answer_parts *p, struct mark out[MARKS_MA
   if (content ? !p->said : !p->seam.told[1].any)
     marks_add(out, n, thoughts->begins, (struct mark){.to = PART_THOUGHT, .first = true});
   if (!content || !p->said) marks_add(out, n, thoughts->ends, (struct mark){.to = PART_CONTENT, .first = content});
-  for (int i = 0; i < ANSWER_MARKS && thoughts->dropped[i]; i++)
+  for (int i = 0; i < DROPPED_MARKS && thoughts->dropped[i]; i++)
     if (thoughts->special || (content && (i == 0 ? !p->said : p->framed))) /* else they may be meant */
       out[(*n)++] = (struct mark){.text = thoughts->dropped[i], .to = p->part, .first = !thoughts->special && i == 0};
 }

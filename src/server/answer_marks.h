@@ -4,7 +4,7 @@
 
 #include "server/answer_parts.h"
 
-enum { MARKS_MAX = 8 };
+enum { MARKS_MAX = 2 * ANSWER_MARKS + DROPPED_MARKS + CALL_FORMS };
 
 struct mark {
   const char *text;

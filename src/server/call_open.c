@@ -46,6 +46,7 @@ static bool tag_open(struct slice text) {
                                         {"<parameter name=", "</parameter>"},
                                         {"<｜DSML｜parameter ", "</｜DSML｜parameter>"},
                                         {"<param name=", "</param>"},
+                                        {"<|open|>argument ", "<|close|>argument<|sep|>"},
                                         {"<|\"|>", "<|\"|>"},
                                         {"<escape>", "<escape>"}};
   for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {

@@ -28,12 +28,15 @@ static bool kimi_read(json_t *calls, struct slice *text) {
 
 struct tags {
   const char *call, *call_end, *value, *value_end;
+  const char *all, *all_end; /* around the arguments as JSON, in place of values; NULL: they are not so written */
 };
 
 static const struct tags invokes[] = {
-    {"<invoke name=\"", "</invoke>", "<parameter name=\"", "</parameter>"},
-    {"<｜DSML｜invoke name=\"", "</｜DSML｜invoke>", "<｜DSML｜parameter name=\"", "</｜DSML｜parameter>"},
-    {"<function name=\"", "</function>", "<param name=\"", "</param>"},
+    {"<invoke name=\"", "</invoke>", "<parameter name=\"", "</parameter>", NULL, NULL},
+    {"<｜DSML｜invoke name=\"", "</｜DSML｜invoke>", "<｜DSML｜parameter name=\"", "</｜DSML｜parameter>", NULL, NULL},
+    {"<function name=\"", "</function>", "<param name=\"", "</param>", NULL, NULL},
+    {"<|open|>call tool=\"", "<|close|>call<|sep|>", "<|open|>argument key=\"", "<|close|>argument<|sep|>",
+     "<|open|>json", "<|close|>json<|sep|>"},
 };
 
 static bool value_read(const struct tags *tags, struct slice *body, const json_t *tool, struct buffer *arguments) {
@@ -45,7 +48,8 @@ static bool value_read(const struct tags *tags, struct slice *body, const json_t
   if (quoted ? !call_until(body, "]]>", &value) || !call_past(body, tags->value_end)
              : !call_value(body, tags->value, tags->value_end, &value))
     return false;
-  bool text = quoted || memmem(facts.data, facts.size, "string=\"true\"", 13) != NULL;
+  bool text = quoted || memmem(facts.data, facts.size, "string=\"true\"", 13) ||
+              memmem(facts.data, facts.size, "type=\"string\"", 13);
   if (!text) return call_add_value(arguments, name, value, tool);
   return call_arguments_name(arguments, name) && json_write_string(arguments, value);
 }
@@ -54,6 +58,9 @@ static bool invoke_read(const struct tags *tags, json_t *calls, struct slice *te
   struct slice name, facts;
   struct buffer arguments;
   if (!call_past(text, tags->call) || !call_until(text, "\"", &name) || !call_until(text, ">", &facts)) return false;
+  if (tags->all && call_past(text, tags->all))
+    return call_until(text, ">", &facts) && call_add_next(calls, name, text) && call_past(text, tags->all_end) &&
+           call_past(text, tags->call_end);
   const json_t *tool = tool_find(tools, name);
   bool read = true;
   call_arguments_begin(&arguments);

@@ -2,6 +2,7 @@
  *
  *   <|tool_call_begin|>functions.N:0<|tool_call_argument_begin|>{…}<|tool_call_end|>: Kimi
  *   <invoke name="N"><parameter name="P">…</parameter></invoke>: MiniMax; with ｜DSML｜ in each tag: DeepSeek
+ *   <|open|>call tool="N" index="1"<|sep|><|open|>argument key="P" type="T"<|sep|>…<|close|>argument<|sep|>…: Kimi K3
  *   <function name="N"><param name="P">…</param></function>: MiniCPM
  *   call:N{P:<|"|>…<|"|>, …}: Gemma 4; its older form has <escape> for quotes
  *   N, a line end, {…}: GLM-4 */

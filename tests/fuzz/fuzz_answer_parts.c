@@ -67,7 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                           "Here is my thought process:",
                                           "<|tool_call_start|>",
                                           "<tool_call><function=",
-                                          "<start_function_call>"};
+                                          "<start_function_call>",
+                                          "<|open|>"};
   if (size < 2) return 0;
   struct heard whole, cut;
   struct answer_dialect dialect =
