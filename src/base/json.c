@@ -131,35 +131,6 @@ bool json_write_string(struct buffer *out, struct slice text) {
   return buffer_append(out, "\"", 1);
 }
 
-static bool write_members(struct buffer *out, const json_t *object) {
-  bool more = false;
-  for (void *at = json_object_iter((json_t *)object); at;
-       at = json_object_iter_next((json_t *)object, at), more = true) {
-    if (more) buffer_text(out, ", ");
-    json_write_string(out, slice_make(json_object_iter_key(at), json_object_iter_key_len(at)));
-    buffer_text(out, ": ");
-    json_write_value(out, json_object_iter_value(at));
-  }
-  return !out->failed;
-}
-
-bool json_write_value(struct buffer *out, const json_t *value) {
-  switch (json_typeof(value)) {
-  case JSON_OBJECT: return buffer_text(out, "{") && write_members(out, value) && buffer_text(out, "}");
-  case JSON_ARRAY:
-    buffer_text(out, "[");
-    for (size_t i = 0; i < json_array_size(value); i++) {
-      if (i) buffer_text(out, ", ");
-      json_write_value(out, json_array_get(value, i));
-    }
-    return buffer_text(out, "]");
-  case JSON_STRING: return json_write_string(out, json_slice(value));
-  case JSON_INTEGER: return buffer_print(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-  case JSON_REAL: return json_write_number(out, json_real_value(value));
-  default: return buffer_text(out, json_is_null(value) ? "null" : json_is_true(value) ? "true" : "false");
-  }
-}
-
 bool json_write_number(struct buffer *out, double number) {
   if (!isfinite(number)) return buffer_text(out, "null");
   if (number == floor(number) && fabs(number) < 9007199254740992.0) return buffer_print(out, "%.0f", number);

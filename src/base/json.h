@@ -34,9 +34,6 @@ struct slice json_slice(const json_t *string);
  * Other valid UTF-8 passes through; invalid bytes become U+FFFD. */
 bool json_write_string(struct buffer *out, struct slice text);
 
-/* Appends a value that was parsed, so that it nests no deeper than may be: numbers as short as they are read back. */
-bool json_write_value(struct buffer *out, const json_t *value);
-
 /* Appends a finite number in the shortest form that reads back the same; NaN and infinities become null. */
 bool json_write_number(struct buffer *out, double number);
 
