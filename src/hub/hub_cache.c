@@ -47,7 +47,9 @@ bool hub_cache_root(char path[PATH_MAX], struct error *error) {
 
 bool hub_repository_folder(const char *root, const char *repository, char path[PATH_MAX], struct error *error) {
   const char *slash = strchr(repository, '/');
-  int size = snprintf(path, PATH_MAX, "%s/models--%.*s--%s", root, (int)(slash - repository), repository, slash + 1);
+  int organization = slash ? (int)(slash - repository) : 0;
+  int size = snprintf(path, PATH_MAX, "%s/models--%.*s%s%s", root, organization, repository, slash ? "--" : "",
+                      slash ? slash + 1 : repository);
   return size < PATH_MAX || error_set(error, ERROR_INVALID, "The path of the cache of models is too long.");
 }
 
@@ -131,11 +133,20 @@ bool hub_cache_find(const struct hub_id *id, char path[PATH_MAX], struct error *
   return error_set(error, why.code, "%s Spate pull %s fetches what is missing.", why.text, written);
 }
 
+/* A word that is spelt as a file is one, though the hub could have a model of that name. */
+static bool is_file_name(const char *model) {
+  static const char *const ends[] = {".gguf", ".spate", ".safetensors", ".json", ".bin"};
+  size_t size = strlen(model);
+  for (size_t i = 0; !strchr(model, '/') && i < sizeof ends / sizeof *ends; i++)
+    if (size >= strlen(ends[i]) && strcmp(model + size - strlen(ends[i]), ends[i]) == 0) return true;
+  return false;
+}
+
 bool hub_model_path(const char *model, char path[PATH_MAX], struct error *error) {
   struct hub_id id;
   struct stat status;
   if (strlen(model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
-  if (stat(model, &status) != 0 && errno == ENOENT && hub_id_parse(&id, model, NULL))
+  if (stat(model, &status) != 0 && errno == ENOENT && !is_file_name(model) && hub_id_parse(&id, model, NULL))
     return hub_cache_find(&id, path, error);
   strcpy(path, model);
   return true;

@@ -17,7 +17,7 @@ bool hub_cache_root(char path[PATH_MAX], struct error *error);
 /* A path that a variable of the environment names, whose ~/ is the home. False: there is none, or it is too long. */
 bool hub_named_path(char path[PATH_MAX], const char *named, struct error *error);
 
-/* "models--ORG--NAME" below the root. */
+/* "models--ORG--NAME" below the root, or "models--NAME". */
 bool hub_repository_folder(const char *root, const char *repository, char path[PATH_MAX], struct error *error);
 
 /* What refs/ says that the id's revision is; false without a sentence: nothing. */

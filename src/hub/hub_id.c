@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char expected[] = "expected ORG/NAME, ORG/NAME:FILE or ORG/NAME:QUANT, each with or without @REVISION";
+static const char expected[] =
+    "expected ORG/NAME (or NAME, as \"gpt2\"), with or without :FILE or :QUANT and @REVISION";
 
 static bool refuse(struct error *error, const char *text) {
   return error_set(error, ERROR_INVALID, "\"%.200s\" names no model of the Hugging Face hub: %s.", text, expected);
@@ -31,12 +32,13 @@ static bool part_check(const char *part, size_t size) {
   return true;
 }
 
+/* The oldest models, such as gpt2, have no organization before their name. */
 static bool repository_check(const char *repository) {
-  const char *slash = strchr(repository, '/');
+  const char *slash = strchr(repository, '/'), *name = slash ? slash + 1 : repository;
   size_t size = strlen(repository);
-  if (!slash || strchr(slash + 1, '/')) return false;
+  if (strchr(name, '/')) return false;
   if (size > 4 && strcmp(repository + size - 4, ".git") == 0) return false;
-  return part_check(repository, (size_t)(slash - repository)) && part_check(slash + 1, strlen(slash + 1));
+  return (!slash || part_check(repository, (size_t)(slash - repository))) && part_check(name, strlen(name));
 }
 
 /* What git allows in names, less what leads out of a folder. */

@@ -25,6 +25,7 @@ class Repository:
         self.entries = None  # of the list, in place of those that are true
         self.refuse = None   # (status, X-Error-Code, X-Error-Message)
         self.token = None    # that is asked for
+        self.former = None   # a name of one part, from which requests are led here
 
     def is_large(self, name):
         return name.endswith(self.large)
@@ -155,6 +156,10 @@ class HubHandler(Handler):
         self.note()
         parsed = urllib.parse.urlsplit(self.path)
         parts = parsed.path.split("/")[1:]
+        name = parts[2] if parts[:2] == ["api", "models"] else parts[0]
+        for now, repository in self.server.repositories.items():
+            if repository.former == name:
+                return self.answer(307, headers=(("Location", self.path.replace(f"/{name}/", f"/{now}/", 1)),))
         if parts[:2] == ["api", "models"]:
             return self.api(parts[2:], urllib.parse.parse_qs(parsed.query))
         if len(parts) > 4 and parts[2] == "resolve":

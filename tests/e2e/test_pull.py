@@ -156,6 +156,18 @@ class Fetching(HubCase):
         self.assertEqual((path / "1_Pool ing%&é/config.json").read_bytes(), b"{}")
         self.assertGreater(sum("cursor=" in path for _, path, _ in self.hub.asked), 2)
 
+    def test_one_part(self):
+        """A model without an organization, as the oldest are called; the hub of today leads to where it has gone."""
+        self.hub.repositories["acme/tiny"].former = "tiny"
+        path, _ = self.pull("tiny")
+        self.assertEqual(path, self.cache / "models--tiny/snapshots" / COMMIT)
+        done = self.spate("inspect", "tiny")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.spate("inspect", "gpt2")
+        self.assertEqual(done.stderr, f"spate: gpt2 is neither a file or folder here nor a model in the cache {self.cache}: spate pull gpt2 "
+                                      "fetches it.\n")
+        self.assertIn("none.gguf cannot be opened", self.spate("inspect", "none.gguf").stderr)
+
     def test_places(self):
         """The cache's variables, the former one too."""
         for variables, where in (({"HF_HUB_CACHE": str(self.folder / "a")}, "a"), ({"HUGGINGFACE_HUB_CACHE": str(self.folder / "b")}, "b"),
@@ -265,8 +277,8 @@ class Kinds(HubCase):
                 self.refused(f"The repository acme/{name}{sentence}", f"acme/{name}")
 
     def test_names(self):
-        expected = "expected ORG/NAME, ORG/NAME:FILE or ORG/NAME:QUANT, each with or without @REVISION"
-        for what in ("tiny", "a/b/c", "../b", "a/..", "a/b:", "a/b@", "a/b@../x", "a/b:../x", "a/b@x:y", "-a/b", "a/b--c", "a/b.git",
+        expected = 'expected ORG/NAME (or NAME, as "gpt2"), with or without :FILE or :QUANT and @REVISION'
+        for what in ("tiny.git", "a/b/c", "../b", "a/..", "a/b:", "a/b@", "a/b@../x", "a/b:../x", "a/b@x:y", "-a/b", "a/b--c", "a/b.git",
                      "a b/c", "a/" + "n" * 100, "http://a/b", "a/b@x\ny", "a/b@.x", "a/b:/x"):
             with self.subTest(what=what):
                 done = self.spate("pull", what)

@@ -23,6 +23,9 @@ static void test_ids(void **state) {
       {"hf.co/a/b:Q8_0", "a/b", "Q8_0", "main"},
       {"https://huggingface.co/a/b", "a/b", "", "main"},
       {"a/_b_", "a/_b_", "", "main"},
+      {"gpt2", "gpt2", "", "main"},
+      {"hf.co/bert-base-uncased@v1", "bert-base-uncased", "", "v1"},
+      {"gpt2:Q4_K_M", "gpt2", "Q4_K_M", "main"},
   };
   (void)state;
   for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -37,7 +40,12 @@ static void test_ids(void **state) {
 
 static void test_no_ids(void **state) {
   static const char *const bad[] = {"",
-                                    "a",
+                                    ".",
+                                    "..",
+                                    "-a",
+                                    "a--b",
+                                    "a.git",
+                                    "a b",
                                     "/a",
                                     "a/",
                                     "a/b/c",
@@ -151,6 +159,16 @@ static void test_headers(void **state) {
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(hub_range_read(bad[i], &first, &last, &total));
 }
 
+static void test_folders(void **state) {
+  char path[PATH_MAX];
+  struct error error;
+  (void)state;
+  assert_true(hub_repository_folder("/c", "acme/tiny", path, &error));
+  assert_string_equal(path, "/c/models--acme--tiny");
+  assert_true(hub_repository_folder("/c", "gpt2", path, &error));
+  assert_string_equal(path, "/c/models--gpt2");
+}
+
 static void test_home(void **state) {
   char path[PATH_MAX];
   struct error error;
@@ -170,6 +188,7 @@ static void test_home(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_ids),     cmocka_unit_test(test_no_ids),
                                      cmocka_unit_test(test_commits), cmocka_unit_test(test_names),
-                                     cmocka_unit_test(test_headers), cmocka_unit_test(test_home)};
+                                     cmocka_unit_test(test_headers), cmocka_unit_test(test_home),
+                                     cmocka_unit_test(test_folders)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
