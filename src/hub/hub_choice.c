@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/part_name.h"
+#include "base/vocabulary_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,18 +33,14 @@ static const char *base_of(const char *name) {
 
 /* --- safetensors -------------------------------------------------------------------------------------------------- */
 
-/* What Spate and transformers read beside the weights. */
+/* What Spate and transformers read beside the weights. A vocabulary in vocab.txt, or in vocab.json and merges.txt, is
+ * for transformers alone. */
 static bool is_beside(const char *name) {
   static const char *const names[] = {"config.json",
                                       "generation_config.json",
-                                      "tokenizer.json",
                                       "tokenizer_config.json",
                                       "special_tokens_map.json",
                                       "added_tokens.json",
-                                      "tokenizer.model",
-                                      "tekken.json",
-                                      "tiktoken.model",
-                                      "qwen.tiktoken",
                                       "vocab.json",
                                       "merges.txt",
                                       "vocab.txt",
@@ -58,6 +55,8 @@ static bool is_beside(const char *name) {
                                       "config_sentence_transformers.json"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcmp(name, names[i]) == 0) return true;
+  for (const char *const *vocabulary = vocabulary_names; *vocabulary; vocabulary++)
+    if (strcmp(name, *vocabulary) == 0) return true;
   return false;
 }
 

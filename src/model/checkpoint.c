@@ -3,6 +3,7 @@
 #include "model/checkpoint_state.h"
 
 #include "base/model_name.h"
+#include "base/vocabulary_names.h"
 #include "format/safetensors.h"
 #include "model/gguf_pair.h"
 #include "model/classic_vocabulary.h"
@@ -137,11 +138,9 @@ static bool generation_open(struct checkpoint *c, struct error *error) {
 
 /* The first of them that is there. */
 static bool vocabulary_open(struct checkpoint *c, struct error *error) {
-  static const char *const names[] = {"tokenizer.json", "tekken.json",   "tokenizer.model",
-                                      "tiktoken.model", "qwen.tiktoken", "hy.tiktoken"};
-  for (size_t i = 0; i < sizeof names / sizeof *names && !c->vocabulary.data; i++) {
-    if (!optional_open(c, names[i], LIMIT_TOKENIZER_BYTES, &c->vocabulary, error)) return false;
-    if (c->vocabulary.data) c->vocabulary_name = names[i];
+  for (const char *const *name = vocabulary_names; *name && !c->vocabulary.data; name++) {
+    if (!optional_open(c, *name, LIMIT_TOKENIZER_BYTES, &c->vocabulary, error)) return false;
+    if (c->vocabulary.data) c->vocabulary_name = *name;
   }
   return true;
 }

@@ -1,6 +1,8 @@
 /* Which files make a model, by their names alone. */
 #include "hub/hub_choice.h"
 
+#include "base/vocabulary_names.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,6 +46,18 @@ static void test_safetensors(void **state) {
         "", "config.json model.safetensors 1_Pooling/config.json 2_Dense/model.safetensors");
   check("config.json model.safetensors x.gguf", "", "config.json model.safetensors");
   check("config.json model.safetensors x-Q8_0.gguf", "Q8_0", "x-Q8_0.gguf");
+}
+
+/* Each that a model can be opened with is fetched. */
+static void test_vocabularies(void **state) {
+  char names[256];
+  (void)state;
+  for (const char *const *name = vocabulary_names; *name; name++) {
+    snprintf(names, sizeof names, "config.json model.safetensors %s", *name);
+    check(names, "", names);
+  }
+  check("config.json model.safetensors hy.tiktoken vocab.txt vocab.json merges.txt", "",
+        "config.json model.safetensors hy.tiktoken vocab.txt vocab.json merges.txt");
 }
 
 static void test_gguf(void **state) {
@@ -110,7 +124,8 @@ static void test_shards(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_safetensors), cmocka_unit_test(test_gguf),
-                                     cmocka_unit_test(test_pairs), cmocka_unit_test(test_shards)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_safetensors), cmocka_unit_test(test_vocabularies),
+                                     cmocka_unit_test(test_gguf), cmocka_unit_test(test_pairs),
+                                     cmocka_unit_test(test_shards)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

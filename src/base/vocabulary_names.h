@@ -1,0 +1,8 @@
+/* The files that hold a vocabulary: what opens a model and what fetches one read the same list. */
+#ifndef SPATE_BASE_VOCABULARY_NAMES_H
+#define SPATE_BASE_VOCABULARY_NAMES_H
+
+/* The first that is there is taken; a NULL ends the list. */
+extern const char *const vocabulary_names[];
+
+#endif
