@@ -139,6 +139,7 @@ typedef struct {
   int cpu_experts; /* layers whose experts are in the host's memory beside a GPU */
   uint64_t host_weight_bytes, host_token_bytes; /* of all these experts, beside weight_bytes, and of those of a token */
   double host_gbs; /* 10^9 bytes of them a second that the GPU reads, measured when it opened */
+  bool normalizes; /* vectors have a length of 1, unless a request asks for plain ones */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */

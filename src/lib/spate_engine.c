@@ -242,7 +242,8 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .host_token_bytes = engine_host_token_bytes(loaded),
                            .host_gbs = loaded->host_gbs,
                            .task = facts->encoder.task,
-                           .similarity = facts->encoder.measure};
+                           .similarity = facts->encoder.measure,
+                           .normalizes = facts->encoder.normalize != 0};
   if (all.task != SPATE_TASK_GENERATE) all.vector_size = plan_values(loaded->plan)[plan_result(loaded->plan)].cols;
   memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }

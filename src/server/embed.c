@@ -140,14 +140,50 @@ static void embed_handle(struct server *server, struct http_request *request, fi
 
 static int task_of(const struct embed_work *w) { return w->served->info.task; }
 
+/* Texts or the ids of tokens that the model has. */
+static bool input_read(struct embed_work *w, struct error *error) {
+  struct embed_request *r = &w->wanted;
+  int vocab = w->served->info.vocab_size;
+  if (!embed_texts_read(r, "input", true, &r->first, error)) return false;
+  int64_t beyond = embed_id_beyond(&r->first, vocab);
+  if (beyond < 0) return true;
+  r->param = "input";
+  return error_set(error, ERROR_INVALID, "input has the token id %lld, expected 0 to %d.", (long long)beyond,
+                   vocab - 1);
+}
+
+/* What the engine would refuse too, without the field's name. */
+static bool dimensions_read(struct embed_work *w, struct error *error) {
+  struct embed_request *r = &w->wanted;
+  int most = w->served->info.vector_size;
+  if (!embed_int_read(r, "dimensions", 1, LIMIT_MODEL_WIDTH, &r->dimensions, error)) return false;
+  if (task_of(w) != SPATE_TASK_EMBED || r->dimensions <= most) return true;
+  r->param = "dimensions";
+  return error_set(error, ERROR_INVALID, "dimensions is %d, expected 1 to %d.", r->dimensions, most);
+}
+
+/* Vectors are normed where the model's files say so, or not if the client wants them plain. */
+static bool normalize_read(struct embed_work *w, struct error *error) {
+  struct embed_request *r = &w->wanted;
+  bool normalize = w->served->info.normalizes;
+  if (!embed_bool_read(r, "normalize", &normalize, error)) return false;
+  r->plain = !normalize;
+  if (!normalize || w->served->info.normalizes || task_of(w) != SPATE_TASK_EMBED) return true;
+  r->param = "normalize";
+  return error_set(error, ERROR_INVALID,
+                   "normalize is true, and the files of the model %.100s say that its vectors are not normed: divide "
+                   "them by their length yourself.",
+                   w->served->info.name);
+}
+
 static bool embeddings_read(struct embed_work *w, struct error *error) {
   if (task_of(w) == SPATE_TASK_CLASSIFY)
     return error_set(error, ERROR_INVALID,
                      "The model %.100s tells labels of texts; it makes no vectors: see "
                      "/v1/classify, /v1/score and /v1/rerank.",
                      w->served->info.name);
-  return embed_texts_read(&w->wanted, "input", true, &w->wanted.first, error) && embed_format_read(&w->wanted, error) &&
-         embed_int_read(&w->wanted, "dimensions", 1, LIMIT_MODEL_WIDTH, &w->wanted.dimensions, error);
+  return input_read(w, error) && embed_format_read(&w->wanted, error) && dimensions_read(w, error) &&
+         normalize_read(w, error);
 }
 
 static bool classify_read(struct embed_work *w, struct error *error) {
@@ -156,7 +192,7 @@ static bool classify_read(struct embed_work *w, struct error *error) {
                      "The model %.100s makes vectors of texts; it tells no labels: see "
                      "/v1/embeddings.",
                      w->served->info.name);
-  return embed_texts_read(&w->wanted, "input", true, &w->wanted.first, error);
+  return input_read(w, error);
 }
 
 /* A classifier of pairs has one score for both; vectors are compared. */

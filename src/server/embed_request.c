@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <string.h>
 
 static bool field_refuse(struct embed_request *r, const char *name, const char *expected, struct error *error) {
   r->param = name;
@@ -65,11 +66,34 @@ static bool model_read(struct embed_request *r, struct error *error) {
          field_refuse(r, "model", "a string", error);
 }
 
+/* Cohere's names of the fields of documents that count: here that is the text. */
+static bool rank_fields_read(struct embed_request *r, struct error *error) {
+  const json_t *field = field_find(r, "rank_fields");
+  const char *first = json_string_value(json_array_get(field, 0));
+  r->text_only = json_array_size(field) == 1 && first && strcmp(first, "text") == 0;
+  return !field || r->text_only ||
+         field_refuse(r, "rank_fields", "[\"text\"]: nothing else of a document is ranked", error);
+}
+
+/* What other servers cut documents by. */
+static bool cuts_refuse(struct embed_request *r, struct error *error) {
+  static const char *const names[] = {"max_tokens_per_doc", "max_chunks_per_doc"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    const json_t *field = field_find(r, names[i]);
+    if (!field || (json_is_integer(field) && json_integer_value(field) == 0)) continue;
+    r->param = names[i];
+    return error_set(error, ERROR_INVALID, "%s is not taken here: truncate_prompt_tokens cuts texts that are too long.",
+                     names[i]);
+  }
+  return true;
+}
+
 bool embed_request_read(struct embed_request *r, struct slice body, struct error *error) {
   *r = (struct embed_request){.json = json_parse(body, error), .return_documents = true};
   if (!r->json) return false;
   if (!json_is_object(r->json)) return error_set(error, ERROR_INVALID, "The body is not a JSON object.");
-  return model_read(r, error) && prompt_read(r, error) && timeout_read(r, error) &&
+  return model_read(r, error) && prompt_read(r, error) && timeout_read(r, error) && rank_fields_read(r, error) &&
+         cuts_refuse(r, error) &&
          embed_int_read(r, "truncate_prompt_tokens", -1, LIMIT_MODEL_POSITIONS, &r->truncate, error) &&
          embed_int_read(r, "priority", INT_MIN + 1, INT_MAX, &r->priority, error);
 }
@@ -80,6 +104,14 @@ static bool is_ids(const json_t *list) { return json_array_size(list) > 0 && jso
 
 /* A document may be an object around its text, as Jina's are. */
 static const json_t *text_of(const json_t *item) { return json_is_object(item) ? json_object_get(item, "text") : item; }
+
+/* The name of something that an object around a text has beside it, or NULL. */
+static const char *besides(const json_t *item) {
+  const char *name;
+  json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)item, name, value) if (strcmp(name, "text") != 0) return name;
+  return NULL;
+}
 
 static bool item_valid(const json_t *item, bool ids) {
   if (json_is_string(text_of(item))) return true;
@@ -103,10 +135,18 @@ bool embed_texts_read(struct embed_request *r, const char *name, bool ids, struc
                      "%s has %zu texts, expected 1 to %d: send a string, or a list of strings%s, and more in further "
                      "requests.",
                      name, count, LIMIT_REQUEST_TEXTS, ids ? " or of lists of token ids" : "");
-  for (size_t i = 0; i < count; i++)
-    if (!item_valid(single ? field : json_array_get(field, i), ids))
+  for (size_t i = 0; i < count; i++) {
+    const json_t *item = single ? field : json_array_get(field, i);
+    if (!item_valid(item, ids))
       return error_set(error, ERROR_INVALID, "%s[%zu] is no string%s.", name, i,
                        ids ? " and no list of token ids" : "");
+    const char *beside = r->text_only ? NULL : besides(item);
+    if (beside)
+      return error_set(error, ERROR_INVALID,
+                       "%s[%zu] has \"%.60s\" beside its text, which would count for nothing: put it into the text, or "
+                       "send \"rank_fields\": [\"text\"].",
+                       name, i, beside);
+  }
   r->param = NULL;
   return true;
 }
@@ -114,4 +154,13 @@ bool embed_texts_read(struct embed_request *r, const char *name, bool ids, struc
 const json_t *embed_text_at(const struct embed_texts *texts, size_t index) {
   if (texts->single) return texts->field;
   return text_of(json_array_get(texts->field, texts->count == 1 ? 0 : index));
+}
+
+int64_t embed_id_beyond(const struct embed_texts *texts, int vocab) {
+  for (size_t i = 0; i < texts->count; i++) {
+    const json_t *item = embed_text_at(texts, i), *id;
+    size_t at;
+    json_array_foreach(item, at, id) if (json_integer_value(id) >= vocab) return json_integer_value(id);
+  }
+  return -1;
 }

@@ -20,6 +20,8 @@ struct embed_request {
   const char *param;       /* the field that a sentence is about; NULL: none */
   struct embed_texts first, second;
   bool base64, return_documents;
+  bool plain;     /* the network's numbers, not normed */
+  bool text_only; /* of objects the text counts, whatever else they have: the client says so */
   int dimensions, top_n;
   int truncate, priority;
   float timeout_s;
@@ -39,6 +41,9 @@ const json_t *embed_text_at(const struct embed_texts *texts, size_t index);
 /* Fields of one route. Absent ones leave *value as it is. */
 bool embed_int_read(struct embed_request *request, const char *name, int min, int max, int *value, struct error *error);
 bool embed_bool_read(struct embed_request *request, const char *name, bool *value, struct error *error);
+
+/* The first id of a field that is none of a vocabulary's, or -1. */
+int64_t embed_id_beyond(const struct embed_texts *texts, int vocab);
 
 /* "float" or "base64". */
 bool embed_format_read(struct embed_request *request, struct error *error);

@@ -38,14 +38,14 @@ const struct route routes[ROUTE_COUNT] = {
      embeddings_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA
      ",\"encoding_format\":{\"enum\":[\"float\",\"base64\"]},\"dimensions\":{\"type\":\"integer\",\"minimum\":1,"
-     "\"maximum\":1048576}" EMBED_SCHEMA "}}",
+     "\"maximum\":1048576},\"normalize\":{\"type\":\"boolean\"}" EMBED_SCHEMA "}}",
      "Embeddings"},
     {"/v1/rerank", 1u << METHOD_POST, ROUTE_KEYED, "Documents in the order in which they answer a query",
      JSON_CONTENT_TYPE, rerank_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"query\",\"documents\"],\"properties\":{\"query\":{\"type\":\"string\"},"
      "\"documents\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":\"string\"}},\"top_n\":{"
-     "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true}" EMBED_SCHEMA
-     "}}",
+     "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true},\"rank_fields\":"
+     "{\"const\":[\"text\"]}" EMBED_SCHEMA "}}",
      "Ranking"},
     {"/v1/score", 1u << METHOD_POST, ROUTE_KEYED, "How well pairs of texts fit each other", JSON_CONTENT_TYPE,
      score_handle, REQUEST_EMBED,

@@ -60,6 +60,7 @@ bool text_feed_take(const struct text_feed *feed, spate_embed_request *one, int3
   spate_embed_request_init(one);
   *ids = NULL;
   one->dimensions = r->dimensions;
+  one->plain = r->plain;
   one->truncate = r->truncate;
   one->priority = r->priority;
   one->tenant = feed->tenant;

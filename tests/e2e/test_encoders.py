@@ -464,6 +464,14 @@ class Requests(unittest.TestCase):
             length = math.sqrt(sum(x * x for x in whole[:7]))
             self.assertLess(off(part, [x / length for x in whole[:7]]), 1e-6)
 
+    def test_plain_vectors_are_those_before_the_norm(self):
+        normed, plain = vectors(self.server, self.texts, normalize=True), vectors(self.server, self.texts, normalize=False)
+        self.assertEqual(normed, vectors(self.server, self.texts))
+        for whole, part in zip(normed, plain):
+            length = math.sqrt(sum(x * x for x in part))
+            self.assertGreater(abs(length - 1), 1e-2)
+            self.assertLess(off(whole, [x / length for x in part]), 1e-6)
+
     def test_a_text_alone_and_its_ids_have_the_same_bytes(self):
         together = vectors(self.server, self.texts)
         for text, vector in zip(self.texts, together):
@@ -489,10 +497,13 @@ class Requests(unittest.TestCase):
                 ({}, "input is missing", "input"), ({"input": []}, "input has 0 texts", "input"),
                 ({"input": ["a"] * 1025}, "input has 1025 texts", "input"), ({"input": ["a", 7]}, "input[1] is no string", "input"),
                 ({"input": [[1, "a"]]}, "input[0] is no string and no list", "input"), ({"input": {}}, "input has 0 texts", "input"),
-                ({"input": [-1]}, "input[0] is no string and no list", "input"), ({"input": [160]}, "Token 0 of the prompt is 160", None),
+                ({"input": [-1]}, "input[0] is no string and no list", "input"), ({"input": [160]}, "input has the token id 160, expected 0 to 159", "input"),
+                ({"input": [[3], [2, 200]]}, "input has the token id 200, expected 0 to 159", "input"),
                 ({"input": [3] * 49}, "The prompt has 49 tokens", None),
                 ({"input": "a", "dimensions": 0}, "dimensions must be a whole number", "dimensions"),
-                ({"input": "a", "dimensions": 37}, "dimensions is 37, expected 1 to 36", None),
+                ({"input": "a", "dimensions": 37}, "dimensions is 37, expected 1 to 36", "dimensions"),
+                ({"input": "a", "normalize": "no"}, "normalize must be true or false", "normalize"),
+                ({"input": "a", "max_tokens_per_doc": 9}, "max_tokens_per_doc is not taken here", "max_tokens_per_doc"),
                 ({"input": "a", "encoding_format": "int8"}, "encoding_format must be", "encoding_format"),
                 ({"input": "a", "timeout_s": -1}, "timeout_s must be", "timeout_s"),
                 ({"input": "a", "model": 7}, "model must be a string", "model")):
@@ -516,6 +527,15 @@ class Requests(unittest.TestCase):
         _, body = ask(self.server, "/v1/rerank", {"query": query, "documents": [{"text": d} for d in documents],
                                                   "return_documents": False})
         self.assertNotIn("document", body["results"][0])
+        self.refused("/v1/rerank", {"query": "a", "documents": ["b"], "max_chunks_per_doc": 9}, 400, "max_chunks_per_doc is not taken",
+                     "max_chunks_per_doc")
+        titled = {"query": "a", "documents": [{"text": "b"}, {"title": "c", "text": "d"}]}
+        self.refused("/v1/rerank", titled, 400, 'documents[1] has "title" beside its text, which would count for nothing', "documents")
+        for fields in (["title", "text"], ["title"], [], "text", 7):
+            self.refused("/v1/rerank", titled | {"rank_fields": fields}, 400, 'rank_fields must be ["text"]', "rank_fields")
+        plain = {"query": "a", "documents": ["b", "d"], "max_tokens_per_doc": 0}
+        self.assertEqual(ask(self.server, "/v1/rerank", titled | {"rank_fields": ["text"]})[1]["results"],
+                         ask(self.server, "/v1/rerank", plain)[1]["results"])
         self.refused("/v1/rerank", {"query": ["a"], "documents": ["b"]}, 400, "query must be a string", "query")
         self.refused("/v1/score", {"text_1": ["a", "b"], "text_2": ["c"]}, 400, "text_1 has 2 texts and text_2 has 1", "text_2")
 

@@ -138,6 +138,7 @@ class EngineInfo(ctypes.Structure):
     host_weight_bytes: Uint64
     host_token_bytes: Uint64
     host_gbs: Double
+    normalizes: Bool
 
 
 @structure
