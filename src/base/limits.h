@@ -15,7 +15,10 @@ enum limit {
   LIMIT_GGUF_KEYS = 1 << 16,
   LIMIT_GGUF_ARRAY = 1 << 24,                 /* elements of one metadata array */
   LIMIT_SAFETENSORS_HEADER_BYTES = 100 << 20, /* the format's own limit */
-  LIMIT_CONFIG_BYTES = 16 << 20,              /* config.json, generation_config.json, index files */
+  LIMIT_PICKLE_BYTES = 64 << 20,              /* what lists the tensors of a pytorch_model.bin */
+  LIMIT_PICKLE_STACK = 1 << 16,               /* values at once; Python writes 1000 items at a time */
+  LIMIT_ZIP_ENTRIES = 1 << 20,
+  LIMIT_CONFIG_BYTES = 16 << 20, /* config.json, generation_config.json, index files */
   LIMIT_TOKENIZER_BYTES = 128 << 20,
   LIMIT_MODEL_HEADER_MEMORY = 1 << 30, /* what the tensor list and metadata of one model may take */
   LIMIT_MODEL_SHARDS = 1024,           /* files of one model */

@@ -1,9 +1,11 @@
-/* Opening safetensors: one file, or all shards of a directory joined into one table of tensors. */
+/* Opening safetensors: one file, or all shards of a directory joined into one table of tensors. Where a directory has
+ * PyTorch's files alone, those are read in their place. */
 #include "format/safetensors.h"
 
 #include "base/file_guard.h"
 #include "base/limits.h"
 #include "format/safetensors_header.h"
+#include "format/torch_file.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -11,7 +13,16 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char single_name[] = "model.safetensors", index_name[] = "model.safetensors.index.json";
+/* What the weights of a directory are called, in the order in which they are looked for. */
+static const struct weight_names {
+  const char *single, *index;
+} weight_names[] = {{"model.safetensors", "model.safetensors.index.json"},
+                    {"pytorch_model.bin", "pytorch_model.bin.index.json"}};
+
+static bool is_torch(const char *path) {
+  size_t size = strlen(path);
+  return size > 4 && strcmp(path + size - 4, ".bin") == 0;
+}
 
 static struct safetensors *safetensors_new(struct error *error) {
   struct safetensors *safetensors = calloc(1, sizeof *safetensors);
@@ -46,7 +57,9 @@ static bool shard_open(struct safetensors *safetensors, const char *path, const 
   file_guard_add(&shard->file); /* one too many for it is merely not guarded */
   safetensors->n_shard++;
   shard->bytes = slice_make(shard->file.data, shard->file.size);
-  return safetensors_read_header(shard, &safetensors->arena, error) || error_prefix(error, "%s: ", path);
+  return (is_torch(path) ? torch_file_read(shard->bytes, &shard->tensors, &safetensors->arena, error)
+                         : safetensors_read_header(shard, &safetensors->arena, error)) ||
+         error_prefix(error, "%s: ", path);
 }
 
 /* --- a directory -------------------------------------------------------------------------------------------------- */
@@ -71,8 +84,8 @@ static struct safetensors_shard *shard_find(const struct safetensors *safetensor
 }
 
 /* Opens each file that the weight map names. */
-static bool shards_open(struct safetensors *safetensors, const char *directory, json_t *weight_map,
-                        struct error *error) {
+static bool shards_open(struct safetensors *safetensors, const char *directory, const char *index_name,
+                        json_t *weight_map, struct error *error) {
   if (!shards_allocate(safetensors, LIMIT_MODEL_SHARDS, error)) return false;
   const char *tensor;
   json_t *file;
@@ -93,7 +106,8 @@ static bool shards_open(struct safetensors *safetensors, const char *directory, 
 }
 
 /* Every tensor of the index is in the file that it says. */
-static bool check_listed(const struct safetensors *safetensors, json_t *weight_map, struct error *error) {
+static bool check_listed(const struct safetensors *safetensors, const char *index_name, json_t *weight_map,
+                         struct error *error) {
   const char *name;
   json_t *file;
   json_object_foreach(weight_map, name, file) {
@@ -107,7 +121,8 @@ static bool check_listed(const struct safetensors *safetensors, json_t *weight_m
 }
 
 /* Every tensor of the shard is listed, and listed there: so none is in two shards. */
-static bool check_shard(const struct safetensors_shard *shard, json_t *weight_map, struct error *error) {
+static bool check_shard(const struct safetensors_shard *shard, const char *index_name, json_t *weight_map,
+                        struct error *error) {
   for (int i = 0; i < shard->tensors.n_tensor; i++) {
     const char *name = shard->tensors.tensors[i].name;
     const json_t *file = json_object_get(weight_map, name);
@@ -138,28 +153,36 @@ static bool shards_join(struct safetensors *safetensors, struct error *error) {
   return tensor_table_index(all, &safetensors->arena, error);
 }
 
-static bool directory_sharded(struct safetensors *safetensors, const char *directory, const char *index_path,
+static bool directory_sharded(struct safetensors *safetensors, const char *directory, const char *index_name,
                               struct error *error) {
+  const char *index_path = path_join(&safetensors->arena, directory, index_name);
+  if (!index_path) return error_set(error, ERROR_MEMORY, "There is no memory for the path of a file.");
   json_t *index = json_read(index_path, LIMIT_CONFIG_BYTES, error);
   if (!index) return false;
   json_t *weight_map = json_object_get(index, "weight_map");
   bool fine =
       json_is_object(weight_map) || error_set(error, ERROR_FORMAT, "%s has no object \"weight_map\".", index_path);
-  fine = fine && shards_open(safetensors, directory, weight_map, error) && check_listed(safetensors, weight_map, error);
-  for (int i = 0; fine && i < safetensors->n_shard; i++) fine = check_shard(&safetensors->shards[i], weight_map, error);
+  fine = fine && shards_open(safetensors, directory, index_name, weight_map, error) &&
+         check_listed(safetensors, index_name, weight_map, error);
+  for (int i = 0; fine && i < safetensors->n_shard; i++)
+    fine = check_shard(&safetensors->shards[i], index_name, weight_map, error);
   json_decref(index);
   return fine && shards_join(safetensors, error);
 }
 
 static bool directory_read(struct safetensors *safetensors, const char *directory, struct error *error) {
-  const char *index_path = path_join(&safetensors->arena, directory, index_name);
-  const char *path = path_join(&safetensors->arena, directory, single_name);
-  if (!index_path || !path) return error_set(error, ERROR_MEMORY, "There is no memory for the path of a file.");
-  if (access(index_path, F_OK) == 0) return directory_sharded(safetensors, directory, index_path, error);
-  if (access(path, F_OK) != 0)
-    return error_set(error, ERROR_NOT_FOUND, "%s has neither %s nor %s.", directory, single_name, index_name);
-  return shards_allocate(safetensors, 1, error) && shard_open(safetensors, path, single_name, error) &&
-         shards_join(safetensors, error);
+  for (size_t i = 0; i < sizeof weight_names / sizeof *weight_names; i++) {
+    const struct weight_names *names = &weight_names[i];
+    const char *index_path = path_join(&safetensors->arena, directory, names->index);
+    const char *path = path_join(&safetensors->arena, directory, names->single);
+    if (!index_path || !path) return error_set(error, ERROR_MEMORY, "There is no memory for the path of a file.");
+    if (access(index_path, F_OK) == 0) return directory_sharded(safetensors, directory, names->index, error);
+    if (access(path, F_OK) == 0)
+      return shards_allocate(safetensors, 1, error) && shard_open(safetensors, path, names->single, error) &&
+             shards_join(safetensors, error);
+  }
+  return error_set(error, ERROR_NOT_FOUND, "%s has neither %s nor %s, nor a %s.", directory, weight_names[0].single,
+                   weight_names[0].index, weight_names[1].single);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */

@@ -28,11 +28,12 @@ struct safetensors {
   struct arena arena;
 };
 
-/* A directory: the shards that model.safetensors.index.json lists, or model.safetensors where there is no index.
+/* A directory: the shards that model.safetensors.index.json lists, or model.safetensors where there is no index, or the
+ * same of pytorch_model.bin (torch_file.h), whose tensors may share bytes.
  * Sentences about one file begin with its path. */
 struct safetensors *safetensors_open_directory(const char *path, struct error *error);
 
-/* One file; sentences about its contents begin with its path. */
+/* One file, of PyTorch where its name ends with .bin; sentences about its contents begin with its path. */
 struct safetensors *safetensors_open(const char *path, struct error *error);
 /* One file's bytes, which stay in place until safetensors_close. */
 struct safetensors *safetensors_read(struct slice bytes, struct error *error);

@@ -79,16 +79,17 @@ static void id_write(const struct hub_id *id, char out[1024]) {
            revision ? id->revision : "");
 }
 
-static bool shards_check(struct hub_listing *listing, const char *folder, const char *where, struct error *error) {
+static bool shards_check(struct hub_listing *listing, const struct hub_file *index, const char *folder,
+                         const char *where, struct error *error) {
   char path[PATH_MAX];
   struct file file = {.descriptor = -1};
-  if (snprintf(path, sizeof path, "%s/%s", folder, hub_index_name) >= (int)sizeof path)
+  if (snprintf(path, sizeof path, "%s/%s", folder, index->name) >= (int)sizeof path)
     return error_set(error, ERROR_INVALID, "The path of the cache of models is too long.");
   bool good =
       file_open(&file, path, error) &&
       (file.size <= LIMIT_CONFIG_BYTES ||
        error_set(error, ERROR_LIMIT, "%s has %zu bytes, expected at most %d.", path, file.size, LIMIT_CONFIG_BYTES)) &&
-      hub_choose_shards(listing, slice_make(file.data, file.size), where, error);
+      hub_choose_shards(listing, index, slice_make(file.data, file.size), where, error);
   file_close(&file);
   return good;
 }
@@ -108,8 +109,8 @@ static bool snapshot_open(const struct hub_id *id, const char *folder, char path
   hub_listing_init(&listing);
   snprintf(where, sizeof where, "%s in the cache", id->repository);
   bool good = hub_listing_scan(&listing, folder, error) && hub_choose(&listing, id->choice, where, &choice, error) &&
-              (choice.kind != HUB_SAFETENSORS || !choice.index || shards_check(&listing, folder, where, error));
-  bool whole = good && (choice.kind == HUB_SAFETENSORS || is_pair(&listing, &choice));
+              (!choice.index || shards_check(&listing, choice.index, folder, where, error));
+  bool whole = good && (choice.kind == HUB_FOLDER || is_pair(&listing, &choice));
   if (good && snprintf(path, PATH_MAX, "%s%s%s", folder, whole ? "" : "/", whole ? "" : choice.model->name) >= PATH_MAX)
     good = error_set(error, ERROR_INVALID, "The path of the cache of models is too long.");
   hub_listing_release(&listing);

@@ -12,8 +12,10 @@
 
 enum { TOLD_FILES = 8 };
 
-const char hub_index_name[] = "model.safetensors.index.json";
-static const char single_name[] = "model.safetensors";
+static const struct weight_names {
+  const char *single, *index, *end; /* end: of each file that the index names */
+} safetensors_names = {"model.safetensors", "model.safetensors.index.json", ".safetensors"},
+  torch_names = {"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin"};
 
 static struct hub_file *find(struct hub_listing *listing, const char *name) {
   for (int i = 0; i < listing->n; i++)
@@ -31,7 +33,7 @@ static const char *base_of(const char *name) {
   return slash ? slash + 1 : name;
 }
 
-/* --- safetensors -------------------------------------------------------------------------------------------------- */
+/* --- folders of weights ------------------------------------------------------------------------------------------- */
 
 /* What Spate and transformers read beside the weights. A vocabulary in vocab.txt, or in vocab.json and merges.txt, is
  * for transformers alone. */
@@ -61,42 +63,44 @@ static bool is_beside(const char *name) {
 }
 
 /* A stage of sentence-transformers: 1_Pooling/config.json, 2_Dense/model.safetensors. */
-static bool is_stage(const char *name) {
+static bool is_stage(const char *name, const struct weight_names *weights) {
   size_t digits = strspn(name, "0123456789");
   const char *base = base_of(name);
-  return digits && name[digits] == '_' && (strcmp(base, "config.json") == 0 || strcmp(base, single_name) == 0);
+  return digits && name[digits] == '_' && (strcmp(base, "config.json") == 0 || strcmp(base, weights->single) == 0);
 }
 
-static bool safetensors_choose(struct hub_listing *listing, struct hub_choice *choice) {
-  struct hub_file *index = find(listing, hub_index_name), *single = find(listing, single_name);
+static bool folder_choose(struct hub_listing *listing, const struct weight_names *weights, struct hub_choice *choice) {
+  struct hub_file *index = find(listing, weights->index), *single = find(listing, weights->single);
   if (!find(listing, "config.json") || (!index && !single)) return false;
   for (int i = 0; i < listing->n; i++) {
     struct hub_file *file = &listing->files[i];
-    file->wanted = is_beside(file->name) || is_stage(file->name);
+    file->wanted = is_beside(file->name) || is_stage(file->name, weights);
   }
   (index ? index : single)->wanted = true;
-  *choice = (struct hub_choice){.kind = HUB_SAFETENSORS, .index = index};
+  *choice = (struct hub_choice){.kind = HUB_FOLDER, .index = index};
   return true;
 }
 
-bool hub_choose_shards(struct hub_listing *listing, struct slice index_json, const char *where, struct error *error) {
+bool hub_choose_shards(struct hub_listing *listing, const struct hub_file *index, struct slice index_json,
+                       const char *where, struct error *error) {
+  const struct weight_names *weights = strcmp(index->name, torch_names.index) == 0 ? &torch_names : &safetensors_names;
   const char *tensor;
   json_t *name, *root = json_parse(index_json, NULL), *map = json_object_get(root, "weight_map");
   json_t *seen = json_object(); /* files that were found: each is looked for once, whatever their order */
   bool good = json_is_object(map) && json_object_size(map) > 0 && json_object_size(map) <= LIMIT_TENSOR_COUNT;
-  if (!good) error_set(error, ERROR_FORMAT, "%s: %s has no object \"weight_map\".", where, hub_index_name);
+  if (!good) error_set(error, ERROR_FORMAT, "%s: %s has no object \"weight_map\".", where, weights->index);
   json_object_foreach(map, tensor, name) {
     const char *text = json_string_value(name);
     if (!good || json_object_get(seen, text)) continue;
-    struct hub_file *file = text && !strchr(text, '/') ? find(listing, text) : NULL;
+    struct hub_file *file = text && !strchr(text, '/') && ends(text, weights->end) ? find(listing, text) : NULL;
     good = file || error_set(error, ERROR_FORMAT, "%s lacks the file \"%.100s\" that its %s names.", where,
-                             text ? text : "?", hub_index_name);
+                             text ? text : "?", weights->index);
     if (file) file->wanted = true;
     if (good && json_object_set_new(seen, text, json_true()) != 0)
       good = error_set(error, ERROR_MEMORY, "There is no memory for a list of files.");
     if (good && json_object_size(seen) > LIMIT_MODEL_SHARDS)
       good = error_set(error, ERROR_LIMIT, "%s names more than %d files in its %s.", where, LIMIT_MODEL_SHARDS,
-                       hub_index_name);
+                       weights->index);
   }
   json_decref(seen);
   json_decref(root);
@@ -233,19 +237,20 @@ static bool is_pickle(const char *name) {
 static bool none_refuse(const struct hub_listing *listing, const char *where, struct error *error) {
   if (has(listing, is_pickle))
     return error_set(error, ERROR_UNSUPPORTED,
-                     "%s has its weights in pickle files alone, which can run code when they are loaded and are never "
-                     "fetched: look for one with safetensors or GGUF.",
-                     where);
+                     "%s has its weights in pickle files alone that are not config.json with %s or its index: look for "
+                     "one with those, safetensors or GGUF.",
+                     where, torch_names.single);
   return error_set(error, ERROR_UNSUPPORTED,
                    "%s holds no model that Spate reads: neither config.json with %s or its index, nor a .gguf file.",
-                   where, single_name);
+                   where, safetensors_names.single);
 }
 
 bool hub_choose(struct hub_listing *listing, const char *asked, const char *where, struct hub_choice *choice,
                 struct error *error) {
   for (int i = 0; i < listing->n; i++) listing->files[i].wanted = false;
-  if (!*asked && safetensors_choose(listing, choice)) return true;
+  if (!*asked && folder_choose(listing, &safetensors_names, choice)) return true;
   if (has(listing, is_model)) return gguf_choose(listing, asked, where, choice, error);
+  if (!*asked && folder_choose(listing, &torch_names, choice)) return true;
   if (*asked) return error_set(error, ERROR_NOT_FOUND, "%s has no GGUF file \"%.60s\", nor any.", where, asked);
   return none_refuse(listing, where, error);
 }

@@ -217,6 +217,14 @@ void spate_close(spate_engine *engine) {
   free(engine);
 }
 
+static void encoder_tell(const struct loaded_engine *loaded, spate_engine_info *info) {
+  const struct engine_encoder *encoder = &loaded->file.facts->encoder;
+  info->task = encoder->task;
+  info->similarity = encoder->measure;
+  info->normalizes = encoder->normalize != 0;
+  if (info->task != SPATE_TASK_GENERATE) info->vector_size = plan_values(loaded->plan)[plan_result(loaded->plan)].cols;
+}
+
 void spate_info(const spate_engine *engine, spate_engine_info *info) {
   const struct loaded_engine *loaded = engine->loaded;
   const struct engine_facts *facts = loaded->file.facts;
@@ -240,11 +248,8 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .cpu_experts = loaded->limits.cpu_experts,
                            .host_weight_bytes = loaded->footprint.host_weights,
                            .host_token_bytes = engine_host_token_bytes(loaded),
-                           .host_gbs = loaded->host_gbs,
-                           .task = facts->encoder.task,
-                           .similarity = facts->encoder.measure,
-                           .normalizes = facts->encoder.normalize != 0};
-  if (all.task != SPATE_TASK_GENERATE) all.vector_size = plan_values(loaded->plan)[plan_result(loaded->plan)].cols;
+                           .host_gbs = loaded->host_gbs};
+  encoder_tell(loaded, &all);
   memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }
 

@@ -30,9 +30,9 @@ static bool tensor_add(struct stage_tensors *out, const char *folder, const stru
 static bool stage_open(struct stage_tensors *out, int index, const char *path, const char *folder,
                        struct error *error) {
   char whole[PATH_MAX];
-  int size = snprintf(whole, sizeof whole, "%s/%s/model.safetensors", path, folder);
+  int size = snprintf(whole, sizeof whole, "%s/%s", path, folder);
   if (size >= (int)sizeof whole) return error_set(error, ERROR_INVALID, "The path of %s is too long.", folder);
-  out->file[index] = safetensors_open(whole, error);
+  out->file[index] = safetensors_open_directory(whole, error);
   return out->file[index] != NULL;
 }
 

@@ -43,7 +43,7 @@ static bool index_read(struct pull *pull, struct error *error) {
                      (unsigned long long)index->size, LIMIT_CONFIG_BYTES);
   bool good = file_fetch(pull, index, error) && pull_link_path(pull, index, path, error) &&
               file_open(&file, path, error) &&
-              hub_choose_shards(&pull->listing, slice_make(file.data, file.size), pull->where, error);
+              hub_choose_shards(&pull->listing, index, slice_make(file.data, file.size), pull->where, error);
   file_close(&file);
   return good;
 }

@@ -259,11 +259,29 @@ class Gguf(HubCase):
 
 
 class Kinds(HubCase):
+    def test_torch(self):
+        """PyTorch's files where there are no others, in shards, which answer as the safetensors; and one that names a class."""
+        model, torch = FIXTURES / "model/mpt_clip", FIXTURES / "format/torch"
+        files = {name: data for name, data in folder_files(model).items() if name.endswith("json")}
+        shards = {name: data for name, data in folder_files(torch).items() if name.startswith("pytorch_model")}
+        self.hub.repositories["acme/torch"] = Repository(files | shards | {"training_args.bin": b"p"})
+        path, _ = self.pull("acme/torch")
+        self.assertEqual({file.name for file in path.iterdir() if file.name.endswith((".bin", ".index.json"))}, set(shards))
+        answers = [self.spate("generate", what, "-p", "hello", "-n", "8", "--temperature", "0", "--quant-mode", "FP32")
+                   for what in ("acme/torch", model)]
+        self.assertEqual([answer.returncode for answer in answers], [0, 0], answers[0].stderr)
+        self.assertEqual(answers[0].stdout, answers[1].stdout)
+        self.hub.repositories["acme/class"] = Repository(files | {"pytorch_model.bin": (torch / "object.bin").read_bytes()})
+        path, _ = self.pull("acme/class")
+        self.assertEqual(self.spate("inspect", "acme/class").stderr,
+                         f"spate: {path}/pytorch_model.bin: data.pkl: Byte 2: The pickle names torch.nn.modules.linear.Linear, which is "
+                         "none of what a table of tensors needs: it is not run. Save the model's state_dict, as safetensors if you can.\n")
+
     def test_refused(self):
         kinds = {
-            "pickle": ({"config.json": b"{}", "pytorch_model.bin": b"p"},
-                       " has its weights in pickle files alone, which can run code when they are loaded and are never fetched: look for "
-                       "one with safetensors or GGUF."),
+            "pickle": ({"config.json": b"{}", "model.pt": b"p"},
+                       " has its weights in pickle files alone that are not config.json with pytorch_model.bin or its index: look for "
+                       "one with those, safetensors or GGUF."),
             "nothing": ({"README.md": b"x"}, " holds no model that Spate reads: neither config.json with model.safetensors or its index, "
                                              "nor a .gguf file."),
             "index": ({"config.json": b"{}", "model.safetensors.index.json": b"[]"},

@@ -38,10 +38,10 @@ static void listing_check(struct hub_listing *listing, struct slice index) {
   for (size_t a = 0; a < sizeof asked / sizeof *asked; a++) {
     if (!hub_choose(listing, asked[a], "It", &choice, NULL)) continue;
     if (choice.kind == HUB_GGUF) REQUIRE(choice.model && choice.model->wanted);
-    if (choice.index) hub_choose_shards(listing, index, "It", NULL);
+    if (choice.index) hub_choose_shards(listing, choice.index, index, "It", NULL);
     for (int i = 0; i < listing->n; i++) {
       const char *dot = strrchr(listing->files[i].name, '.');
-      if (listing->files[i].wanted) REQUIRE(!dot || (strcmp(dot, ".bin") != 0 && strcmp(dot, ".pt") != 0));
+      if (listing->files[i].wanted) REQUIRE(!dot || (strcmp(dot, ".pkl") != 0 && strcmp(dot, ".pt") != 0));
     }
   }
 }

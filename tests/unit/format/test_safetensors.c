@@ -240,7 +240,8 @@ static void test_single_file(void **state) {
   struct error error;
   char expected[ERROR_TEXT_MAX], path[160];
   assert_null(safetensors_open_directory(directory, &error));
-  snprintf(expected, sizeof expected, "%s has neither model.safetensors nor " INDEX ".", directory);
+  snprintf(expected, sizeof expected, "%s has neither model.safetensors nor " INDEX ", nor a pytorch_model.bin.",
+           directory);
   assert_string_equal(error.text, expected);
   write_shard("model.safetensors", SOUND, 32);
   struct safetensors *model = safetensors_open_directory(directory, &error);

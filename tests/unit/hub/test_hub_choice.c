@@ -79,9 +79,21 @@ static void test_gguf(void **state) {
         "It has no GGUF file \"a-00002-of-00002.gguf\"; it has a-00001-of-00002.gguf.");
   check("1.gguf 2.gguf 3.gguf 4.gguf 5.gguf 6.gguf 7.gguf 8.gguf 9.gguf", "x",
         "It has no GGUF file \"x\"; it has 1.gguf, 2.gguf, 3.gguf, 4.gguf, 5.gguf, 6.gguf, 7.gguf, 8.gguf, ....");
-  check("imatrix.gguf x.bin", "",
-        "It has its weights in pickle files alone, which can run code when they are loaded and are "
-        "never fetched: look for one with safetensors or GGUF.");
+  check(
+      "imatrix.gguf x.bin", "",
+      "It has its weights in pickle files alone that are not config.json with pytorch_model.bin or its index: look for "
+      "one with those, safetensors or GGUF.");
+}
+
+/* PyTorch's files, where there is nothing else. */
+static void test_torch(void **state) {
+  (void)state;
+  check("config.json pytorch_model.bin training_args.bin tokenizer.json 2_Dense/pytorch_model.bin 2_Dense/config.json",
+        "", "config.json pytorch_model.bin tokenizer.json 2_Dense/pytorch_model.bin 2_Dense/config.json");
+  check("config.json pytorch_model.bin.index.json pytorch_model-00001-of-00001.bin", "",
+        "config.json pytorch_model.bin.index.json");
+  check("config.json pytorch_model.bin a.gguf", "", "a.gguf");
+  check("config.json pytorch_model.bin", "Q8_0", "It has no GGUF file \"Q8_0\", nor any.");
 }
 
 static void test_pairs(void **state) {
@@ -104,6 +116,8 @@ static void test_shards(void **state) {
        "It lacks the file \"3.safetensors\" that its model.safetensors.index.json names."},
       {"{\"weight_map\": {\"a\": \"d/4.safetensors\"}}",
        "It lacks the file \"d/4.safetensors\" that its model.safetensors.index.json names."},
+      {"{\"weight_map\": {\"a\": \"5.bin\"}}",
+       "It lacks the file \"5.bin\" that its model.safetensors.index.json names."},
       {"{\"weight_map\": {\"a\": 7}}", "It lacks the file \"?\" that its model.safetensors.index.json names."},
       {"{\"weight_map\": {}}", "It: model.safetensors.index.json has no object \"weight_map\"."},
       {"[", "It: model.safetensors.index.json has no object \"weight_map\"."},
@@ -112,8 +126,9 @@ static void test_shards(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct hub_listing listing;
     struct error error = {0};
-    listing_make(&listing, "config.json 1.safetensors 2.safetensors d/4.safetensors");
-    bool good = hub_choose_shards(&listing, slice_text(cases[i].index), "It", &error);
+    listing_make(&listing, "config.json 1.safetensors 2.safetensors d/4.safetensors 5.bin");
+    const struct hub_file index = {.name = "model.safetensors.index.json"};
+    bool good = hub_choose_shards(&listing, &index, slice_text(cases[i].index), "It", &error);
     assert_true(good == !cases[i].wanted);
     if (good)
       assert_true(!listing.files[0].wanted && listing.files[1].wanted && listing.files[2].wanted);
@@ -125,7 +140,7 @@ static void test_shards(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_safetensors), cmocka_unit_test(test_vocabularies),
-                                     cmocka_unit_test(test_gguf), cmocka_unit_test(test_pairs),
-                                     cmocka_unit_test(test_shards)};
+                                     cmocka_unit_test(test_gguf),        cmocka_unit_test(test_torch),
+                                     cmocka_unit_test(test_pairs),       cmocka_unit_test(test_shards)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
