@@ -100,8 +100,6 @@ static bool tuple_marked(struct machine *m) {
   return mark_take(m, &count) && tuple_make(m, m->stack + m->n_stack + 1, count);
 }
 
-/* --- dicts -------------------------------------------------------------------------------------------------------- */
-
 /* Keys and values by turns, which begin at `from`, into the dict below them. */
 static bool items_set(struct machine *m, const struct pickle_value *from, size_t count) {
   const struct pickle_value *below = top(m, 1);
@@ -171,7 +169,7 @@ static bool memo_get(struct machine *m, size_t number_bytes) {
                    (unsigned long long)index, m->n_memo);
 }
 
-/* --- names and calls ---------------------------------------------------------------------------------------------- */
+/* --- names, calls, numbers and texts ------------------------------------------------------------------------------ */
 
 static bool global_push(struct machine *m) {
   struct slice module = {0}, name = {0};
@@ -198,8 +196,6 @@ static bool persistent_push(struct machine *m) {
   m->n_stack--;
   return m->rules->persistent(m->rules->user, id, &out, m->error) && push(m, out);
 }
-
-/* --- numbers and texts -------------------------------------------------------------------------------------------- */
 
 static bool int_push(struct machine *m, size_t size) {
   uint64_t number = 0;
