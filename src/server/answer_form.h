@@ -98,7 +98,8 @@ struct answer {
 };
 
 extern const struct answer_form generate_whole, generate_sse, generate_ndjson;
-extern const struct answer_form vectors_float, vectors_base64, ranking_whole, scores_whole, classes_whole;
+extern const struct answer_form vectors_float, vectors_base64, ranking_whole, ranking_cohere, scores_whole,
+    classes_whole;
 extern const struct answer_form completion_whole, completion_stream, chat_whole, chat_stream;
 
 /* Token counts over all choices: prompts and the part of them that the first choice of each found in the cache, and

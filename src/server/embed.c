@@ -220,16 +220,26 @@ static bool rerank_read(struct embed_work *w, struct error *error) {
          embed_bool_read(r, "return_documents", &r->return_documents, error);
 }
 
+/* Cohere's clients have the documents themselves. */
+static bool rerank_cohere_read(struct embed_work *w, struct error *error) {
+  w->wanted.return_documents = false;
+  return rerank_read(w, error);
+}
+
+/* The two fields have other names in other versions of vLLM: those of the first pair of which one is there. */
 static bool score_read(struct embed_work *w, struct error *error) {
+  static const char *const names[][2] = {{"text_1", "text_2"}, {"data_1", "data_2"}, {"queries", "documents"}};
   struct embed_request *r = &w->wanted;
-  if (!pairs_settle(w, error) || !embed_texts_read(r, "text_1", false, &r->first, error) ||
-      !embed_texts_read(r, "text_2", false, &r->second, error))
+  size_t k = 0;
+  while (k < 2 && !embed_has(r, names[k][0]) && !embed_has(r, names[k][1])) k++;
+  if (k == 2 && !embed_has(r, names[2][0]) && !embed_has(r, names[2][1])) k = 0;
+  if (!pairs_settle(w, error) || !embed_texts_read(r, names[k][0], false, &r->first, error) ||
+      !embed_texts_read(r, names[k][1], false, &r->second, error))
     return false;
   if (r->first.count == 1 || r->first.count == r->second.count) return true;
-  r->param = "text_2";
-  return error_set(error, ERROR_INVALID,
-                   "text_1 has %zu texts and text_2 has %zu, expected as many, or one text_1 for all.", r->first.count,
-                   r->second.count);
+  r->param = names[k][1];
+  return error_set(error, ERROR_INVALID, "%s has %zu texts and %s has %zu, expected as many, or one %s for all.",
+                   names[k][0], r->first.count, names[k][1], r->second.count, names[k][0]);
 }
 
 void embeddings_handle(struct server *server, struct http_request *request) {
@@ -238,6 +248,10 @@ void embeddings_handle(struct server *server, struct http_request *request) {
 
 void rerank_handle(struct server *server, struct http_request *request) {
   embed_handle(server, request, rerank_read, &ranking_whole);
+}
+
+void rerank_cohere_handle(struct server *server, struct http_request *request) {
+  embed_handle(server, request, rerank_cohere_read, &ranking_cohere);
 }
 
 void score_handle(struct server *server, struct http_request *request) {

@@ -9,6 +9,7 @@
 
 void embeddings_handle(struct server *server, struct http_request *request);
 void rerank_handle(struct server *server, struct http_request *request);
+void rerank_cohere_handle(struct server *server, struct http_request *request);
 void score_handle(struct server *server, struct http_request *request);
 void classify_handle(struct server *server, struct http_request *request);
 

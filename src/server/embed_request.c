@@ -17,6 +17,8 @@ static const json_t *field_find(const struct embed_request *r, const char *name)
   return json_is_null(value) ? NULL : value;
 }
 
+bool embed_has(const struct embed_request *r, const char *name) { return field_find(r, name) != NULL; }
+
 bool embed_int_read(struct embed_request *r, const char *name, int min, int max, int *value, struct error *error) {
   const json_t *field = field_find(r, name);
   if (!field) return true;

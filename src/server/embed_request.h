@@ -38,6 +38,9 @@ bool embed_texts_read(struct embed_request *request, const char *name, bool ids,
 /* Text `index`, which is the only one of a field that has one. */
 const json_t *embed_text_at(const struct embed_texts *texts, size_t index);
 
+/* Does the body have the field, and not as null? */
+bool embed_has(const struct embed_request *request, const char *name);
+
 /* Fields of one route. Absent ones leave *value as it is. */
 bool embed_int_read(struct embed_request *request, const char *name, int min, int max, int *value, struct error *error);
 bool embed_bool_read(struct embed_request *request, const char *name, bool *value, struct error *error);

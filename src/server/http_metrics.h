@@ -5,7 +5,7 @@
 #include "base/metric.h"
 #include "http/http_server.h"
 
-enum { METRIC_STATUSES = 20, METRIC_METHODS = 5, METRIC_HANDLERS = 27 };
+enum { METRIC_STATUSES = 20, METRIC_METHODS = 5, METRIC_HANDLERS = 31 };
 
 /* What is refused for want of room before an engine has seen it: by the room http, whose reasons come first, and here.
  */

@@ -25,6 +25,18 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
   ",\"model\":{\"type\":\"string\"},\"prompt_name\":{\"type\":\"string\"},\"truncate_prompt_tokens\":{\"type\":"       \
   "\"integer\",\"minimum\":-1},\"priority\":{"                                                                         \
   "\"type\":\"integer\"},\"timeout_s\":{\"type\":\"number\",\"minimum\":0}"
+#define RERANK_SCHEMA                                                                                                  \
+  "{\"type\":\"object\",\"required\":[\"query\",\"documents\"],\"properties\":{\"query\":{\"type\":\"string\"},"       \
+  "\"documents\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":\"string\"}},\"top_n\":{"    \
+  "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true},\"rank_fields\":"  \
+  "{\"const\":[\"text\"]}" EMBED_SCHEMA "}}"
+#define SCORE_SCHEMA                                                                                                   \
+  "{\"type\":\"object\",\"anyOf\":[{\"required\":[\"text_1\",\"text_2\"]},{\"required\":[\"data_1\",\"data_2\"]},{"    \
+  "\"required\":[\"queries\",\"documents\"]}],\"properties\":{\"text_1\":" TEXTS_SCHEMA ",\"text_2\":" TEXTS_SCHEMA    \
+  ",\"data_1\":" TEXTS_SCHEMA ",\"data_2\":" TEXTS_SCHEMA ",\"queries\":" TEXTS_SCHEMA                                 \
+  ",\"documents\":" TEXTS_SCHEMA EMBED_SCHEMA "}}"
+#define CLASSIFY_SCHEMA                                                                                                \
+  "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA EMBED_SCHEMA "}}"
 #define NAME_SCHEMA "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}"
 
 const struct route routes[ROUTE_COUNT] = {
@@ -41,21 +53,20 @@ const struct route routes[ROUTE_COUNT] = {
      "\"maximum\":1048576},\"normalize\":{\"type\":\"boolean\"}" EMBED_SCHEMA "}}",
      "Embeddings"},
     {"/v1/rerank", 1u << METHOD_POST, ROUTE_KEYED, "Documents in the order in which they answer a query",
-     JSON_CONTENT_TYPE, rerank_handle, REQUEST_EMBED,
-     "{\"type\":\"object\",\"required\":[\"query\",\"documents\"],\"properties\":{\"query\":{\"type\":\"string\"},"
-     "\"documents\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":\"string\"}},\"top_n\":{"
-     "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true},\"rank_fields\":"
-     "{\"const\":[\"text\"]}" EMBED_SCHEMA "}}",
-     "Ranking"},
+     JSON_CONTENT_TYPE, rerank_handle, REQUEST_EMBED, RERANK_SCHEMA, "Ranking"},
+    {"/rerank", 1u << METHOD_POST, ROUTE_KEYED, "Documents in the order in which they answer a query",
+     JSON_CONTENT_TYPE, rerank_handle, REQUEST_EMBED, RERANK_SCHEMA, "Ranking"},
+    {"/v2/rerank", 1u << METHOD_POST, ROUTE_KEYED,
+     "Documents in the order in which they answer a query, as Cohere's API", JSON_CONTENT_TYPE, rerank_cohere_handle,
+     REQUEST_EMBED, RERANK_SCHEMA, "CohereRanking"},
     {"/v1/score", 1u << METHOD_POST, ROUTE_KEYED, "How well pairs of texts fit each other", JSON_CONTENT_TYPE,
-     score_handle, REQUEST_EMBED,
-     "{\"type\":\"object\",\"required\":[\"text_1\",\"text_2\"],\"properties\":{\"text_1\":" TEXTS_SCHEMA
-     ",\"text_2\":" TEXTS_SCHEMA EMBED_SCHEMA "}}",
-     "Scores"},
+     score_handle, REQUEST_EMBED, SCORE_SCHEMA, "Scores"},
+    {"/score", 1u << METHOD_POST, ROUTE_KEYED, "How well pairs of texts fit each other", JSON_CONTENT_TYPE,
+     score_handle, REQUEST_EMBED, SCORE_SCHEMA, "Scores"},
     {"/v1/classify", 1u << METHOD_POST, ROUTE_KEYED, "The labels of texts", JSON_CONTENT_TYPE, classify_handle,
-     REQUEST_EMBED,
-     "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA EMBED_SCHEMA "}}",
-     "Classes"},
+     REQUEST_EMBED, CLASSIFY_SCHEMA, "Classes"},
+    {"/classify", 1u << METHOD_POST, ROUTE_KEYED, "The labels of texts", JSON_CONTENT_TYPE, classify_handle,
+     REQUEST_EMBED, CLASSIFY_SCHEMA, "Classes"},
     {"/tokenize", 1u << METHOD_POST, ROUTE_KEYED, "The tokens of a text or a conversation", JSON_CONTENT_TYPE,
      tokenize_handle, 0,
      "{\"type\":\"object\",\"properties\":{\"prompt\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\","

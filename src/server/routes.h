@@ -7,7 +7,7 @@
 #include "server/server_state.h"
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_OPTIONS, METHOD_OTHER, METHOD_COUNT };
-enum { ROUTE_COUNT = 26, ROUTE_NONE = ROUTE_COUNT };
+enum { ROUTE_COUNT = 30, ROUTE_NONE = ROUTE_COUNT };
 
 enum route_access {
   ROUTE_KEYED, /* asks for an API key, where the server has any */

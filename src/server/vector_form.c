@@ -1,4 +1,5 @@
-/* The forms of /v1/embeddings, /v1/rerank, /v1/score and /v1/classify. A choice's text holds its numbers. */
+/* The forms of /v1/embeddings, /v1/rerank, /v1/score and /v1/classify, and Cohere's of /v2/rerank. A choice's text
+ * holds its numbers. */
 #include "base/base64.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -131,21 +132,34 @@ static void document_write(struct buffer *out, const json_t *documents, int inde
   buffer_text(out, "}");
 }
 
-static void ranking_write(struct buffer *out, const struct answer *answer) {
+/* "results":[… */
+static void results_write(struct buffer *out, const struct answer *answer) {
   int count = scores_count(answer),
       shown = answer->facts.top_n && answer->facts.top_n < count ? answer->facts.top_n : count;
   struct ranked ranked[LIMIT_REQUEST_TEXTS];
   for (int i = 0; i < count; i++) ranked[i] = (struct ranked){score_of(answer, i), i};
   qsort(ranked, (size_t)count, sizeof *ranked, ranked_compare);
-  buffer_print(out, "{\"id\":\"%s\",", answer->facts.id);
-  model_write(out, answer);
-  buffer_text(out, ",\"results\":[");
+  buffer_text(out, "\"results\":[");
   for (int i = 0; i < shown; i++) {
     buffer_print(out, "%s{\"index\":%d,\"relevance_score\":%.9g", i ? "," : "", ranked[i].index, ranked[i].score);
     if (answer->facts.documents) document_write(out, answer->facts.documents, ranked[i].index);
     buffer_text(out, "}");
   }
+}
+
+static void ranking_write(struct buffer *out, const struct answer *answer) {
+  buffer_print(out, "{\"id\":\"%s\",", answer->facts.id);
+  model_write(out, answer);
+  buffer_text(out, ",");
+  results_write(out, answer);
   list_end(out, answer);
+}
+
+static void cohere_write(struct buffer *out, const struct answer *answer) {
+  buffer_print(out, "{\"id\":\"%s\",", answer->facts.id);
+  results_write(out, answer);
+  buffer_print(out, "],\"meta\":{\"api_version\":{\"version\":\"2\"},\"tokens\":{\"input_tokens\":%d}}}",
+               answer_usage_of(answer).prompt_tokens);
 }
 
 /* --- labels ------------------------------------------------------------------------------------------------------- */
@@ -170,5 +184,6 @@ static void classes_write(struct buffer *out, const struct answer *answer) {
 const struct answer_form vectors_float = {.content_type = JSON_CONTENT_TYPE, .whole = float_write};
 const struct answer_form vectors_base64 = {.content_type = JSON_CONTENT_TYPE, .whole = base64_write};
 const struct answer_form ranking_whole = {.content_type = JSON_CONTENT_TYPE, .whole = ranking_write};
+const struct answer_form ranking_cohere = {.content_type = JSON_CONTENT_TYPE, .whole = cohere_write};
 const struct answer_form scores_whole = {.content_type = JSON_CONTENT_TYPE, .whole = scores_write};
 const struct answer_form classes_whole = {.content_type = JSON_CONTENT_TYPE, .whole = classes_write};

@@ -527,6 +527,19 @@ class Requests(unittest.TestCase):
         _, body = ask(self.server, "/v1/rerank", {"query": query, "documents": [{"text": d} for d in documents],
                                                   "return_documents": False})
         self.assertNotIn("document", body["results"][0])
+        for one, two in (("data_1", "data_2"), ("queries", "documents")):
+            _, other = ask(self.server, "/score", {one: query, two: documents})
+            self.assertLess(off([item["score"] for item in other["data"]], want), 1e-6)
+            self.refused("/v1/score", {two: ["c"]}, 400, f"{one} is missing", one)
+            self.refused("/v1/score", {one: ["a", "b"], two: ["c"]}, 400, f"{one} has 2 texts and {two} has 1", two)
+        self.refused("/v1/score", {}, 400, "text_1 is missing", "text_1")
+        _, ours = ask(self.server, "/rerank", {"query": query, "documents": documents, "top_n": 3})
+        self.assertEqual([item["index"] for item in ours["results"]], order)
+        self.assertIn("document", ours["results"][0])
+        status, cohere = ask(self.server, "/v2/rerank", {"model": "bert", "query": query, "documents": documents, "top_n": 3})
+        self.assertEqual((status, sorted(cohere)), (200, ["id", "meta", "results"]))
+        self.assertEqual(cohere["results"], [{key: item[key] for key in ("index", "relevance_score")} for item in ours["results"]])
+        self.assertEqual(cohere["meta"], {"api_version": {"version": "2"}, "tokens": {"input_tokens": ours["usage"]["prompt_tokens"]}})
         self.refused("/v1/rerank", {"query": "a", "documents": ["b"], "max_chunks_per_doc": 9}, 400, "max_chunks_per_doc is not taken",
                      "max_chunks_per_doc")
         titled = {"query": "a", "documents": [{"text": "b"}, {"title": "c", "text": "d"}]}
