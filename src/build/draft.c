@@ -187,11 +187,9 @@ static bool tokenizer_compile(struct draft *draft, struct error *error) {
   const char *name;
   struct slice file = checkpoint_vocabulary(checkpoint, &name), config = checkpoint_tokenizer_config(checkpoint);
   if (file.size > 0) return tokenizer_compile_file(name, file, config, &draft->tokenizer_blob, error);
-  return error_set(
-      error, ERROR_NOT_FOUND,
-      "%s has no tokenizer.json, nor a tokenizer.model or tekken.json (a vocab.txt or vocab.json does not say "
-      "enough); save the model with its tokenizer.",
-      checkpoint_path(checkpoint));
+  return error_set(error, ERROR_NOT_FOUND,
+                   "%s has no tokenizer.json, nor a tokenizer.model or tekken.json; save the model with its tokenizer.",
+                   checkpoint_path(checkpoint));
 }
 
 bool draft_tokenizer(struct draft *draft, struct error *error) {

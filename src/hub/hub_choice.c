@@ -35,17 +35,19 @@ static const char *base_of(const char *name) {
 
 /* --- folders of weights ------------------------------------------------------------------------------------------- */
 
-/* What Spate and transformers read beside the weights. A vocabulary in vocab.txt, or in vocab.json and merges.txt, is
- * for transformers alone. */
+static bool is_one_of(const char *const *names, const char *name) {
+  for (; *names; names++)
+    if (strcmp(name, *names) == 0) return true;
+  return false;
+}
+
+/* What Spate and transformers read beside the weights. */
 static bool is_beside(const char *name) {
   static const char *const names[] = {"config.json",
                                       "generation_config.json",
                                       "tokenizer_config.json",
                                       "special_tokens_map.json",
                                       "added_tokens.json",
-                                      "vocab.json",
-                                      "merges.txt",
-                                      "vocab.txt",
                                       "chat_template.jinja",
                                       "chat_template.json",
                                       "preprocessor_config.json",
@@ -57,9 +59,7 @@ static bool is_beside(const char *name) {
                                       "config_sentence_transformers.json"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcmp(name, names[i]) == 0) return true;
-  for (const char *const *vocabulary = vocabulary_names; *vocabulary; vocabulary++)
-    if (strcmp(name, *vocabulary) == 0) return true;
-  return false;
+  return is_one_of(vocabulary_names, name) || is_one_of(classic_vocabulary_names, name);
 }
 
 /* A stage of sentence-transformers: 1_Pooling/config.json, 2_Dense/model.safetensors. */

@@ -148,7 +148,6 @@ static bool vocabulary_open(struct checkpoint *c, struct error *error) {
 /* Without any of those, tokenizer.json is made of older files. */
 static bool classic_open(struct checkpoint *c, struct error *error) {
   struct file file[3] = {{.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}};
-  static const char *const names[] = {"vocab.txt", "vocab.json", "merges.txt"};
   const json_t *type = json_object_get(c->config, "model_type");
   struct classic_vocabulary classic = {.settings = c->template_json};
   struct slice *const texts[] = {&classic.words, &classic.units, &classic.merges};
@@ -156,7 +155,7 @@ static bool classic_open(struct checkpoint *c, struct error *error) {
   bool ok = true;
   if (json_is_string(type)) classic.model_type = json_slice(type);
   for (int i = 0; i < 3 && ok && !c->vocabulary.data; i++) {
-    ok = optional_open(c, names[i], LIMIT_TOKENIZER_BYTES, &file[i], error);
+    ok = optional_open(c, classic_vocabulary_names[i], LIMIT_TOKENIZER_BYTES, &file[i], error);
     *texts[i] = slice_make(file[i].data, file[i].size);
   }
   ok = ok && (c->vocabulary.data || classic_vocabulary_convert(&classic, &made, error));
