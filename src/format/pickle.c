@@ -124,7 +124,7 @@ static bool items_marked(struct machine *m) {
 }
 
 static bool dict_push(struct machine *m) {
-  struct pickle_value dict;
+  struct pickle_value dict = {0};
   return pickle_dict_new(m->arena, &dict) ? push(m, dict) : memory_refuse(m);
 }
 
@@ -153,6 +153,7 @@ static bool memo_put(struct machine *m, size_t number_bytes) {
     size_t room = m->memo_room ? 2 * m->memo_room : 256;
     struct pickle_value *memo = realloc(m->memo, room * sizeof *memo);
     if (!memo) return memory_refuse(m);
+    memset(memo + m->memo_room, 0, (room - m->memo_room) * sizeof *memo);
     m->memo = memo;
     m->memo_room = room;
   }

@@ -70,13 +70,13 @@ static bool is_stage(const char *name, const struct weight_names *weights) {
 }
 
 static bool folder_choose(struct hub_listing *listing, const struct weight_names *weights, struct hub_choice *choice) {
-  struct hub_file *index = find(listing, weights->index), *single = find(listing, weights->single);
-  if (!find(listing, "config.json") || (!index && !single)) return false;
+  struct hub_file *index = find(listing, weights->index), *first = index ? index : find(listing, weights->single);
+  if (!find(listing, "config.json") || !first) return false;
   for (int i = 0; i < listing->n; i++) {
     struct hub_file *file = &listing->files[i];
     file->wanted = is_beside(file->name) || is_stage(file->name, weights);
   }
-  (index ? index : single)->wanted = true;
+  first->wanted = true;
   *choice = (struct hub_choice){.kind = HUB_FOLDER, .index = index};
   return true;
 }
