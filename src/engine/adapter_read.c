@@ -184,7 +184,7 @@ static struct adapter *path_read(const char *path, const struct engine_file *eng
 
 struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank,
                              struct error *error) {
-  return path_read(path, engine, max_rank, false, error);
+  return path_read(path, engine, max_rank, engine->backend && engine->backend->expert_adapters, error);
 }
 
 struct adapter *adapter_read_merged(const char *path, const struct engine_file *engine, struct error *error) {

@@ -100,17 +100,38 @@ static void all_check(const char *backend, const char *isa) {
   several_check(&way);
 }
 
+/* Those of experts: modules of their own, and parameters of all experts at once. */
+static void experts_check(const char *backend, const char *isa) {
+  static const char *const names[] = {"experts",
+                                      "experts_mixtral",
+                                      "parameters_qwen3_moe",
+                                      "parameters_mixtral",
+                                      "parameters_granite_moe",
+                                      "parameters_gpt_oss",
+                                      "parameters_deepseek_v2"};
+  const struct way way = {backend, isa, "", ""};
+  for (size_t i = 0; backend_find(backend)->expert_adapters && i < sizeof names / sizeof *names; i++)
+    case_check(names[i], &way);
+}
+
 static void test_reference(void **state) {
   (void)state;
   all_check("reference", NULL);
+  experts_check("reference", NULL);
 }
 
 static void test_kernels(void **state) {
   bool cpu = strcmp(tested_backend(), "cpu") == 0;
   (void)state;
-  if (!cpu) all_check(tested_backend(), NULL);
-  for (int i = 0; cpu && kernel_sets[i]; i++)
-    if (kernel_sets[i]->available()) all_check("cpu", kernel_sets[i]->name);
+  if (!cpu) {
+    all_check(tested_backend(), NULL);
+    experts_check(tested_backend(), NULL);
+  }
+  for (int i = 0; cpu && kernel_sets[i]; i++) {
+    if (!kernel_sets[i]->available()) continue;
+    all_check("cpu", kernel_sets[i]->name);
+    experts_check("cpu", kernel_sets[i]->name);
+  }
 }
 
 /* GGUF files have other names, and the rows of llama's q and k in another order. */

@@ -133,7 +133,7 @@ static void test_expert_order(void **state) {
   }
 }
 
-/* Into experts in an order of their own no adapter is merged. */
+/* Experts in an order of their own take no adapter: neither when it is merged nor when the engine runs. */
 static void test_order_merged(void **state) {
   char path[128];
   spate_error error = {0};
@@ -149,8 +149,15 @@ static void test_order_merged(void **state) {
   assert_false(spate_build(&build, &error));
   assert_string_equal(
       error.text,
-      "The experts of experts_gate_up.1 have their channels in an order of their own (GPTQ with act-order), "
-      "in which no adapter of experts can be merged. Merge it into the checkpoint that was quantized.");
+      "merge_lora: " ORDERED);
+  build.merge_lora = NULL;
+  if (!spate_build(&build, &error)) fail_msg("%s", error.text);
+  struct engine_file file;
+  struct error refused = {0};
+  assert_true(engine_file_open(&file, engine_path, &refused));
+  assert_null(adapter_read(path, &file, 16, &refused));
+  assert_non_null(strstr(refused.text, ORDERED));
+  engine_file_close(&file);
   adapter_remove(path);
 }
 

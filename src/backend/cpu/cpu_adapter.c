@@ -216,7 +216,8 @@ static bool op_pack(const struct program *program, struct adapter_slot *slot, co
   const struct weight *weight = plan_weights(program->plan) + op->weight[0];
   struct adapter_factors *to = arena_alloc(&slot->arena, sizeof *to);
   if (!to) return false;
-  slot->factors[from->op] = to;
+  slot->factors[program->calls[from->op].site + from->expert] = to;
+  slot->changes[from->op] = true;
   to->most = adapter_most(program->plan, op, program->limits.kv_dtype == KV_F16);
   return op->kind == OP_EMBED ? embedding_pack(&slot->arena, weight, from, to)
                               : linear_pack(&slot->arena, weight, from, to);
@@ -228,13 +229,15 @@ bool cpu_adapter_load(struct program *program, int index, const struct adapter *
   struct adapter_slot *slot = &program->slot[index];
   slot->arena.max = SIZE_MAX;
   slot->factors = NULL;
+  slot->changes = NULL;
   if (!adapter) {
     arena_release(&slot->arena);
     return true;
   }
   arena_renew(&slot->arena, adapter->bytes + adapter->bytes / 32);
-  slot->factors = arena_array(&slot->arena, (size_t)program->n_call, sizeof *slot->factors);
-  bool ok = slot->factors != NULL;
+  slot->factors = arena_array(&slot->arena, (size_t)program->n_site, sizeof *slot->factors);
+  slot->changes = arena_array(&slot->arena, (size_t)program->n_call, sizeof *slot->changes);
+  bool ok = slot->factors && slot->changes;
   for (int i = 0; ok && i < adapter->n_op; i++) ok = op_pack(program, slot, &adapter->op[i]);
   if (ok) return true;
   slot->factors = NULL;
@@ -259,24 +262,38 @@ static size_t shrunk_stride_of(const struct plan *plan, const struct limits *lim
   return whole(parts * (size_t)limits->adapter_rank, LINE_FLOATS);
 }
 
+/* What is dealt out, and how much of it so far; memory NULL: it is counted alone. */
+struct dealing {
+  uint8_t *memory;
+  size_t used;
+};
+
+static void *piece_take(struct dealing *dealing, size_t count, size_t each) {
+  void *piece = dealing->memory ? dealing->memory + dealing->used : NULL;
+  dealing->used += whole(count * each, LINE_BYTES);
+  return piece;
+}
+
+static void pairs_lay(struct dealing *dealing, struct adapter_pairs *pairs, size_t uses) {
+  pairs->pair = piece_take(dealing, uses, sizeof *pairs->pair);
+  pairs->use = piece_take(dealing, uses, sizeof *pairs->use);
+}
+
 size_t adapters_lay(struct program *program, uint8_t *memory) {
   const struct limits *limits = &program->limits;
-  size_t slots = (size_t)limits->adapters, uses = slots ? (size_t)limits->tokens * ROW_LORAS : 0, used = 0;
+  size_t slots = (size_t)limits->adapters, uses = slots ? (size_t)limits->tokens * ROW_LORAS : 0, most = uses;
+  struct dealing dealing = {.memory = memory};
   program->shrunk_stride = shrunk_stride_of(program->plan, limits);
-  const struct {
-    void *to; /* the address of a pointer */
-    size_t bytes;
-  } pieces[] = {
-      {&program->slot_used, slots * sizeof *program->slot_used},
-      {&program->slot_count, slots * sizeof *program->slot_count},
-      {&program->pair, uses * sizeof *program->pair},
-      {&program->use, uses * sizeof *program->use},
-      {&program->shrunk, uses * program->shrunk_stride * sizeof *program->shrunk},
-  };
-  for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-    void *piece = memory ? memory + used : NULL;
-    memcpy(pieces[i].to, &piece, sizeof piece);
-    used += whole(pieces[i].bytes, LINE_BYTES);
+  program->slot_used = piece_take(&dealing, slots, sizeof *program->slot_used);
+  program->slot_count = piece_take(&dealing, slots, sizeof *program->slot_count);
+  pairs_lay(&dealing, &program->pairs, uses);
+  for (int i = 0; i < program->plan->n_value; i++) {
+    const struct value *value = plan_values(program->plan) + i;
+    size_t results = uses * (size_t)value->cols / 2;
+    if (value->n_expert == 0) continue;
+    pairs_lay(&dealing, &program->order[i].pairs, results);
+    if (results > most) most = results;
   }
-  return used;
+  program->shrunk = piece_take(&dealing, most * program->shrunk_stride, sizeof *program->shrunk);
+  return dealing.used;
 }
