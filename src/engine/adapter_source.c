@@ -234,11 +234,11 @@ static bool used_check(const struct adapter_source *source, const struct plan *p
   for (int i = 0; i < source->tensors->n_tensor; i++) {
     if (source->used[i]) continue;
     const char *name = source->tensors->tensors[i].name;
-    if (!source->experts && plan_has_expert(source, plan, name))
+    if (source->no_experts && plan_has_expert(source, plan, name))
       return error_set(error, ERROR_UNSUPPORTED,
-                       "\"%s\" changes an expert, which no engine on this kind of device does: merge the adapter while "
-                       "the engine is built (spate build --merge-lora).",
-                       name);
+                       "\"%s\" changes an expert, which the backend %s does not: merge the adapter while the engine is "
+                       "built (spate build --merge-lora).",
+                       name, source->no_experts);
     return error_set(error, ERROR_FORMAT, "\"%s\" belongs to no module of the base model that adapters can change.",
                      name);
   }
@@ -298,7 +298,7 @@ static bool op_find(struct adapter_source *source, const struct plan *plan, int 
 }
 
 bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error) {
-  bool experts = source->experts && names_experts(source);
+  bool experts = !source->no_experts && names_experts(source);
   for (int i = 0; i < plan->n_op; i++) {
     int count = op_matrices(plan, &plan_ops(plan)[i], experts);
     if (count > 0 && !op_find(source, plan, i, count, error)) return false;

@@ -36,7 +36,7 @@ struct adapter_source {
   struct gguf_adapter settings; /* of GGUF */
   const struct tensor_table *tensors;
   const char *base_architecture; /* GGUF's name of the base's, borrowed; its reader sets it once it is open */
-  bool experts;                  /* its reader takes what changes experts */
+  const char *no_experts; /* the backend that it is for, which takes none that changes experts; NULL: it takes them */
   bool *used;                    /* [n_tensor]: it belongs to a module */
   struct expert_factors *cut;    /* owned: of parameters of all experts, each expert's */
   struct op_tensors *found;      /* [n_found] ops that it has anything for */
