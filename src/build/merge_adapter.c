@@ -123,8 +123,7 @@ static bool op_merge(struct merge_adapter *merge, const struct plan *plan, const
                      struct error *error) {
   const struct op *op = &plan_ops(plan)[of->op];
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
-  if (weight->n_expert > 0)
-    return expert_merge(merge, weight, op->weight[0], of, scale, error);
+  if (weight->n_expert > 0) return expert_merge(merge, weight, op->weight[0], of, scale, error);
   if (!shared_check(plan, of, error)) return false;
   int index = op->weight[0];
   merge->merge[index] = (struct weight_merge){.op = of, .scale = scale, .embeds = op->kind == OP_EMBED};

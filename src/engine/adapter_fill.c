@@ -251,8 +251,9 @@ static bool order_check(const struct adapter_maker *maker, const struct base_mat
 bool adapter_linear_fill(struct adapter_maker *maker, const struct op *op, struct adapter_op *out,
                          const struct module_tensors *m, struct error *error) {
   struct base_matrix base = base_matrix_of(maker, op);
-  return order_check(maker, &base, error) && a_fill(maker, out, m, &base, error) && b_fill(maker, out, m, &base, error) &&
-         shift_fill(maker, op, out, m, &base, error) && linear_magnitudes_fill(maker, op, out, m, &base, error);
+  return order_check(maker, &base, error) && a_fill(maker, out, m, &base, error) &&
+         b_fill(maker, out, m, &base, error) && shift_fill(maker, op, out, m, &base, error) &&
+         linear_magnitudes_fill(maker, op, out, m, &base, error);
 }
 
 /* To a[token][rank]. */

@@ -37,9 +37,9 @@ struct adapter_source {
   const struct tensor_table *tensors;
   const char *base_architecture; /* GGUF's name of the base's, borrowed; its reader sets it once it is open */
   const char *no_experts; /* the backend that it is for, which takes none that changes experts; NULL: it takes them */
-  bool *used;                    /* [n_tensor]: it belongs to a module */
-  struct expert_factors *cut;    /* owned: of parameters of all experts, each expert's */
-  struct op_tensors *found;      /* [n_found] ops that it has anything for */
+  bool *used;             /* [n_tensor]: it belongs to a module */
+  struct expert_factors *cut; /* owned: of parameters of all experts, each expert's */
+  struct op_tensors *found;   /* [n_found] ops that it has anything for */
   int n_found, found_room;
 };
 

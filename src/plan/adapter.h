@@ -50,11 +50,11 @@ static inline size_t factor_bytes(uint8_t type) { return type == FACTOR_F32 ? 4 
 void factor_floats(struct factor factor, size_t first, size_t count, float *out);
 
 struct adapter_op {
-  int32_t op;      /* of the plan: a linear, or an embedding */
-  int32_t expert;  /* of a linear of experts, the one whose matrix it changes; 0 of others */
-  int32_t rank;    /* of each part; parts of lower rank have zeros behind */
-  struct factor a; /* [n_part of the weight][rank][cols]; of an embedding [rows][rank] */
-  struct factor b; /* [rows of the weight, as packed][rank]; of an embedding [cols][rank] */
+  int32_t op;             /* of the plan: a linear, or an embedding */
+  int32_t expert;         /* of a linear of experts, the one whose matrix it changes; 0 of others */
+  int32_t rank;           /* of each part; parts of lower rank have zeros behind */
+  struct factor a;        /* [n_part of the weight][rank][cols]; of an embedding [rows][rank] */
+  struct factor b;        /* [rows of the weight, as packed][rank]; of an embedding [cols][rank] */
   float gain[PLAN_PARTS]; /* of each part; of an embedding the first */
   const float *shift;     /* [rows]; NULL: zeros */
   /* [rows], NULL without a magnitude: m; squares of W's rows, their products with B·A's, and squares of these */

@@ -1,6 +1,6 @@
-/* Linears, those of experts too, and embeddings with adapters: random factors of several ranks, with and without magnitudes and shifts, of
- * which each row of a step has none, one, or several, against the reference; and each row's bytes are those that it has
- * alone, whatever the threads. */
+/* Linears, those of experts too, and embeddings with adapters: random factors of several ranks, with and without
+ * magnitudes and shifts, of which each row of a step has none, one, or several, against the reference; and each row's
+ * bytes are those that it has alone, whatever the threads. */
 #include "base/half.h"
 #include "op/op_table.h"
 
@@ -37,7 +37,7 @@ static const struct adapter_variant {
   const char *name;
   bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great, chain, layer_norm, many;
   bool spread, gather; /* of experts */
-  uint8_t a, b; /* enum factor_type */
+  uint8_t a, b;        /* enum factor_type */
 } variants[] = {
     {.name = "plain"},
     {.name = "bf16", .a = FACTOR_BF16, .b = FACTOR_BF16},

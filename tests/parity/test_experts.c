@@ -261,8 +261,9 @@ static void test_adapters(void **state) {
   if (!adapter_reads("model.layers.1.self_attn.q_proj", 40, 32, false, &error)) fail_msg("%s", error.text);
   if (!adapter_reads("model.layers.1.mlp.experts.3.gate_proj", 20, 32, true, &error)) fail_msg("%s", error.text);
   assert_false(adapter_reads("model.layers.1.mlp.experts.3.gate_proj", 20, 32, false, &error));
-  assert_non_null(strstr(error.text, "experts.3.gate_proj.lora_A.weight\" changes an expert, which the backend cpu does "
-                                     "not: merge the adapter while the engine is built (spate build --merge-lora)."));
+  assert_non_null(strstr(error.text,
+                         "experts.3.gate_proj.lora_A.weight\" changes an expert, which the backend cpu does "
+                         "not: merge the adapter while the engine is built (spate build --merge-lora)."));
   assert_false(adapter_reads("model.layers.1.mlp.experts.3.gate_proj", 21, 32, true, &error));
   assert_non_null(strstr(error.text, "experts.3.gate_proj.lora_B.weight\" has the shape [21, "));
 }

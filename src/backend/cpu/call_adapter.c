@@ -175,8 +175,8 @@ void adapters_shrink(struct program *program, const struct adapter_pairs *pairs,
     if (end > runs) end = runs;
     if (!factors || first >= end) continue;
     int last = end * RUN_ROWS < factors->rank ? end * RUN_ROWS : factors->rank;
-    pairs_shrink(program, pairs, call, (struct range){i, n},
-                 (struct range){first * RUN_ROWS, last - first * RUN_ROWS}, normed);
+    pairs_shrink(program, pairs, call, (struct range){i, n}, (struct range){first * RUN_ROWS, last - first * RUN_ROWS},
+                 normed);
   }
 }
 

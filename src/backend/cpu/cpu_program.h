@@ -43,12 +43,12 @@ struct adapter_pairs {
 /* What a step's tokens owe to the experts that a route has chosen: results, numbered token × k + j, in the order of the
  * experts. */
 struct expert_order {
-  int n_active;    /* experts that anyone chose */
-  int32_t *active; /* [n_expert] they, ascending */
-  int32_t *first;  /* [n_expert + 1] the place of each one's first result */
-  int32_t *place;  /* [limits.tokens × k] of each result */
-  int32_t *result; /* [limits.tokens × k] at each place */
-  int32_t *count;  /* [n_expert] while they are sorted */
+  int n_active;               /* experts that anyone chose */
+  int32_t *active;            /* [n_expert] they, ascending */
+  int32_t *first;             /* [n_expert + 1] the place of each one's first result */
+  int32_t *place;             /* [limits.tokens × k] of each result */
+  int32_t *result;            /* [limits.tokens × k] at each place */
+  int32_t *count;             /* [n_expert] while they are sorted */
   struct adapter_pairs pairs; /* of results */
 };
 

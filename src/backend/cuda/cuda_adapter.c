@@ -96,10 +96,11 @@ static void row_fill(struct program *p, const struct adapter *adapter) {
 static bool experts_refuse(const struct program *p, const struct adapter *adapter, struct error *error) {
   for (int i = 0; adapter && i < adapter->n_op; i++)
     if (cuda_op_has_experts(plan_ops(p->plan) + adapter->op[i].op))
-      return error_set(error, ERROR_UNSUPPORTED,
-                       "The adapter changes experts (op %d), which a GPU's kernels do not: merge it while the engine is "
-                       "built (spate build --merge-lora).",
-                       adapter->op[i].op);
+      return error_set(
+          error, ERROR_UNSUPPORTED,
+          "The adapter changes experts (op %d), which a GPU's kernels do not: merge it while the engine is "
+          "built (spate build --merge-lora).",
+          adapter->op[i].op);
   return true;
 }
 

@@ -76,7 +76,8 @@ void reference_attend(struct program *program, const struct op *op);
 void reference_route(struct program *program, const struct op *op);
 
 /* reference_adapter.c: backend.adapter_load, and what a row's adapters change. `row` is of the op's input; of a linear
- * `product` is its W · x, [rows], without the bias, of experts that of the row's j-th; of an embedding the table's row. */
+ * `product` is its W · x, [rows], without the bias, of experts that of the row's j-th; of an embedding the table's row.
+ */
 bool reference_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 void reference_slot_release(struct reference_slot *slot);
 void reference_adapt_linear(struct program *program, const struct op *op, int row, int j, double *product);
