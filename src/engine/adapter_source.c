@@ -10,8 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PEFT_BASE "base_model.model." /* what peft puts before a module's name */
-
 enum { NAME_BYTES = ADAPTER_MODULE_BYTES + 64 };
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -167,14 +165,6 @@ static bool gguf_find_module(struct adapter_source *source, bool embeds, int row
   return shapes_check(m, embeds, rows, cols, "lora_b", error);
 }
 
-/* The module of one expert. False: experts are no modules of their own here. */
-static bool expert_name(const char *tensor, int expert, struct module_tensors *m) {
-  char name[EXPERT_NAME_BYTES];
-  if (!expert_tensor_apart(tensor)) return false;
-  expert_tensor_name(m->module.name, expert, name);
-  return snprintf(m->module.name, sizeof m->module.name, "%s", name) < (int)sizeof m->module.name;
-}
-
 static bool expert_check(const struct module_tensors *m, struct error *error) {
   if (!m->b_bias && !m->bias && !m->magnitude) return true;
   return error_set(error, ERROR_UNSUPPORTED,
@@ -195,38 +185,11 @@ static bool part_find(struct adapter_source *source, const struct plan *plan, co
     *m = (struct module_tensors){0};
   }
   if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
-  if (weight->n_expert > 0 && !expert_name(tensor, expert, m)) return true;
+  if (weight->n_expert > 0 && !adapter_expert_name(tensor, expert, &m->module)) return true;
   if (weight->n_expert > 0)
     return source->gguf || (peft_find(source, false, rows, weight->cols, m, error) && expert_check(m, error));
   return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
                       : peft_find(source, embeds, rows, weight->cols, m, error);
-}
-
-/* Does the tensor belong to an expert of the op that is a module of its own, or to all of them? */
-static bool op_has_expert(const struct adapter_source *source, const struct plan *plan, const struct op *op,
-                          const char *tensor) {
-  size_t base = strlen(PEFT_BASE);
-  if (op->kind != OP_LINEAR || strncmp(tensor, PEFT_BASE, base) != 0) return false;
-  const struct weight *weight = &plan_weights(plan)[op->weight[0]];
-  for (int p = 0; p < weight->n_part; p++) {
-    struct module_tensors m;
-    if (weight->n_expert > 0 && adapter_parameter_has(plan_name(plan, weight->part[p].tensor), tensor + base))
-      return true;
-    for (int e = 0; e < weight->n_expert; e++) {
-      if (!adapter_module_of(plan, op, p, source->base_architecture, source->settings.pairs, &m.module) ||
-          !expert_name(plan_name(plan, weight->part[p].tensor), e, &m))
-        break;
-      size_t size = strlen(m.module.name);
-      if (strncmp(tensor + base, m.module.name, size) == 0 && tensor[base + size] == '.') return true;
-    }
-  }
-  return false;
-}
-
-static bool plan_has_expert(const struct adapter_source *source, const struct plan *plan, const char *tensor) {
-  for (int i = 0; i < plan->n_op; i++)
-    if (op_has_expert(source, plan, &plan_ops(plan)[i], tensor)) return true;
-  return false;
 }
 
 /* Refuses what no module has asked for. */
@@ -234,7 +197,7 @@ static bool used_check(const struct adapter_source *source, const struct plan *p
   for (int i = 0; i < source->tensors->n_tensor; i++) {
     if (source->used[i]) continue;
     const char *name = source->tensors->tensors[i].name;
-    if (source->no_experts && plan_has_expert(source, plan, name))
+    if (source->no_experts && adapter_expert_has(source, plan, name))
       return error_set(error, ERROR_UNSUPPORTED,
                        "\"%s\" changes an expert, which the backend %s does not: merge the adapter while the engine is "
                        "built (spate build --merge-lora).",
@@ -273,14 +236,6 @@ static bool matrix_find(struct adapter_source *source, const struct plan *plan, 
   return !any || found_add(source, &found, error);
 }
 
-/* Can any of its tensors be of an expert? Most adapters have none, and there may be thousands of experts to look for.
- */
-static bool names_experts(const struct adapter_source *source) {
-  for (int i = 0; i < source->tensors->n_tensor; i++)
-    if (strstr(source->tensors->tensors[i].name, "experts.")) return true;
-  return false;
-}
-
 /* Matrices of the op that are looked for. */
 static int op_matrices(const struct plan *plan, const struct op *op, bool experts) {
   if (op->kind == OP_EMBED) return op->args.embed.source == EMBED_TOKENS;
@@ -298,7 +253,7 @@ static bool op_find(struct adapter_source *source, const struct plan *plan, int 
 }
 
 bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error) {
-  bool experts = !source->no_experts && names_experts(source);
+  bool experts = !source->no_experts && adapter_names_experts(source);
   for (int i = 0; i < plan->n_op; i++) {
     int count = op_matrices(plan, &plan_ops(plan)[i], experts);
     if (count > 0 && !op_find(source, plan, i, count, error)) return false;

@@ -12,6 +12,8 @@
 
 enum { ADAPTER_PATH_BYTES = 4096 };
 
+#define PEFT_BASE "base_model.model." /* what peft puts before a module's name */
+
 /* What the file has for a module; NULL: nothing. */
 struct module_tensors {
   struct adapter_module module;
@@ -71,5 +73,16 @@ bool adapter_parameter_part(struct adapter_source *source, const struct weight *
 /* Are an adapter's factors of this name, without what peft puts before it, of the parameter that a base's tensor of
  * experts is in? */
 bool adapter_parameter_has(const char *base, const char *name);
+
+/* --- for adapter_source_expert.c ---------------------------------------------------------------------------------- */
+
+/* From a module's name with EXPERT_MARK to that of one expert's. False: experts are no modules of their own here. */
+bool adapter_expert_name(const char *tensor, int expert, struct adapter_module *module);
+
+/* Can any of the tensors be of an expert? Most adapters have none, and there may be thousands to look for. */
+bool adapter_names_experts(const struct adapter_source *source);
+
+/* Does the tensor belong to an expert of the plan that is a module of its own, or to all of them? */
+bool adapter_expert_has(const struct adapter_source *source, const struct plan *plan, const char *tensor);
 
 #endif

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_FLOATS = LINE_BYTES / 4 };
-
 /* An op's factors on their way: of the weight's parts what they have in a and where that begins. */
 struct packing {
   struct arena *arena;
@@ -249,51 +247,4 @@ bool cpu_adapter_load(struct program *program, int index, const struct adapter *
 void adapter_slots_release(struct program *program) {
   for (int i = 0; program->slot && i < program->limits.adapters; i++) arena_release(&program->slot[i].arena);
   free(program->slot);
-}
-
-/* Numbers that an adapter's shrink has of one row, at most. */
-static size_t shrunk_stride_of(const struct plan *plan, const struct limits *limits) {
-  size_t parts = 0;
-  for (int i = 0; i < plan->n_op; i++) {
-    const struct op *op = plan_ops(plan) + i;
-    if (op->kind == OP_LINEAR && plan_weights(plan)[op->weight[0]].n_part > parts)
-      parts = plan_weights(plan)[op->weight[0]].n_part;
-  }
-  return whole(parts * (size_t)limits->adapter_rank, LINE_FLOATS);
-}
-
-/* What is dealt out, and how much of it so far; memory NULL: it is counted alone. */
-struct dealing {
-  uint8_t *memory;
-  size_t used;
-};
-
-static void *piece_take(struct dealing *dealing, size_t count, size_t each) {
-  void *piece = dealing->memory ? dealing->memory + dealing->used : NULL;
-  dealing->used += whole(count * each, LINE_BYTES);
-  return piece;
-}
-
-static void pairs_lay(struct dealing *dealing, struct adapter_pairs *pairs, size_t uses) {
-  pairs->pair = piece_take(dealing, uses, sizeof *pairs->pair);
-  pairs->use = piece_take(dealing, uses, sizeof *pairs->use);
-}
-
-size_t adapters_lay(struct program *program, uint8_t *memory) {
-  const struct limits *limits = &program->limits;
-  size_t slots = (size_t)limits->adapters, uses = slots ? (size_t)limits->tokens * ROW_LORAS : 0, most = uses;
-  struct dealing dealing = {.memory = memory};
-  program->shrunk_stride = shrunk_stride_of(program->plan, limits);
-  program->slot_used = piece_take(&dealing, slots, sizeof *program->slot_used);
-  program->slot_count = piece_take(&dealing, slots, sizeof *program->slot_count);
-  pairs_lay(&dealing, &program->pairs, uses);
-  for (int i = 0; i < program->plan->n_value; i++) {
-    const struct value *value = plan_values(program->plan) + i;
-    size_t results = uses * (size_t)value->cols / 2;
-    if (value->n_expert == 0) continue;
-    pairs_lay(&dealing, &program->order[i].pairs, results);
-    if (results > most) most = results;
-  }
-  program->shrunk = piece_take(&dealing, most * program->shrunk_stride, sizeof *program->shrunk);
-  return dealing.used;
 }

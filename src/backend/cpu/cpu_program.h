@@ -162,8 +162,6 @@ bool workspace_alloc(struct program *program, struct error *error);
 /* cpu_adapter.c: slots. */
 bool cpu_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 void adapter_slots_release(struct program *program);
-/* Deals out what steps with adapters need, from `memory` on; NULL: only counts it. The bytes, whole cache lines. */
-size_t adapters_lay(struct program *program, uint8_t *memory);
 
 /* call_adapter.c. Which adapters the step's tokens, or its outputs, have: before all that follows, on one thread. */
 void adapters_begin(struct program *program, bool outputs);
