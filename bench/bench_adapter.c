@@ -2,9 +2,9 @@
  * filled and whose rows have none, one for all rows, and another for each row take turns, and medians are compared. Of
  * one token a row steps decode at a context of 128, of more they are prompts.
  *   bench_adapter ENGINE [rows 8] [rank 8] [rounds 20] [threads 0] [tokens 1]
- * Adapters are of random numbers in BF16, for every linear of the layers. The floor of a step with them is the step
- * without, and their bytes at the rate that this machine reads that many with, or their operations at the rate that it
- * multiplies floats with, whichever takes longer: both are measured first. */
+ * Adapters are of random numbers in BF16, for every linear of the layers and every expert. The floor of a step with
+ * them is the step without, and their bytes at the rate that this machine reads that many with, or their operations at
+ * the rate that it multiplies floats with, whichever takes longer: both are measured first. */
 #include "backend/backends.h"
 #include "base/clock.h"
 #include "base/half.h"
@@ -53,23 +53,39 @@ static struct factor random_factor(size_t count, float size, uint64_t seed) {
   return (struct factor){numbers, FACTOR_BF16};
 }
 
+static int sites_of(const struct plan *plan, int op) {
+  bool changed = plan_ops(plan)[op].kind == OP_LINEAR && plan_ops(plan)[op].layer >= 0;
+  return changed ? adapter_sites(plan, plan_ops(plan) + op) : 0;
+}
+
+/* Of a token: of experts those that it chooses. */
+static int sites_met(const struct plan *plan, int op) {
+  const struct op *of = plan_ops(plan) + op;
+  return linear_is_routed(&of->args.linear) ? plan_values(plan)[of->in[2]].cols / 2 : sites_of(plan, op);
+}
+
 static void adapter_put(struct bench *b, int slot) {
   const struct plan *plan = b->file.plan;
-  struct adapter_op *op = calloc((size_t)plan->n_op, sizeof *op);
+  size_t n_site = 0;
+  for (int i = 0; i < plan->n_op; i++) n_site += (size_t)sites_of(plan, i);
+  struct adapter_op *op = calloc(n_site, sizeof *op);
   struct adapter adapter = {.rank = b->rank, .op = op};
   struct error error;
   b->operations = 0;
   for (int i = 0; i < plan->n_op; i++) {
+    int sites = sites_of(plan, i);
+    if (sites == 0) continue;
     const struct weight *w = plan_weights(plan) + plan_ops(plan)[i].weight[0];
-    if (plan_ops(plan)[i].kind != OP_LINEAR || plan_ops(plan)[i].layer < 0) continue;
-    size_t a = (size_t)w->n_part * (size_t)b->rank * (size_t)w->cols, e = (size_t)w->rows * (size_t)b->rank;
-    op[adapter.n_op++] = (struct adapter_op){.op = i,
-                                             .rank = b->rank,
-                                             .a = random_factor(a, 0.05f, (uint64_t)(slot * 1000 + i)),
-                                             .b = random_factor(e, 0.01f, (uint64_t)(slot * 2000 + i)),
-                                             .gain = {1, 1, 1, 1}};
-    adapter.bytes += (a + e) * factor_bytes(FACTOR_BF16);
-    b->operations += 2 * (a + e);
+    size_t a = (size_t)w->n_part * (size_t)b->rank * (size_t)w->cols, c = (size_t)w->rows * (size_t)b->rank;
+    for (int e = 0; e < sites; e++)
+      op[adapter.n_op++] = (struct adapter_op){.op = i,
+                                               .expert = e,
+                                               .rank = b->rank,
+                                               .a = random_factor(a, 0.05f, (uint64_t)(slot * 1000 + i * 7 + e)),
+                                               .b = random_factor(c, 0.01f, (uint64_t)(slot * 2000 + i * 7 + e)),
+                                               .gain = {1, 1, 1, 1}};
+    adapter.bytes += (size_t)sites * (a + c) * factor_bytes(FACTOR_BF16);
+    b->operations += (uint64_t)sites_met(plan, i) * 2 * (a + c);
   }
   b->adapter_bytes = adapter.bytes;
   if (!backend_cpu.adapter_load(b->program, slot, &adapter, &error)) die(&error);

@@ -1,5 +1,5 @@
 /* Vectors are left out: what is stored of them is what belongs to the stored rows. So are the orders that experts have,
- * each its own: no running engine has adapters of experts, and none is merged into such. */
+ * each its own: that they are there is all that is told. */
 #include "build/fold_record.h"
 
 #include "build/act_order.h"
@@ -9,7 +9,10 @@
 static struct weight_fold fold_of(const struct plan *plan, int weight, const struct checkpoint *checkpoint,
                                   const struct weight_transform *transforms) {
   struct weight_fold fold = {0};
-  if (plan_weights(plan)[weight].n_expert == 0) {
+  int n_expert = plan_weights(plan)[weight].n_expert;
+  for (int e = 0; e < n_expert && !fold.apart; e++)
+    fold.apart = act_order_columns(plan, weight, checkpoint, e) || act_order_rows(plan, weight, checkpoint, e);
+  if (n_expert == 0) {
     fold.column_order = act_order_columns(plan, weight, checkpoint, 0);
     fold.row_order = act_order_rows(plan, weight, checkpoint, 0);
   }

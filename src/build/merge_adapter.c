@@ -4,7 +4,6 @@
 
 #include "base/limits.h"
 #include "base/scaled_name.h"
-#include "build/act_order.h"
 #include "build/fold_record.h"
 #include "build/source_digest.h"
 #include "build/weight_source.h"
@@ -104,19 +103,6 @@ static bool shared_check(const struct plan *plan, const struct adapter_op *of, s
   return true;
 }
 
-/* The adapter's columns and rows are the checkpoint's. */
-static bool order_check(const struct merge_adapter *merge, const struct plan *plan, int index, int expert,
-                        struct error *error) {
-  const struct checkpoint *checkpoint =
-      ((const struct base_matrix *)(const void *)merge->block)[index].source.checkpoint;
-  if (!act_order_columns(plan, index, checkpoint, expert) && !act_order_rows(plan, index, checkpoint, expert))
-    return true;
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "The experts of %s have their channels in an order of their own (GPTQ with act-order), in which no "
-                   "adapter of experts can be merged. Merge it into the checkpoint that was quantized.",
-                   plan_name(plan, plan_weights(plan)[index].name));
-}
-
 /* One of the experts of a weight. */
 static bool expert_merge(struct merge_adapter *merge, const struct weight *weight, int index,
                          const struct adapter_op *of, float scale, struct error *error) {
@@ -137,9 +123,7 @@ static bool op_merge(struct merge_adapter *merge, const struct plan *plan, const
                      struct error *error) {
   const struct op *op = &plan_ops(plan)[of->op];
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
-  if (weight->n_expert > 0)
-    return order_check(merge, plan, op->weight[0], of->expert, error) &&
-           expert_merge(merge, weight, op->weight[0], of, scale, error);
+  if (weight->n_expert > 0) return expert_merge(merge, weight, op->weight[0], of, scale, error);
   if (!shared_check(plan, of, error)) return false;
   int index = op->weight[0];
   merge->merge[index] = (struct weight_merge){.op = of, .scale = scale, .embeds = op->kind == OP_EMBED};

@@ -239,11 +239,21 @@ static bool embedding_magnitudes_fill(struct adapter_maker *maker, const struct 
 
 /* --- the whole op ------------------------------------------------------------------------------------------------- */
 
+/* Of experts the file's columns and rows must be the checkpoint's. */
+static bool order_check(const struct adapter_maker *maker, const struct base_matrix *base, struct error *error) {
+  return !base->fold.apart ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "The experts of %s have their channels in an order of their own (GPTQ with act-order), in which no "
+                   "adapter of experts can be taken. Merge it into the checkpoint that was quantized.",
+                   plan_name(maker->engine->plan, base->weight->name));
+}
+
 bool adapter_linear_fill(struct adapter_maker *maker, const struct op *op, struct adapter_op *out,
                          const struct module_tensors *m, struct error *error) {
   struct base_matrix base = base_matrix_of(maker, op);
-  return a_fill(maker, out, m, &base, error) && b_fill(maker, out, m, &base, error) &&
-         shift_fill(maker, op, out, m, &base, error) && linear_magnitudes_fill(maker, op, out, m, &base, error);
+  return order_check(maker, &base, error) && a_fill(maker, out, m, &base, error) &&
+         b_fill(maker, out, m, &base, error) && shift_fill(maker, op, out, m, &base, error) &&
+         linear_magnitudes_fill(maker, op, out, m, &base, error);
 }
 
 /* To a[token][rank]. */

@@ -169,11 +169,12 @@ static bool contents_read(struct reader *r, const char *path, int32_t max_rank, 
   return rank_check(r, path, max_rank, error) && (ops_read(r, error) || error_prefix(error, "%s: ", r->source.path));
 }
 
-static struct adapter *path_read(const char *path, const struct engine_file *engine, int32_t max_rank, bool experts,
-                                 struct error *error) {
+/* no_experts: as of the source. */
+static struct adapter *path_read(const char *path, const struct engine_file *engine, int32_t max_rank,
+                                 const char *no_experts, struct error *error) {
   struct reader r = {.engine = engine, .plan = engine->plan};
   bool opened = adapter_source_open(&r.source, path, error);
-  r.source.experts = experts;
+  r.source.no_experts = no_experts;
   r.source.base_architecture = engine->facts->gguf_architecture;
   bool read = opened && contents_read(&r, path, max_rank, error) && adapter_source_intact(&r.source, error);
   adapter_source_close(&r.source);
@@ -184,11 +185,12 @@ static struct adapter *path_read(const char *path, const struct engine_file *eng
 
 struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank,
                              struct error *error) {
-  return path_read(path, engine, max_rank, false, error);
+  const struct backend *backend = engine->backend;
+  return path_read(path, engine, max_rank, backend->expert_adapters ? NULL : backend->name, error);
 }
 
 struct adapter *adapter_read_merged(const char *path, const struct engine_file *engine, struct error *error) {
-  return path_read(path, engine, LIMIT_ADAPTER_RANK, true, error);
+  return path_read(path, engine, LIMIT_ADAPTER_RANK, NULL, error);
 }
 
 bool adapter_read_base(const char *path, struct hash128 *base, bool *stated, struct error *error) {

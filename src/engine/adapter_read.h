@@ -12,7 +12,7 @@
  * there are magnitudes, but none before a rank above max_rank is refused (ERROR_LIMIT). Any thread; the engine may be
  * running. */
 struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank, struct error *error);
-/* The same for merging, which takes what changes experts too: for them there is an op of each. */
+/* The same for merging, which takes what changes experts whatever the device. */
 struct adapter *adapter_read_merged(const char *path, const struct engine_file *engine, struct error *error);
 void adapter_free(struct adapter *adapter); /* NULL is allowed */
 

@@ -2,14 +2,13 @@
 #include "engine/adapter_source.h"
 
 #include "base/limits.h"
+#include "plan/adapter.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define PEFT_BASE "base_model.model." /* what peft puts before a module's name */
 
 enum { NAME_BYTES = ADAPTER_MODULE_BYTES + 64 };
 
@@ -166,67 +165,31 @@ static bool gguf_find_module(struct adapter_source *source, bool embeds, int row
   return shapes_check(m, embeds, rows, cols, "lora_b", error);
 }
 
-/* The module of one expert. False: experts are no modules of their own here. */
-static bool expert_name(const char *tensor, int expert, struct module_tensors *m) {
-  char name[EXPERT_NAME_BYTES];
-  if (!expert_tensor_apart(tensor)) return false;
-  expert_tensor_name(m->module.name, expert, name);
-  return snprintf(m->module.name, sizeof m->module.name, "%s", name) < (int)sizeof m->module.name;
-}
-
 static bool expert_check(const struct module_tensors *m, struct error *error) {
   if (!m->b_bias && !m->bias && !m->magnitude) return true;
   return error_set(error, ERROR_UNSUPPORTED,
-                   "\"%s\" has a trained bias or a magnitude (DoRA); of experts factors alone are merged.",
+                   "\"%s\" has a trained bias or a magnitude (DoRA); of experts factors alone are taken.",
                    m->module.name);
 }
 
-/* The tensors of a part of the op's matrix, of experts of one of them, their shapes checked. */
+/* The tensors of a part of the op's matrix, `rows` of its tensor, of experts of one of them; their shapes checked. */
 static bool part_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part, int expert,
-                      struct module_tensors *m, struct error *error) {
+                      int rows, struct module_tensors *m, struct error *error) {
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   bool embeds = op->kind == OP_EMBED;
   *m = (struct module_tensors){0};
   const char *tensor = plan_name(plan, weight->part[part].tensor);
-  int rows = module_rows(plan, tensor);
   if (weight->n_expert > 0) {
     if (!adapter_parameter_part(source, weight, tensor, expert, rows, m, error)) return false;
     if (m->a) return true;
     *m = (struct module_tensors){0};
   }
   if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
-  if (weight->n_expert > 0 && !expert_name(tensor, expert, m)) return true;
+  if (weight->n_expert > 0 && !adapter_expert_name(tensor, expert, &m->module)) return true;
   if (weight->n_expert > 0)
     return source->gguf || (peft_find(source, false, rows, weight->cols, m, error) && expert_check(m, error));
   return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
                       : peft_find(source, embeds, rows, weight->cols, m, error);
-}
-
-/* Does the tensor belong to an expert of the op that is a module of its own, or to all of them? */
-static bool op_has_expert(const struct adapter_source *source, const struct plan *plan, const struct op *op,
-                          const char *tensor) {
-  size_t base = strlen(PEFT_BASE);
-  if (op->kind != OP_LINEAR || strncmp(tensor, PEFT_BASE, base) != 0) return false;
-  const struct weight *weight = &plan_weights(plan)[op->weight[0]];
-  for (int p = 0; p < weight->n_part; p++) {
-    struct module_tensors m;
-    if (weight->n_expert > 0 && adapter_parameter_has(plan_name(plan, weight->part[p].tensor), tensor + base))
-      return true;
-    for (int e = 0; e < weight->n_expert; e++) {
-      if (!adapter_module_of(plan, op, p, source->base_architecture, source->settings.pairs, &m.module) ||
-          !expert_name(plan_name(plan, weight->part[p].tensor), e, &m))
-        break;
-      size_t size = strlen(m.module.name);
-      if (strncmp(tensor + base, m.module.name, size) == 0 && tensor[base + size] == '.') return true;
-    }
-  }
-  return false;
-}
-
-static bool plan_has_expert(const struct adapter_source *source, const struct plan *plan, const char *tensor) {
-  for (int i = 0; i < plan->n_op; i++)
-    if (op_has_expert(source, plan, &plan_ops(plan)[i], tensor)) return true;
-  return false;
 }
 
 /* Refuses what no module has asked for. */
@@ -234,11 +197,11 @@ static bool used_check(const struct adapter_source *source, const struct plan *p
   for (int i = 0; i < source->tensors->n_tensor; i++) {
     if (source->used[i]) continue;
     const char *name = source->tensors->tensors[i].name;
-    if (!source->experts && plan_has_expert(source, plan, name))
+    if (source->no_experts && adapter_expert_has(source, plan, name))
       return error_set(error, ERROR_UNSUPPORTED,
-                       "\"%s\" changes an expert, which no running engine does: merge the adapter while the engine is "
+                       "\"%s\" changes an expert, which the backend %s does not: merge the adapter while the engine is "
                        "built (spate build --merge-lora).",
-                       name);
+                       name, source->no_experts);
     return error_set(error, ERROR_FORMAT, "\"%s\" belongs to no module of the base model that adapters can change.",
                      name);
   }
@@ -258,33 +221,42 @@ static bool found_add(struct adapter_source *source, const struct op_tensors *fo
   return true;
 }
 
-static bool op_find(struct adapter_source *source, const struct plan *plan, int index, int expert,
-                    struct error *error) {
+/* Of one matrix of the op; rows: of its parts' tensors. */
+static bool matrix_find(struct adapter_source *source, const struct plan *plan, int index, int expert,
+                        const int rows[PLAN_PARTS], struct error *error) {
   const struct op *op = &plan_ops(plan)[index];
   struct op_tensors found = {.op = index, .expert = expert};
   bool any = false;
   int n_part = plan_weights(plan)[op->weight[0]].n_part;
   for (int p = 0; p < n_part; p++) {
-    if (!part_find(source, plan, op, p, expert, &found.part[p], error)) return false;
+    if (!part_find(source, plan, op, p, expert, rows[p], &found.part[p], error)) return false;
     any = any || found.part[p].a || found.part[p].bias;
     if (found.part[p].rank > found.rank) found.rank = found.part[p].rank;
   }
   return !any || found_add(source, &found, error);
 }
 
-/* Matrices of the op that adapters can change one by one. */
-static int op_matrices(const struct adapter_source *source, const struct plan *plan, const struct op *op) {
+/* Matrices of the op that are looked for. */
+static int op_matrices(const struct plan *plan, const struct op *op, bool experts) {
   if (op->kind == OP_EMBED) return op->args.embed.source == EMBED_TOKENS;
-  if (op->kind != OP_LINEAR || op->args.linear.expert_mode == EXPERTS_EACH) return 0;
-  int n_expert = plan_weights(plan)[op->weight[0]].n_expert;
-  return n_expert == 0 ? 1 : source->experts ? n_expert : 0;
+  int sites = adapter_sites(plan, op);
+  return sites == 0 || plan_weights(plan)[op->weight[0]].n_expert == 0 || experts ? sites : 0;
+}
+
+static bool op_find(struct adapter_source *source, const struct plan *plan, int index, int count, struct error *error) {
+  const struct weight *weight = &plan_weights(plan)[plan_ops(plan)[index].weight[0]];
+  int rows[PLAN_PARTS] = {0};
+  for (int p = 0; p < weight->n_part; p++) rows[p] = module_rows(plan, plan_name(plan, weight->part[p].tensor));
+  for (int e = 0; e < count; e++)
+    if (!matrix_find(source, plan, index, e, rows, error)) return false;
+  return true;
 }
 
 bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error) {
+  bool experts = !source->no_experts && adapter_names_experts(source);
   for (int i = 0; i < plan->n_op; i++) {
-    int count = op_matrices(source, plan, &plan_ops(plan)[i]);
-    for (int e = 0; e < count; e++)
-      if (!op_find(source, plan, i, e, error)) return false;
+    int count = op_matrices(plan, &plan_ops(plan)[i], experts);
+    if (count > 0 && !op_find(source, plan, i, count, error)) return false;
   }
   if (!used_check(source, plan, error)) return false;
   return source->n_found > 0 ||

@@ -12,6 +12,8 @@
 
 enum { ADAPTER_PATH_BYTES = 4096 };
 
+#define PEFT_BASE "base_model.model." /* what peft puts before a module's name */
+
 /* What the file has for a module; NULL: nothing. */
 struct module_tensors {
   struct adapter_module module;
@@ -36,10 +38,10 @@ struct adapter_source {
   struct gguf_adapter settings; /* of GGUF */
   const struct tensor_table *tensors;
   const char *base_architecture; /* GGUF's name of the base's, borrowed; its reader sets it once it is open */
-  bool experts;                  /* its reader takes what changes experts */
-  bool *used;                    /* [n_tensor]: it belongs to a module */
-  struct expert_factors *cut;    /* owned: of parameters of all experts, each expert's */
-  struct op_tensors *found;      /* [n_found] ops that it has anything for */
+  const char *no_experts; /* the backend that it is for, which takes none that changes experts; NULL: it takes them */
+  bool *used;             /* [n_tensor]: it belongs to a module */
+  struct expert_factors *cut; /* owned: of parameters of all experts, each expert's */
+  struct op_tensors *found;   /* [n_found] ops that it has anything for */
   int n_found, found_room;
 };
 
@@ -71,5 +73,16 @@ bool adapter_parameter_part(struct adapter_source *source, const struct weight *
 /* Are an adapter's factors of this name, without what peft puts before it, of the parameter that a base's tensor of
  * experts is in? */
 bool adapter_parameter_has(const char *base, const char *name);
+
+/* --- for adapter_source_expert.c ---------------------------------------------------------------------------------- */
+
+/* From a module's name with EXPERT_MARK to that of one expert's. False: experts are no modules of their own here. */
+bool adapter_expert_name(const char *tensor, int expert, struct adapter_module *module);
+
+/* Can any of the tensors be of an expert? Most adapters have none, and there may be thousands to look for. */
+bool adapter_names_experts(const struct adapter_source *source);
+
+/* Does the tensor belong to an expert of the plan that is a module of its own, or to all of them? */
+bool adapter_expert_has(const struct adapter_source *source, const struct plan *plan, const char *tensor);
 
 #endif

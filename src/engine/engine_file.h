@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 enum {
-  ENGINE_FILE_VERSION = 10,
+  ENGINE_FILE_VERSION = 11,
   ENGINE_SECTION_ALIGN = 4096, /* of each section, and of each weight */
   ENGINE_WEIGHTS_ALIGN = 2 << 20,
   ENGINE_HEADER_BYTES = 4096, /* the header with its padding */

@@ -87,7 +87,7 @@ static bool entry_check(struct slice section, const struct plan *plan, int index
   const char *name = plan_name(plan, weight->name);
   struct fold_array arrays[FOLD_ARRAYS];
   if (entry_is_empty(&entry)) return true;
-  if (weight->use != WEIGHT_MATRIX || entry.reserved || embeds(plan, index))
+  if (weight->use != WEIGHT_MATRIX || entry.apart > (weight->n_expert > 0) || embeds(plan, index))
     return error_set(error, ERROR_FORMAT, "The weight %s has folds, and is none that can have them.", name);
   arrays_list(weight, &entry, &(struct weight_fold){0}, arrays);
   for (int i = 0; i < FOLD_ARRAYS; i++)
@@ -129,6 +129,7 @@ struct weight_fold engine_folds_get(struct slice section, int weight) {
   fold.column = AT(entry->column);
   fold.column_order = AT(entry->column_order);
   fold.row_order = AT(entry->row_order);
+  fold.apart = entry->apart != 0;
   for (int i = 0; i < PLAN_PARTS; i++) fold.row[i] = AT(entry->row[i]);
 #undef AT
   return fold;
@@ -138,7 +139,7 @@ struct weight_fold engine_folds_get(struct slice section, int weight) {
 
 static void entry_write(const struct weight *weight, const struct weight_fold *fold, int index,
                         struct buffer *section) {
-  struct engine_fold entry = {0};
+  struct engine_fold entry = {.apart = fold->apart};
   struct fold_array arrays[FOLD_ARRAYS];
   arrays_list(weight, &entry, fold, arrays);
   for (int i = 0; i < FOLD_ARRAYS; i++) {
@@ -149,12 +150,17 @@ static void entry_write(const struct weight *weight, const struct weight_fold *f
   if (!section->failed) memcpy(section->data + (size_t)index * sizeof entry, &entry, sizeof entry);
 }
 
+static bool fold_is_empty(const struct weight_fold *fold) {
+  bool any = fold->column || fold->column_order || fold->row_order || fold->apart;
+  for (int i = 0; i < PLAN_PARTS; i++) any = any || fold->row[i];
+  return !any;
+}
+
 bool engine_folds_write(const struct plan *plan, const struct weight_fold *folds, struct buffer *section,
                         struct error *error) {
-  static const struct weight_fold none;
   size_t table = (size_t)plan->n_weight * sizeof(struct engine_fold);
   bool any = false;
-  for (int i = 0; i < plan->n_weight; i++) any = any || memcmp(&folds[i], &none, sizeof none) != 0;
+  for (int i = 0; i < plan->n_weight; i++) any = any || !fold_is_empty(&folds[i]);
   if (!any) return true;
   void *entries = buffer_reserve(section, table);
   if (entries) {

@@ -6,7 +6,8 @@
  *   W'[i][j] = r[i] · c[j] · W[ρ(i)][π(j)]     so that its input is x'[j] = x[π(j)] ÷ c[j], and y'[i] = r[i] · y[ρ(i)]
  *
  * The section of the engine file is a struct engine_fold for each weight of the plan and the arrays behind them, or
- * nothing where nothing was folded. */
+ * nothing where nothing was folded. Experts share what is folded into their weight; where each has its channels in an
+ * order of its own, these are not kept, and the entry says so. */
 #ifndef SPATE_ENGINE_ENGINE_FOLDS_H
 #define SPATE_ENGINE_ENGINE_FOLDS_H
 
@@ -19,7 +20,7 @@
 struct engine_fold {
   uint32_t column, column_order;
   uint32_t row[PLAN_PARTS], row_order;
-  uint32_t reserved;
+  uint32_t apart; /* of experts, 1: orders of their own, which are not here */
 };
 
 /* The arrays of a matrix; NULL: factors are 1, the order is the checkpoint's. */
@@ -28,6 +29,7 @@ struct weight_fold {
   const int32_t *column_order;  /* [cols] π */
   const float *row[PLAN_PARTS]; /* [rows of the part] r */
   const int32_t *row_order;     /* [rows of each part] ρ, within the part */
+  bool apart;                   /* experts have orders of their own, which are not here */
 };
 
 /* Checks a section from a file completely: places, factors that are numbers above 0 and have an inverse, orders that

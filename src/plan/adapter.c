@@ -4,15 +4,28 @@
 #include "base/half.h"
 #include "base/limits.h"
 
-static bool op_check(const struct adapter_op *op, int before, const struct plan *plan, struct error *error) {
-  if (op->op <= before || op->op >= plan->n_op)
-    return error_set(error, ERROR_INVALID, "The adapter names op %d after op %d of %d; they ascend.", op->op, before,
+int adapter_sites(const struct plan *plan, const struct op *op) {
+  if (op->kind == OP_EMBED) return 1;
+  if (op->kind != OP_LINEAR) return 0;
+  return op->args.linear.expert_mode == EXPERTS_EACH ? 0 : weight_experts(&plan_weights(plan)[op->weight[0]]);
+}
+
+/* before: the op before it of the adapter's; NULL: it is the first. */
+static bool op_check(const struct adapter_op *op, const struct adapter_op *before, const struct plan *plan,
+                     struct error *error) {
+  int last = before ? before->op : -1;
+  bool further = before && op->op == last && op->expert > before->expert;
+  if ((op->op <= last && !further) || op->op >= plan->n_op)
+    return error_set(error, ERROR_INVALID, "The adapter names op %d after op %d of %d; they ascend.", op->op, last,
                      plan->n_op);
-  int kind = plan_ops(plan)[op->op].kind;
-  if (kind != OP_LINEAR && kind != OP_EMBED)
+  const struct op *of = &plan_ops(plan)[op->op];
+  int sites = adapter_sites(plan, of);
+  if (sites == 0)
     return error_set(error, ERROR_INVALID, "The adapter names op %d, which has no matrix (%s).", op->op,
-                     op_kind_name(kind));
-  return true;
+                     op_kind_name(of->kind));
+  if (op->expert >= 0 && op->expert < sites) return true;
+  return error_set(error, ERROR_INVALID, "The adapter names expert %d of op %d, which has %d.", op->expert, op->op,
+                   sites);
 }
 
 bool adapter_limits_check(int slots, int rank_most, struct error *error) {
@@ -26,8 +39,8 @@ bool adapter_check(const struct adapter *adapter, const struct plan *plan, int s
   if (slot < 0 || slot >= slots)
     return error_set(error, ERROR_INVALID, "There is no slot %d for an adapter: the engine has %d.", slot, slots);
   if (!adapter) return true;
-  for (int i = 0, before = -1; i < adapter->n_op; before = adapter->op[i++].op) {
-    if (!op_check(&adapter->op[i], before, plan, error)) return false;
+  for (int i = 0; i < adapter->n_op; i++) {
+    if (!op_check(&adapter->op[i], i > 0 ? &adapter->op[i - 1] : NULL, plan, error)) return false;
     if (adapter->op[i].rank < 0 || adapter->op[i].rank > rank_most)
       return error_set(error, ERROR_LIMIT,
                        "The adapter's rank is %d; the engine was opened for at most %d (--max-lora-rank).",

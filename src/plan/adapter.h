@@ -9,6 +9,8 @@
  * 1, or with a magnitude m (DoRA, arXiv:2402.09353) m / √(w2 + 2·s·wd + s²·d2): the rows' norms of W + s·B·A. Several
  * adapters of one row add what each of them changes, and one whose s is 0 changes nothing, whatever its magnitudes. An
  * embedding has x = the token's unit vector, so a's columns are tokens, and they lie one after the other: a[token][k].
+ * A linear of experts has such factors for each matrix that an adapter changes: x and y are then those of a token's
+ * choice, before the tail and the sum of the choices.
  *
  * Factors are kept in 16 bits where that loses nothing, or nothing beside the matrix that they change
  * (engine/adapter_factor.c); their products are formed in floats everywhere.
@@ -48,11 +50,11 @@ static inline size_t factor_bytes(uint8_t type) { return type == FACTOR_F32 ? 4 
 void factor_floats(struct factor factor, size_t first, size_t count, float *out);
 
 struct adapter_op {
-  int32_t op;      /* of the plan: a linear, or an embedding */
-  int32_t expert;  /* of a linear of experts, the one whose matrix it changes; merged alone, no program takes it */
-  int32_t rank;    /* of each part; parts of lower rank have zeros behind */
-  struct factor a; /* [n_part of the weight][rank][cols]; of an embedding [rows][rank] */
-  struct factor b; /* [rows of the weight, as packed][rank]; of an embedding [cols][rank] */
+  int32_t op;             /* of the plan: a linear, or an embedding */
+  int32_t expert;         /* of a linear of experts, the one whose matrix it changes; 0 of others */
+  int32_t rank;           /* of each part; parts of lower rank have zeros behind */
+  struct factor a;        /* [n_part of the weight][rank][cols]; of an embedding [rows][rank] */
+  struct factor b;        /* [rows of the weight, as packed][rank]; of an embedding [cols][rank] */
   float gain[PLAN_PARTS]; /* of each part; of an embedding the first */
   const float *shift;     /* [rows]; NULL: zeros */
   /* [rows], NULL without a magnitude: m; squares of W's rows, their products with B·A's, and squares of these */
@@ -65,6 +67,9 @@ struct adapter {
   const struct adapter_op *op;
   uint64_t bytes; /* of all arrays */
 };
+
+/* Matrices of an op that adapters change one by one: of experts as many as there are. */
+int adapter_sites(const struct plan *plan, const struct op *op);
 
 /* Can a program have so many slots for adapters of such a rank? */
 bool adapter_limits_check(int slots, int rank_most, struct error *error);

@@ -138,6 +138,7 @@ struct backend {
    * one there; NULL: empties it. After false the slot is empty, or has what it had. The adapter may be freed
    * afterwards. Any one thread, beside steps. NULL: the backend knows no adapters, and limits.adapters must be 0. */
   bool (*adapter_load)(struct program *program, int slot, const struct adapter *adapter, struct error *error);
+  bool expert_adapters; /* it takes those that change experts */
   /* Fills rows [first, first + count) of the embedding pool, which no step that is out names. One thread, as for steps.
    * NULL: the backend has no pool, and limits.pool must be 0. */
   bool (*pool_fill)(struct program *program, int32_t first, int32_t count, const struct pool_source *source,

@@ -24,8 +24,6 @@ from spate_server import JSON, ROOT, SPATE, Server, wait_for
 ADAPTERS = ROOT / "tests/fixtures/adapter"
 KEY = {"Authorization": "Bearer open"} | JSON
 KINDS = sorted(path.parent.name for path in ADAPTERS.glob("*/case.json"))
-MERGED = [name for name in KINDS if name.startswith("experts")]  # which no running engine has
-SERVED = [name for name in KINDS if name not in MERGED]
 TRAINED = ROOT / "tests/fixtures/trained"
 MODEL = os.environ.get("SPATE_TEST_MODEL")
 CHURN_SECONDS = int(os.environ.get("LORA_CHURN_SECONDS", "10"))
@@ -122,9 +120,9 @@ class LoraCase(unittest.TestCase):
 class Kinds(LoraCase):
     def test_each_kind(self):
         """By lora_request, and by model where the scale is 1."""
-        for model in sorted({case(name)["model"] for name in SERVED}):
+        for model in sorted({case(name)["model"] for name in KINDS}):
             server = self.serve(self.base(model), "--max-loras", "2")
-            for name in [name for name in SERVED if case(name)["model"] == model]:
+            for name in [name for name in KINDS if case(name)["model"] == model]:
                 for scale in case(name)["scales"]:
                     tokens, rows = fixture(ADAPTERS / name / f"{scale:g}.logits")
                     wanted = {"lora_request": {"lora_name": name, "lora_scale": scale}}
@@ -138,14 +136,17 @@ class Kinds(LoraCase):
                                  self.choice(server, tokens))
             server.__exit__()
 
-    def test_experts(self):
-        """Those of experts are refused, with what to do."""
-        for name in MERGED:
-            server = self.serve(self.base(case(name)["model"]), "--max-loras", "2")
-            status, _, answer = server.post({"prompt": "a", "max_tokens": 1, "lora_request": {"lora_name": name}})
-            self.assertEqual(status, 400, answer)
-            self.assertIn("changes an expert, which no running engine does: merge the adapter", answer.decode())
-            server.__exit__()
+    def test_experts_beside_others(self):
+        """Adapters of one mixture's experts, in whatever steps they meet: each has the numbers that it has alone."""
+        server = self.serve(self.base("qwen3_moe"), "--max-loras", "2")
+        asked = [{}] + [{"lora_request": {"lora_name": name, "lora_scale": scale}} for name in ("experts", "parameters_qwen3_moe")
+                        for scale in (1, -2)]
+        tokens, _ = fixture(ADAPTERS / "experts/1.logits")
+        alone = [self.choice(server, tokens, **fields) for fields in asked]
+        with concurrent.futures.ThreadPoolExecutor(4 * len(asked)) as pool:
+            beside = list(pool.map(lambda fields: self.choice(server, tokens, **fields), 4 * asked))
+        self.assertEqual(beside, 4 * alone)
+        self.assertEqual(len({json.dumps(choice["prompt_logprobs"]) for choice in alone}), len(asked))
 
     def test_calibrated(self):
         """On a base with factors folded into it (parity/test_folded_adapters has the numbers), which says what it was made of."""

@@ -1,6 +1,6 @@
-/* Linears and embeddings with adapters: random factors of several ranks, with and without magnitudes and shifts, of
- * which each row of a step has none, one, or several, against the reference; and each row's bytes are those that it has
- * alone, whatever the threads. */
+/* Linears, those of experts too, and embeddings with adapters: random factors of several ranks, with and without
+ * magnitudes and shifts, of which each row of a step has none, one, or several, against the reference; and each row's
+ * bytes are those that it has alone, whatever the threads. */
 #include "base/half.h"
 #include "op/op_table.h"
 
@@ -18,7 +18,9 @@ enum {
   RANK = 24,
   RANKS_OF = 3,
   MANY = 8, /* times as high ranks: more pairs of ranks and tokens than a GPU's chains take in steps of 30 tokens */
-  OPS = 3
+  OPS = 3,
+  EXPERTS = 5,
+  CHOSEN = 2, /* of them, by each token */
 };
 
 static const struct limits adapter_limits = {.seats = SEATS,
@@ -34,7 +36,8 @@ static const int ranks[SLOTS] = {8, 3, RANK};
 static const struct adapter_variant {
   const char *name;
   bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great, chain, layer_norm, many;
-  uint8_t a, b; /* enum factor_type */
+  bool spread, gather; /* of experts */
+  uint8_t a, b;        /* enum factor_type */
 } variants[] = {
     {.name = "plain"},
     {.name = "bf16", .a = FACTOR_BF16, .b = FACTOR_BF16},
@@ -53,6 +56,9 @@ static const struct adapter_variant {
     {.name = "embedding", .embedding = true},
     {.name = "embedding, fp16 and bf16", .embedding = true, .a = FACTOR_F16, .b = FACTOR_BF16},
     {.name = "embedding, magnitude", .embedding = true, .magnitude = true},
+    {.name = "experts spread", .spread = true, .bias = true},
+    {.name = "experts gathered, bf16 and fp16", .gather = true, .a = FACTOR_BF16, .b = FACTOR_F16},
+    {.name = "experts, gated, norm, bias", .spread = true, .gather = true, .gated = true, .norm = true, .bias = true},
     {.name = "magnitude, great scales", .magnitude = true, .great = true},
     {.name = "embedding, magnitude, great scales", .embedding = true, .magnitude = true, .great = true},
 };
@@ -61,7 +67,7 @@ struct adapter_case {
   struct op_model model;
   const struct adapter_variant *variant;
   int rows, cols, op, n_op; /* those that have factors */
-  struct adapter_op adapted[SLOTS][OPS];
+  struct adapter_op adapted[SLOTS][OPS * EXPERTS];
   int n_adapted[SLOTS];
 };
 
@@ -103,6 +109,46 @@ static void chain_make(struct adapter_case *c, struct scheme scheme) {
   model_finish(m, hidden, false);
 }
 
+/* One of the linears of a mixture, of experts of rows × cols. */
+static int routed_add(struct adapter_case *c, struct scheme scheme, uint8_t mode, int in, int choice, int rows,
+                      int cols) {
+  struct op_model *m = &c->model;
+  struct op op = op_make(OP_LINEAR, 0);
+  bool gathers = mode == EXPERTS_GATHER, gated = c->variant->gated && !gathers;
+  op.in[0] = in, op.in[2] = choice;
+  op.weight[0] = model_experts(m, scheme, EXPERTS, rows, cols, gated, 0.3f);
+  if (c->variant->bias) op.weight[1] = model_expert_bias(m, EXPERTS, rows, gated, -1, 1);
+  if (c->variant->norm && !gathers) op.weight[2] = model_vector(m, cols, 0.5f, 1.5f);
+  op.args.linear = (struct linear_args){.expert_mode = mode,
+                                        .norm = c->variant->norm && !gathers ? NORM_RMS : NORM_NONE,
+                                        .act = gated ? ACT_SILU : ACT_NONE,
+                                        .gated = gated,
+                                        .eps = 1e-5f,
+                                        .scale = 1,
+                                        .lora_site = -1};
+  op.out = plan_add_value(&m->builder, gathers ? rows : CHOSEN * rows, ROWS_TOKENS);
+  plan_add_op(&m->builder, &op);
+  return op.out;
+}
+
+/* A spread alone, whose results are side by side; a gather alone, of inputs that are; or both one after the other. */
+static void experts_make(struct adapter_case *c, struct scheme scheme) {
+  struct op_model *m = &c->model;
+  bool both = c->variant->spread && c->variant->gather;
+  int width = both ? c->rows : c->variant->spread ? c->cols : CHOSEN * c->cols;
+  int value = model_embedded_value(m, width, 1), logits = model_embedded_value(m, EXPERTS, 1);
+  struct op route = op_make(OP_ROUTE, 0);
+  route.in[0] = logits;
+  route.out = plan_add_choice(&m->builder, EXPERTS, CHOSEN);
+  route.args.route = (struct route_args){.n_expert = EXPERTS, .k = CHOSEN, .normalize = 1, .scale = 1};
+  plan_add_op(&m->builder, &route);
+  int inner = both ? c->cols : c->rows / CHOSEN;
+  if (c->variant->spread) value = routed_add(c, scheme, EXPERTS_SPREAD, value, route.out, inner, width);
+  if (c->variant->gather) value = routed_add(c, scheme, EXPERTS_GATHER, value, route.out, c->rows, c->cols);
+  c->op = 3, c->n_op = both ? 2 : 1;
+  model_finish(m, value, false);
+}
+
 static void case_make(struct adapter_case *c, struct scheme scheme) {
   const struct adapter_variant *v = c->variant;
   struct op_model *m = &c->model;
@@ -111,6 +157,10 @@ static void case_make(struct adapter_case *c, struct scheme scheme) {
   c->n_op = 1;
   if (v->chain) {
     chain_make(c, scheme);
+    return;
+  }
+  if (v->spread || v->gather) {
+    experts_make(c, scheme);
     return;
   }
   if (v->embedding) {
@@ -181,11 +231,17 @@ static struct adapter_op factors_make(struct adapter_case *c, int op, int32_t of
   return a;
 }
 
-/* One adapter of several ops leaves the second out. */
+/* One adapter of several ops leaves the second out, another of several experts every third. */
 static int adapted_fill(struct adapter_case *c, int slot) {
   int n = 0;
-  for (int i = 0; i < c->n_op; i++)
-    if (slot != 1 || i != 1) c->adapted[slot][n++] = factors_make(c, c->op + i, rank_of(c->variant, slot));
+  for (int i = 0; i < c->n_op; i++) {
+    int sites = adapter_sites(c->model.plan, plan_ops(c->model.plan) + c->op + i);
+    for (int e = 0; e < sites && (slot != 1 || i != 1); e++) {
+      if (slot == 2 && e % 3 == 1) continue;
+      c->adapted[slot][n] = factors_make(c, c->op + i, rank_of(c->variant, slot));
+      c->adapted[slot][n++].expert = e;
+    }
+  }
   return n;
 }
 
@@ -328,12 +384,15 @@ void adapter_cases(struct table *table) {
       scheme_name(&schemes[s], name);
       snprintf(family.name, sizeof family.name, "adapters %s, %s", name, variants[v].name);
       /* a norm's last bit may move a rounded activation to the next code: what that does is the linears' own test */
-      if ((variants[v].norm || variants[v].chain) && schemes[s].activation != ACTIVATION_FLOAT) continue;
+      bool rounds = variants[v].norm || variants[v].chain;
+      if (rounds && schemes[s].activation != ACTIVATION_FLOAT) continue;
+      if ((variants[v].spread || variants[v].gather) && !table->tested->expert_adapters) continue;
       if (variants[v].layer_norm && table->tested->target == TARGET_CUDA) continue; /* it has none outside encoders */
       if (!strstr(name, table->text) || !table_turn(table)) continue;
       if (variants[v].chain) case_run(table, schemes[s], &variants[v], WIDTH, 128, &family);
       for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !variants[v].chain; i++)
-        if (!table->few || i == 1) case_run(table, schemes[s], &variants[v], shapes[i][0], shapes[i][1], &family);
+        if ((!table->few || i == 1) && (!variants[v].spread || shapes[i][0] % CHOSEN == 0))
+          case_run(table, schemes[s], &variants[v], shapes[i][0], shapes[i][1], &family);
       family_end(table, &family);
     }
 }

@@ -55,20 +55,21 @@ static void several_check(const struct way *way) {
 
 /* Rows whose adapters are scaled beyond all reason: the step ends well, rows beside them and rows that get their blocks
  * afterwards have the bytes that they have alone. */
-static void test_unreasonable_scales(void **state) {
+static void unreasonable_check(const char *model, const char *first, const char *second) {
   static const uint8_t caches[] = {KV_F32, KV_F16, KV_BF16, KV_E4M3, KV_INT8};
   static const float scales[] = {1e6f, -1e12f, 1e30f, 3e38f, -3e38f, 1};
   const struct way way = {tested_backend(), NULL, "", ""};
-  struct expected_logits tokens = expected_read(FIXTURES "/model/llama3/expected.logits", false);
+  char path[PATH];
+  snprintf(path, sizeof path, "%s/model/%s/expected.logits", FIXTURES, model);
+  struct expected_logits tokens = expected_read(path, false);
   size_t each = (size_t)TOKENS * (size_t)tokens.vocab;
   float *all = calloc(ROWS * each, sizeof *all), *alone = calloc(each, sizeof *alone);
-  (void)state;
   for (size_t k = 0; k < sizeof caches; k++) {
     struct rig rig;
     struct mix mixes[ROWS] = {{0}}, none = {0};
-    rig_open(&rig, "llama3", &way, caches[k]);
-    slot_load(&rig, 0, "all");
-    slot_load(&rig, 1, "dora");
+    rig_open(&rig, model, &way, caches[k]);
+    slot_load(&rig, 0, first);
+    slot_load(&rig, 1, second);
     rows_run(&rig, &none, 1, tokens.token, 0, TOKENS, alone);
     for (size_t s = 0; s < sizeof scales / sizeof *scales; s++) {
       for (int r = 1; r < ROWS; r++) mixes[r] = mix_of(r % 2, scales[s]);
@@ -91,6 +92,13 @@ static void test_unreasonable_scales(void **state) {
   expected_release(&tokens);
 }
 
+static void test_unreasonable_scales(void **state) {
+  (void)state;
+  unreasonable_check("llama3", "all", "dora");
+  if (backend_find(tested_backend())->expert_adapters)
+    unreasonable_check("qwen3_moe", "experts", "parameters_qwen3_moe");
+}
+
 static void all_check(const char *backend, const char *isa) {
   static const char *const names[] = {"all",       "dora",       "rslora",          "patterns",
                                       "layers",    "embeddings", "dora_embeddings", "bias",
@@ -100,17 +108,38 @@ static void all_check(const char *backend, const char *isa) {
   several_check(&way);
 }
 
+/* Those of experts: modules of their own, and parameters of all experts at once. */
+static void experts_check(const char *backend, const char *isa) {
+  static const char *const names[] = {"experts",
+                                      "experts_mixtral",
+                                      "parameters_qwen3_moe",
+                                      "parameters_mixtral",
+                                      "parameters_granite_moe",
+                                      "parameters_gpt_oss",
+                                      "parameters_deepseek_v2"};
+  const struct way way = {backend, isa, "", ""};
+  for (size_t i = 0; backend_find(backend)->expert_adapters && i < sizeof names / sizeof *names; i++)
+    case_check(names[i], &way);
+}
+
 static void test_reference(void **state) {
   (void)state;
   all_check("reference", NULL);
+  experts_check("reference", NULL);
 }
 
 static void test_kernels(void **state) {
   bool cpu = strcmp(tested_backend(), "cpu") == 0;
   (void)state;
-  if (!cpu) all_check(tested_backend(), NULL);
-  for (int i = 0; cpu && kernel_sets[i]; i++)
-    if (kernel_sets[i]->available()) all_check("cpu", kernel_sets[i]->name);
+  if (!cpu) {
+    all_check(tested_backend(), NULL);
+    experts_check(tested_backend(), NULL);
+  }
+  for (int i = 0; cpu && kernel_sets[i]; i++) {
+    if (!kernel_sets[i]->available()) continue;
+    all_check("cpu", kernel_sets[i]->name);
+    experts_check("cpu", kernel_sets[i]->name);
+  }
 }
 
 /* GGUF files have other names, and the rows of llama's q and k in another order. */

@@ -233,12 +233,16 @@ static void test_unlike_refused(void **state) {
   variant_remove(&variant);
 }
 
-static bool adapter_reads(const char *module, int rows, int cols, struct error *error) {
+/* For the backend of the file, or one that leaves experts alone. */
+static bool adapter_reads(const char *module, int rows, int cols, bool experts, struct error *error) {
   char path[128];
   struct engine_file file;
   snprintf(path, sizeof path, "%s/adapter", folder);
   adapter_write(path, module, rows, cols);
   assert_true(engine_file_open(&file, engine_path, error));
+  struct backend backend = *file.backend;
+  backend.expert_adapters = experts;
+  file.backend = &backend;
   struct adapter *adapter = adapter_read(path, &file, 16, error);
   bool read = adapter != NULL;
   adapter_free(adapter);
@@ -248,19 +252,23 @@ static bool adapter_reads(const char *module, int rows, int cols, struct error *
   return read;
 }
 
-/* Adapters of the rest of the network are taken. */
+/* Where a backend has none of experts, those of the rest of the network are taken. */
 static void test_adapters(void **state) {
   (void)state;
   spate_error built = {0};
   struct error error = {0};
   assert_true(engine_build("qwen3_moe", "BF16", NULL, NULL, &built));
-  if (!adapter_reads("model.layers.1.self_attn.q_proj", 40, 32, &error)) fail_msg("%s", error.text);
-  assert_false(adapter_reads("model.layers.1.mlp.experts.3.gate_proj", 20, 32, &error));
-  assert_non_null(strstr(error.text, "experts.3.gate_proj.lora_A.weight\" changes an expert, which no running engine "
-                                     "does: merge the adapter while the engine is built (spate build --merge-lora)."));
+  if (!adapter_reads("model.layers.1.self_attn.q_proj", 40, 32, false, &error)) fail_msg("%s", error.text);
+  if (!adapter_reads("model.layers.1.mlp.experts.3.gate_proj", 20, 32, true, &error)) fail_msg("%s", error.text);
+  assert_false(adapter_reads("model.layers.1.mlp.experts.3.gate_proj", 20, 32, false, &error));
+  assert_non_null(strstr(error.text,
+                         "experts.3.gate_proj.lora_A.weight\" changes an expert, which the backend cpu does "
+                         "not: merge the adapter while the engine is built (spate build --merge-lora)."));
+  assert_false(adapter_reads("model.layers.1.mlp.experts.3.gate_proj", 21, 32, true, &error));
+  assert_non_null(strstr(error.text, "experts.3.gate_proj.lora_B.weight\" has the shape [21, "));
 }
 
-/* Merging is told of experts that are modules of the base, not of any name with experts in it. */
+/* What to do is told of experts that are modules of the base, not of any name with experts in it. */
 static void test_no_experts(void **state) {
   (void)state;
   static const struct {
@@ -274,7 +282,7 @@ static void test_no_experts(void **state) {
     struct error error = {0};
     char sentence[256];
     if (!engine_build(cases[i].model, "BF16", NULL, NULL, &built)) fail_msg("%s", built.text);
-    assert_false(adapter_reads(cases[i].module, 20, 32, &error));
+    assert_false(adapter_reads(cases[i].module, 20, 32, i % 2 == 0, &error));
     snprintf(sentence, sizeof sentence,
              "\"base_model.model.%s.lora_A.weight\" belongs to no module of the base model that adapters can change.",
              cases[i].module);
@@ -282,8 +290,7 @@ static void test_no_experts(void **state) {
   }
 }
 
-/* Adapters of experts, merged, against transformers with the sums of matrices; and what they are to an engine that
- * runs. */
+/* Adapters of experts, merged, against transformers with the sums of matrices; test_adapters.c has them beside one. */
 static void test_merged(void **state) {
   (void)state;
   static const struct {
@@ -316,7 +323,8 @@ static void test_merged(void **state) {
     }
 }
 
-/* Adapters of parameters on an engine that runs, and merged into bases of other shapes and of no experts. */
+/* Adapters of parameters on a backend that leaves experts alone, and merged into bases of other shapes and of no
+ * experts. */
 static void test_parameters_refused(void **state) {
   (void)state;
   static const struct {
@@ -343,9 +351,12 @@ static void test_parameters_refused(void **state) {
   }
   assert_true(engine_build("qwen3_moe", "BF16", NULL, NULL, &built));
   assert_true(engine_file_open(&file, engine_path, &error));
+  struct backend without = *file.backend;
+  without.expert_adapters = false;
+  file.backend = &without;
   assert_null(adapter_read(FIXTURES "/adapter/parameters_qwen3_moe", &file, 16, &error));
   assert_non_null(strstr(
-      error.text, "experts.base_layer.lora_A.weight\" changes an expert, which no running engine does: merge the "
+      error.text, "experts.base_layer.lora_A.weight\" changes an expert, which the backend cpu does not: merge the "
                   "adapter while the engine is built (spate build --merge-lora)."));
   engine_file_close(&file);
 }

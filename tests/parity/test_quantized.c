@@ -7,6 +7,7 @@
 #include "parity_support.h"
 #include "quantized_checkpoint.h"
 
+#include "engine/adapter_read.h"
 #include "engine/engine_file.h"
 
 #include <limits.h>
@@ -25,6 +26,10 @@ enum { TOKENS = 40 };
 static const double rounded = 0.02, exact = 1e-4, sums = 1e-6; /* inputs of 8 bits; none; another order */
 
 enum { ACT_ORDER = 4 }; /* in the list */
+
+#define ORDERED                                                                                                        \
+  "The experts of experts_gate_up.1 have their channels in an order of their own (GPTQ with act-order), in which no "  \
+  "adapter of experts can be taken. Merge it into the checkpoint that was quantized."
 
 static const struct form forms[] = {
     {"AWQ", AWQ("32"), STORED_AWQ, 4, 32, 1, true, false, rounded},
@@ -133,7 +138,7 @@ static void test_expert_order(void **state) {
   }
 }
 
-/* Into experts in an order of their own no adapter is merged. */
+/* Experts in an order of their own take no adapter: neither when it is merged nor when the engine runs. */
 static void test_order_merged(void **state) {
   char path[128];
   spate_error error = {0};
@@ -147,10 +152,15 @@ static void test_order_merged(void **state) {
   build.output = engine_path;
   build.merge_lora = path;
   assert_false(spate_build(&build, &error));
-  assert_string_equal(
-      error.text,
-      "The experts of experts_gate_up.1 have their channels in an order of their own (GPTQ with act-order), "
-      "in which no adapter of experts can be merged. Merge it into the checkpoint that was quantized.");
+  assert_non_null(strstr(error.text, ORDERED));
+  build.merge_lora = NULL;
+  if (!spate_build(&build, &error)) fail_msg("%s", error.text);
+  struct engine_file file;
+  struct error refused = {0};
+  assert_true(engine_file_open(&file, engine_path, &refused));
+  assert_null(adapter_read(path, &file, 16, &refused));
+  assert_non_null(strstr(refused.text, ORDERED));
+  engine_file_close(&file);
   adapter_remove(path);
 }
 

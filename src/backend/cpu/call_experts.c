@@ -71,7 +71,7 @@ static void share_arrange(struct program *program, const struct call *call, int 
     }
 }
 
-static void inputs_prepare(struct program *program, const struct call *call, int n_token, int worker) {
+static void inputs_prepare(struct program *program, const struct call *call, int n_token, bool adapted, int worker) {
   struct team *team = program->device->team;
   struct range tokens = team_share(team, n_token, worker);
   int k = results_each(program, call);
@@ -81,6 +81,9 @@ static void inputs_prepare(struct program *program, const struct call *call, int
     else
       token_spread(program, call, t, k, worker);
   }
+  if (adapted)
+    adapters_shrink(program, &program->order[call->op->in[2]].pairs, call, worker,
+                    (float *)worker_scratch(program, worker));
   team_barrier(team);
 }
 
@@ -101,6 +104,7 @@ struct products {
   const struct call *call;
   const struct expert_order *order;
   const uint8_t *lone; /* the one row that all experts have; NULL: theirs are in program->prepared */
+  bool adapted;        /* some result has an adapter's change */
   struct linear_tail tail;
   float *out; /* results, in the order of the tokens */
 };
@@ -110,11 +114,12 @@ static int results_width(const struct program *program, const struct call *call)
                                      : call->layout.rows;
 }
 
-static struct products products_make(const struct program *program, const struct call *call, const uint8_t *lone) {
+static struct products products_make(const struct program *program, const struct call *call, const uint8_t *lone,
+                                     bool adapted) {
   const struct op *op = call->op;
   const struct linear_args *args = &op->args.linear;
   int width = results_width(program, call);
-  struct products p = {program, call, &program->order[op->in[2]], lone, {.scale = 1, .out_cols = width}, NULL};
+  struct products p = {program, call, &program->order[op->in[2]], lone, adapted, {.scale = 1, .out_cols = width}, NULL};
   p.out = gathers(call) ? program->unnormed : program->value[op->out];
   if (gathers(call)) return p;
   p.tail.act = args->act, p.tail.gated = args->gated, p.tail.multiply = args->multiply;
@@ -139,6 +144,7 @@ static void expert_run(const struct products *p, int i, int block, struct range 
   if (!p->lone && layout->arranged_bytes && kernels->arrange && input.n_row >= kernels->arrange_from)
     input.arranged = p->program->arranged + (size_t)block * layout->arranged_bytes;
   if (bias) tail.bias = bias + expert * (size_t)layout->rows;
+  if (p->adapted) tail.adapters = p->order->pairs.use + first * ROW_LORAS;
   tail.place = p->order->result + first;
   kernels->linear(layout, p->program->weight[call->op->weight[0]] + expert * tiles * layout->tile_bytes,
                   units.first * call->unit_tiles, units.count * call->unit_tiles, &input, &tail, p->out,
@@ -199,13 +205,15 @@ static void sums_run(struct program *program, const struct call *call, int n_tok
 
 void call_experts(struct program *program, const struct call *call, struct range rows, int worker) {
   if (rows.count == 0) return;
-  bool lone = rows.count == 1 && !gathers(call); /* each worker prepares it for itself */
-  if (!lone) inputs_prepare(program, call, rows.count, worker);
+  bool adapted = program->order[call->op->in[2]].pairs.n > 0 && adapters_meet(program, call);
+  bool lone = rows.count == 1 && !gathers(call) && !adapted; /* each worker prepares it for itself */
+  if (!lone) inputs_prepare(program, call, rows.count, adapted, worker);
   if (!lone && arranges(program, call)) {
     share_arrange(program, call, worker);
     team_barrier(program->device->team);
   }
-  struct products products = products_make(program, call, lone ? token_row(program, call, 0, worker) : NULL);
+  const uint8_t *row = lone ? token_row(program, call, 0, worker) : NULL;
+  struct products products = products_make(program, call, row, adapted);
   products_run(&products, rows.count * results_each(program, call), worker);
   if (gathers(call)) sums_run(program, call, rows.count, worker);
 }

@@ -70,7 +70,7 @@ static struct linear_input input_prepare(struct program *program, const struct c
     input.rows = rows;
   } else {
     share_prepare(program, call, all, worker, normed, &input);
-    if (adapted) adapters_shrink(program, call, worker, normed);
+    if (adapted) adapters_shrink(program, &program->pairs, call, worker, normed);
     team_barrier(program->device->team);
   }
   return input;
@@ -182,10 +182,10 @@ static void post_norm_run(struct program *program, const struct call *call, stru
 
 void call_linear(struct program *program, const struct call *call, struct range rows, int worker) {
   if (rows.count == 0) return;
-  bool adapted = program->n_pair > 0 && adapters_meet(program, call);
+  bool adapted = program->pairs.n > 0 && adapters_meet(program, call);
   struct linear_input input = input_prepare(program, call, rows, adapted, worker);
   struct linear_output output = output_make(program, call, rows.first);
-  if (adapted) output.tail.adapters = program->use;
+  if (adapted) output.tail.adapters = program->pairs.use;
   product_run(program, call, &input, &output, worker);
   if (call->op->args.linear.post_norm != NORM_NONE) post_norm_run(program, call, rows, worker);
 }

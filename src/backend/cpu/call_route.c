@@ -112,5 +112,7 @@ void call_route(const struct program *program, const struct call *call, struct r
   for (int t = tokens.first; t < tokens.first + tokens.count; t++)
     token_route(&op->args.route, value_row(program, op->in[0], t), bias, &choice, value_row(program, op->out, t));
   team_barrier(program->device->team);
-  if (worker == 0) results_sort(program, op);
+  if (worker != 0) return;
+  results_sort(program, op);
+  adapters_choose(program, op);
 }

@@ -8,7 +8,7 @@
 static void id_embed(const struct program *program, const struct call *call, int token, float *row) {
   const struct batch *batch = program->batch;
   cpu_unpack_row(&call->layout, program->weight[call->op->weight[0]], batch->token[token], row);
-  if (program->n_pair > 0) adapters_embed(program, call, token, row);
+  if (program->pairs.n > 0) adapters_embed(program, call, token, row);
 }
 
 static void position_embed(const struct program *program, const struct call *call, int token, float *row) {

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_FLOATS = LINE_BYTES / 4 };
-
 /* An op's factors on their way: of the weight's parts what they have in a and where that begins. */
 struct packing {
   struct arena *arena;
@@ -216,7 +214,8 @@ static bool op_pack(const struct program *program, struct adapter_slot *slot, co
   const struct weight *weight = plan_weights(program->plan) + op->weight[0];
   struct adapter_factors *to = arena_alloc(&slot->arena, sizeof *to);
   if (!to) return false;
-  slot->factors[from->op] = to;
+  slot->factors[program->calls[from->op].site + from->expert] = to;
+  slot->changes[from->op] = true;
   to->most = adapter_most(program->plan, op, program->limits.kv_dtype == KV_F16);
   return op->kind == OP_EMBED ? embedding_pack(&slot->arena, weight, from, to)
                               : linear_pack(&slot->arena, weight, from, to);
@@ -228,13 +227,15 @@ bool cpu_adapter_load(struct program *program, int index, const struct adapter *
   struct adapter_slot *slot = &program->slot[index];
   slot->arena.max = SIZE_MAX;
   slot->factors = NULL;
+  slot->changes = NULL;
   if (!adapter) {
     arena_release(&slot->arena);
     return true;
   }
   arena_renew(&slot->arena, adapter->bytes + adapter->bytes / 32);
-  slot->factors = arena_array(&slot->arena, (size_t)program->n_call, sizeof *slot->factors);
-  bool ok = slot->factors != NULL;
+  slot->factors = arena_array(&slot->arena, (size_t)program->n_site, sizeof *slot->factors);
+  slot->changes = arena_array(&slot->arena, (size_t)program->n_call, sizeof *slot->changes);
+  bool ok = slot->factors && slot->changes;
   for (int i = 0; ok && i < adapter->n_op; i++) ok = op_pack(program, slot, &adapter->op[i]);
   if (ok) return true;
   slot->factors = NULL;
@@ -246,37 +247,4 @@ bool cpu_adapter_load(struct program *program, int index, const struct adapter *
 void adapter_slots_release(struct program *program) {
   for (int i = 0; program->slot && i < program->limits.adapters; i++) arena_release(&program->slot[i].arena);
   free(program->slot);
-}
-
-/* Numbers that an adapter's shrink has of one row, at most. */
-static size_t shrunk_stride_of(const struct plan *plan, const struct limits *limits) {
-  size_t parts = 0;
-  for (int i = 0; i < plan->n_op; i++) {
-    const struct op *op = plan_ops(plan) + i;
-    if (op->kind == OP_LINEAR && plan_weights(plan)[op->weight[0]].n_part > parts)
-      parts = plan_weights(plan)[op->weight[0]].n_part;
-  }
-  return whole(parts * (size_t)limits->adapter_rank, LINE_FLOATS);
-}
-
-size_t adapters_lay(struct program *program, uint8_t *memory) {
-  const struct limits *limits = &program->limits;
-  size_t slots = (size_t)limits->adapters, uses = slots ? (size_t)limits->tokens * ROW_LORAS : 0, used = 0;
-  program->shrunk_stride = shrunk_stride_of(program->plan, limits);
-  const struct {
-    void *to; /* the address of a pointer */
-    size_t bytes;
-  } pieces[] = {
-      {&program->slot_used, slots * sizeof *program->slot_used},
-      {&program->slot_count, slots * sizeof *program->slot_count},
-      {&program->pair, uses * sizeof *program->pair},
-      {&program->use, uses * sizeof *program->use},
-      {&program->shrunk, uses * program->shrunk_stride * sizeof *program->shrunk},
-  };
-  for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-    void *piece = memory ? memory + used : NULL;
-    memcpy(pieces[i].to, &piece, sizeof piece);
-    used += whole(pieces[i].bytes, LINE_BYTES);
-  }
-  return used;
 }

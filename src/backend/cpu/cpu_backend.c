@@ -137,6 +137,7 @@ const struct backend backend_cpu = {
     .load = cpu_load,
     .release = cpu_release,
     .adapter_load = cpu_adapter_load,
+    .expert_adapters = true,
     .pool_fill = cpu_pool_fill,
     .release_cache = cpu_release_cache,
     .advance = cpu_advance,

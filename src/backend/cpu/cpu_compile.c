@@ -92,7 +92,8 @@ static void attend_prepare(struct program *program, struct call *call, const str
 static void call_prepare(struct program *program, int index) {
   const struct op *op = plan_ops(program->plan) + index;
   struct call *call = &program->calls[index];
-  *call = (struct call){.op = op, .index = index, .rope = -1};
+  *call = (struct call){.op = op, .index = index, .site = program->n_site, .rope = -1};
+  program->n_site += adapter_sites(program->plan, op);
   if (op->kind == OP_ATTEND) attend_prepare(program, call, &op->args.attend);
   if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0)
     call->layout = cpu_layout_of(plan_weights(program->plan) + op->weight[0]);

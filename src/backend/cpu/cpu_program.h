@@ -22,30 +22,41 @@ struct device {
 /* Where an adapter is: its factors for each call, packed. */
 struct adapter_slot {
   struct arena arena;
-  const struct adapter_factors **factors; /* [n_call], NULL: the op is left alone; NULL: the slot is empty */
+  const struct adapter_factors **factors; /* [n_site], NULL: the matrix is left alone; NULL: the slot is empty */
+  bool *changes;                          /* [n_call] it has any of the call's */
 };
 
-/* A row of the step's tokens, or of its outputs, and the lora of its sequence that is in use. */
+/* A row of the step's tokens, or of its outputs, and the lora of its sequence that is in use; or such a row's result of
+ * one expert, by its place in the order of the experts. */
 struct adapter_pair {
-  int32_t row, lora, slot;
+  int32_t row, lora, slot, expert;
   float scale;
+};
+
+/* Of all rows, by experts, then by slots. */
+struct adapter_pairs {
+  int n;
+  struct adapter_pair *pair; /* [rows][ROW_LORAS] */
+  struct adapter_use *use;   /* [rows][ROW_LORAS] of the linear that runs */
 };
 
 /* What a step's tokens owe to the experts that a route has chosen: results, numbered token × k + j, in the order of the
  * experts. */
 struct expert_order {
-  int n_active;    /* experts that anyone chose */
-  int32_t *active; /* [n_expert] they, ascending */
-  int32_t *first;  /* [n_expert + 1] the place of each one's first result */
-  int32_t *place;  /* [limits.tokens × k] of each result */
-  int32_t *result; /* [limits.tokens × k] at each place */
-  int32_t *count;  /* [n_expert] while they are sorted */
+  int n_active;               /* experts that anyone chose */
+  int32_t *active;            /* [n_expert] they, ascending */
+  int32_t *first;             /* [n_expert + 1] the place of each one's first result */
+  int32_t *place;             /* [limits.tokens × k] of each result */
+  int32_t *result;            /* [limits.tokens × k] at each place */
+  int32_t *count;             /* [n_expert] while they are sorted */
+  struct adapter_pairs pairs; /* of results */
 };
 
 /* An op made ready: what follows from the plan alone is worked out once. */
 struct call {
   const struct op *op;
   int index;                /* in the plan */
+  int site;                 /* of its first matrix, among all that adapters change */
   struct cpu_layout layout; /* embed, linear: of weight[0] */
   int n_unit, unit_tiles;   /* linear: units of 1 tile, or of 2 when gated, are what is split over workers */
   int chunk;                /* linear: units a worker claims at once in a small batch; 0: an even share */
@@ -85,6 +96,7 @@ struct program {
   const struct plan *plan;
   struct limits limits;
   int n_call, n_body; /* calls [0, n_body) are the body, the rest the head */
+  int n_site;         /* of all calls */
   struct call *calls;
   const uint8_t **weight; /* [n_weight] packed bytes, not owned */
   struct kv_cache cache[PLAN_GROUPS];
@@ -113,9 +125,8 @@ struct program {
   float *pool;                     /* [limits.pool][hidden of the plan] */
   struct adapter_slot *slot;       /* [limits.adapters] */
   int32_t *slot_used, *slot_count; /* [limits.adapters] those that the step names; pairs of each */
-  struct adapter_pair *pair;       /* [limits.tokens][ROW_LORAS] by slot */
-  struct adapter_use *use;         /* [limits.tokens][ROW_LORAS] of the linear that runs */
-  float *shrunk;                   /* [limits.tokens][ROW_LORAS][shrunk_stride] */
+  struct adapter_pairs pairs;      /* of the step's tokens, or of its outputs */
+  float *shrunk;                   /* [most pairs that a linear has][shrunk_stride], in their order */
   size_t shrunk_stride;
   int32_t *out_token;
   float *out_logprob;
@@ -124,8 +135,8 @@ struct program {
   /* the step */
   const struct batch *batch;
   const struct masks *masks;
-  int n_pair, n_slot_used; /* 0: no row has an adapter */
-  int32_t n_collected;     /* outputs of the last step that was collected */
+  int n_slot_used;     /* 0: no row has an adapter */
+  int32_t n_collected; /* outputs of the last step that was collected */
   int n_query_block;
   struct step_slice slice;
   atomic_bool failed;
@@ -151,8 +162,6 @@ bool workspace_alloc(struct program *program, struct error *error);
 /* cpu_adapter.c: slots. */
 bool cpu_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 void adapter_slots_release(struct program *program);
-/* Deals out what steps with adapters need, from `memory` on; NULL: only counts it. The bytes, whole cache lines. */
-size_t adapters_lay(struct program *program, uint8_t *memory);
 
 /* call_adapter.c. Which adapters the step's tokens, or its outputs, have: before all that follows, on one thread. */
 void adapters_begin(struct program *program, bool outputs);
@@ -160,8 +169,11 @@ void adapters_begin(struct program *program, bool outputs);
 bool adapters_meet(const struct program *program, const struct call *call);
 /* Floats of a worker's scratch for inputs of so many columns. */
 size_t adapters_shrink_scratch(int cols);
-/* This worker's share of the shrinks of a linear's input; program->use is the tail's after the next barrier. */
-void adapters_shrink(struct program *program, const struct call *call, int worker, float *scratch);
+/* From the pairs of tokens to those of what experts owe them, once a route has put that in order: on one thread. */
+void adapters_choose(const struct program *program, const struct op *route);
+/* This worker's share of the shrinks of a linear's input; pairs->use is the tail's after the next barrier. */
+void adapters_shrink(struct program *program, const struct adapter_pairs *pairs, const struct call *call, int worker,
+                     float *scratch);
 /* What they change in a token's row of the embedding. */
 void adapters_embed(const struct program *program, const struct call *call, int token, float *row);
 

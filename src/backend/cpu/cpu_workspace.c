@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { CACHE_LINE = 64 };
+enum { CACHE_LINE = 64, LINE_FLOATS = CACHE_LINE / 4 };
 
 /* Hands out pieces of a mapping; without one (base NULL) it only counts. */
 struct cursor {
@@ -79,6 +79,39 @@ static void orders_lay(struct program *program, struct cursor *cursor) {
   }
 }
 
+/* Numbers that an adapter's shrink has of one row, at most. */
+static size_t shrunk_stride_of(const struct plan *plan, const struct limits *limits) {
+  size_t parts = 0;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_LINEAR && plan_weights(plan)[op->weight[0]].n_part > parts)
+      parts = plan_weights(plan)[op->weight[0]].n_part;
+  }
+  return (parts * (size_t)limits->adapter_rank + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+}
+
+static void pairs_lay(struct adapter_pairs *pairs, size_t uses, struct cursor *cursor) {
+  pairs->pair = cursor_take(cursor, uses, sizeof *pairs->pair);
+  pairs->use = cursor_take(cursor, uses, sizeof *pairs->use);
+}
+
+static void adapters_lay(struct program *program, struct cursor *cursor) {
+  const struct limits *limits = &program->limits;
+  size_t slots = (size_t)limits->adapters, uses = slots ? (size_t)limits->tokens * ROW_LORAS : 0, most = uses;
+  program->shrunk_stride = shrunk_stride_of(program->plan, limits);
+  program->slot_used = cursor_take(cursor, slots, sizeof *program->slot_used);
+  program->slot_count = cursor_take(cursor, slots, sizeof *program->slot_count);
+  pairs_lay(&program->pairs, uses, cursor);
+  for (int i = 0; i < program->plan->n_value; i++) {
+    const struct value *value = plan_values(program->plan) + i;
+    size_t results = uses * (size_t)value->cols / 2;
+    if (value->n_expert == 0) continue;
+    pairs_lay(&program->order[i].pairs, results, cursor);
+    if (results > most) most = results;
+  }
+  program->shrunk = cursor_take(cursor, most * program->shrunk_stride, sizeof *program->shrunk);
+}
+
 /* Sizes of the program's tables must be set; n_worker is the team's size. */
 static void workspace_lay(struct program *program, int n_worker, struct cursor *cursor) {
   const struct plan *plan = program->plan;
@@ -101,7 +134,7 @@ static void workspace_lay(struct program *program, int n_worker, struct cursor *
   own_lay(program, cursor);
   orders_lay(program, cursor);
   program->pool = cursor_take(cursor, (size_t)limits->pool * (size_t)plan->hidden, sizeof *program->pool);
-  adapters_lay(program, cursor_take(cursor, adapters_lay(program, NULL), 1));
+  adapters_lay(program, cursor);
   program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);
   program->out_logprob = cursor_take(cursor, outputs, sizeof *program->out_logprob);
   program->out_top = cursor_take(cursor, outputs * TOP_LOGPROBS, sizeof *program->out_top);

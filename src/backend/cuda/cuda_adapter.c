@@ -92,9 +92,23 @@ static void row_fill(struct program *p, const struct adapter *adapter) {
   }
 }
 
+/* Kernels of experts know of no adapters, and slots have no room for theirs. */
+static bool experts_refuse(const struct program *p, const struct adapter *adapter, struct error *error) {
+  for (int i = 0; adapter && i < adapter->n_op; i++)
+    if (cuda_op_has_experts(plan_ops(p->plan) + adapter->op[i].op))
+      return error_set(
+          error, ERROR_UNSUPPORTED,
+          "The adapter changes experts (op %d), which a GPU's kernels do not: merge it while the engine is "
+          "built (spate build --merge-lora).",
+          adapter->op[i].op);
+  return true;
+}
+
 bool cuda_adapter_load(struct program *p, int slot, const struct adapter *adapter, struct error *error) {
   struct cuda_adapters *a = &p->adapters;
-  if (!adapter_check(adapter, p->plan, slot, p->limits.adapters, p->limits.adapter_rank, error)) return false;
+  if (!adapter_check(adapter, p->plan, slot, p->limits.adapters, p->limits.adapter_rank, error) ||
+      !experts_refuse(p, adapter, error))
+    return false;
   struct cuda_adapter_site *to = a->site + (size_t)slot * (size_t)p->plan->n_op;
   size_t bytes = (size_t)p->plan->n_op * sizeof *to;
   if (!cuda_check(cudaMemsetAsync(to, 0, bytes, a->stream), "emptying an adapter's slot", error)) return false;

@@ -216,6 +216,7 @@ const struct backend backend_late = {
     .load = late_load,
     .release = late_release,
     .adapter_load = late_adapter_load,
+    .expert_adapters = true,
     .pool_fill = late_pool_fill,
     .release_cache = late_release_cache,
     .advance = late_advance,

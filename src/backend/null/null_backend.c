@@ -147,6 +147,7 @@ const struct backend backend_null = {
     .load = null_load,
     .release = null_release,
     .adapter_load = null_adapter_load,
+    .expert_adapters = true,
     .pool_fill = null_pool_fill,
     .submit = null_submit,
     .finish = null_finish,

@@ -40,10 +40,10 @@ static struct factor factor_copy(struct arena *arena, struct factor from, size_t
 
 static bool op_copy(struct reference_slot *slot, const struct plan *plan, const struct adapter_op *from) {
   struct extent n = extent_of(plan, from);
-  struct adapter_op *to = arena_alloc(&slot->arena, sizeof *to);
-  bool ok = to != NULL;
-  if (!ok) return false;
+  struct adapter_op *to = &slot->op[slot->n_op++];
+  bool ok = true;
   *to = (struct adapter_op){.op = from->op,
+                            .expert = from->expert,
                             .rank = from->rank,
                             .a = factor_copy(&slot->arena, from->a, n.a, &ok),
                             .b = factor_copy(&slot->arena, from->b, n.b, &ok),
@@ -53,7 +53,6 @@ static bool op_copy(struct reference_slot *slot, const struct plan *plan, const 
                             .wd = floats_copy(&slot->arena, from->wd, n.rows, &ok),
                             .d2 = floats_copy(&slot->arena, from->d2, n.rows, &ok)};
   memcpy(to->gain, from->gain, sizeof to->gain);
-  slot->op[from->op] = to;
   return ok;
 }
 
@@ -70,7 +69,7 @@ bool reference_adapter_load(struct program *program, int index, const struct ada
   if (!adapter) return true;
   struct reference_slot slot = {0};
   arena_init(&slot.arena, SIZE_MAX);
-  slot.op = arena_array(&slot.arena, (size_t)plan->n_op, sizeof *slot.op);
+  slot.op = arena_array(&slot.arena, (size_t)adapter->n_op + 1, sizeof *slot.op);
   bool ok = slot.op != NULL;
   for (int i = 0; ok && i < adapter->n_op; i++) ok = op_copy(&slot, plan, &adapter->op[i]);
   if (ok) {
@@ -90,10 +89,17 @@ static const struct row *row_of_token(const struct batch *batch, int token) {
   return row;
 }
 
+static int site_compare(const void *left, const void *right) {
+  const struct adapter_op *a = left, *b = right;
+  return a->op != b->op ? (a->op > b->op) - (a->op < b->op) : (a->expert > b->expert) - (a->expert < b->expert);
+}
+
 static const struct adapter_op *adapted_op(const struct program *program, const struct row *row, int i,
-                                           const struct op *op) {
+                                           const struct op *op, int expert) {
   const struct reference_slot *slot = &program->slot[row->lora[i].slot];
-  return row->lora[i].scale != 0 && slot->op ? slot->op[op - plan_ops(program->plan)] : NULL;
+  const struct adapter_op wanted = {.op = (int32_t)(op - plan_ops(program->plan)), .expert = expert};
+  if (row->lora[i].scale == 0 || slot->n_op == 0) return NULL;
+  return bsearch(&wanted, slot->op, slot->n_op, sizeof *slot->op, site_compare);
 }
 
 static double number_at(struct factor factor, size_t i) {
@@ -130,17 +136,20 @@ static void shrink(const struct adapter_op *adapted, const struct weight *weight
   }
 }
 
-void reference_adapt_linear(struct program *program, const struct op *op, int index, double *product) {
+void reference_adapt_linear(struct program *program, const struct op *op, int index, int j, double *product) {
   const struct weight *weight = plan_weights(program->plan) + op->weight[0];
   bool outputs = plan_values(program->plan)[op->in[0]].rows == ROWS_OUTPUTS;
   const struct row *row = row_of_token(program->batch, outputs ? program->batch->out[index] : index);
   double *x = program->line, *change = program->change;
   if (row->n_lora == 0) return;
-  memcpy(x, value_row(program, op->in[0], index), (size_t)weight->cols * sizeof *x);
+  bool gathers = op->args.linear.expert_mode == EXPERTS_GATHER;
+  int expert = op->in[2] >= 0 ? (int)value_row(program, op->in[2], index)[j] : 0;
+  const double *in = value_row(program, op->in[0], index) + (gathers ? (size_t)j * (size_t)weight->cols : 0);
+  memcpy(x, in, (size_t)weight->cols * sizeof *x);
   reference_norm(op->args.linear.norm, x, vector_get(program, op->weight[2]), weight->cols, op->args.linear.eps, x);
   memset(change, 0, (size_t)weight->rows * sizeof *change);
   for (int l = 0; l < row->n_lora; l++) {
-    const struct adapter_op *adapted = adapted_op(program, row, l, op);
+    const struct adapter_op *adapted = adapted_op(program, row, l, op, expert);
     if (!adapted) continue;
     shrink(adapted, weight, x, program->shrunk);
     for (int i = 0, part, of; i < weight->rows; i++)
@@ -159,7 +168,7 @@ void reference_adapt_embedding(struct program *program, const struct op *op, int
   if (row->n_lora == 0) return;
   memset(change, 0, (size_t)weight->cols * sizeof *change);
   for (int l = 0; l < row->n_lora; l++) {
-    const struct adapter_op *adapted = adapted_op(program, row, l, op);
+    const struct adapter_op *adapted = adapted_op(program, row, l, op, 0);
     if (!adapted) continue;
     for (int k = 0; k < adapted->rank; k++)
       h[k] = adapted->gain[0] * number_at(adapted->a, token * (size_t)adapted->rank + (size_t)k);

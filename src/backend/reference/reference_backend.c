@@ -221,6 +221,7 @@ const struct backend backend_reference = {
     .load = reference_load,
     .release = reference_release,
     .adapter_load = reference_adapter_load,
+    .expert_adapters = true,
     .pool_fill = reference_pool_fill,
     .submit = reference_submit,
     .finish = reference_finish,

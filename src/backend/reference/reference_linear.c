@@ -108,7 +108,7 @@ static void product_complete(struct program *program, const struct op *op, const
                              double *product) {
   const float *bias = vector_get(program, op->weight[1]);
   if (bias) bias += (size_t)expert_of(program, op, row, j) * (size_t)weight->rows;
-  if (!weight->n_expert) reference_adapt_linear(program, op, row, product);
+  if (op->args.linear.expert_mode != EXPERTS_EACH) reference_adapt_linear(program, op, row, j, product);
   for (int i = 0; bias && i < weight->rows; i++) product[i] += bias[i];
 }
 

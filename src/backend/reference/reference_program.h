@@ -10,7 +10,8 @@
 /* An adapter's slot: a copy of it, each op in its place. */
 struct reference_slot {
   struct arena arena;
-  const struct adapter_op **op; /* [n_op of the plan], NULL: not of the adapter */
+  struct adapter_op *op; /* [n_op] as the adapter has them; 0: the slot is empty */
+  size_t n_op;
 };
 
 enum { REFERENCE_PACK_ROWS = 16 };
@@ -75,10 +76,11 @@ void reference_attend(struct program *program, const struct op *op);
 void reference_route(struct program *program, const struct op *op);
 
 /* reference_adapter.c: backend.adapter_load, and what a row's adapters change. `row` is of the op's input; of a linear
- * `product` is its W · x, [rows], without the bias; of an embedding the table's row. */
+ * `product` is its W · x, [rows], without the bias, of experts that of the row's j-th; of an embedding the table's row.
+ */
 bool reference_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 void reference_slot_release(struct reference_slot *slot);
-void reference_adapt_linear(struct program *program, const struct op *op, int row, double *product);
+void reference_adapt_linear(struct program *program, const struct op *op, int row, int j, double *product);
 void reference_adapt_embedding(struct program *program, const struct op *op, int token, double *product);
 
 /* reference_rows.c */

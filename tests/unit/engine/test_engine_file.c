@@ -161,7 +161,7 @@ static const struct damage {
     {magic, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {empty, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {header_cut, "FILE is truncated: it has 100 bytes, less than its header of 4096" AGAIN},
-    {version, "FILE has engine format 99 and this Spate reads 10" AGAIN},
+    {version, "FILE has engine format 99 and this Spate reads 11" AGAIN},
     {header_flip, "FILE is damaged: its header does not match its checksum" AGAIN},
     {cut,
      "FILE is truncated: it has 2113537 bytes and should have 2113538; copy it again, or build it again with: spate "

@@ -96,7 +96,7 @@ static size_t place_outside(uint8_t *bytes) { return entry_of(bytes, QK)->row[0]
 static size_t place_of_no_part(uint8_t *bytes) { return entry_of(bytes, QK)->row[2] = TABLE, section.size; }
 static size_t rows_unlike(uint8_t *bytes) { return entry_of(bytes, QK)->row_order = TABLE, section.size; }
 static size_t of_embedding(uint8_t *bytes) { return entry_of(bytes, EMBED)->column = TABLE, section.size; }
-static size_t reserved(uint8_t *bytes) { return entry_of(bytes, QK)->reserved = 1, section.size; }
+static size_t reserved(uint8_t *bytes) { return entry_of(bytes, QK)->apart = 1, section.size; }
 
 #define LIES(at)                                                                                                       \
   "What was folded into the weight qk lies at " at                                                                     \
