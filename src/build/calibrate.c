@@ -227,8 +227,10 @@ static uint64_t site_numbers(const struct calibration_job *job, const struct wal
   uint64_t beside = 0; /* numbers of matrices that are there for the site to run */
   for (int i = 0; i < site->n_linear && !walk_site_mixes(site); i++) {
     const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];
-    uint64_t heads = weight->n_expert * ((uint64_t)weight->cols + (uint64_t)job->data->length) * (uint64_t)weight->cols;
-    if (i >= site->count) beside += 2 * (uint64_t)weight_rows(weight) * (uint64_t)weight->cols + heads;
+    if (i < site->count) continue;
+    uint64_t squares = (uint64_t)weight->n_expert * ((uint64_t)weight->cols + (uint64_t)job->data->length);
+    beside +=
+        (2 * (uint64_t)weight_rows(weight) + squares) * (uint64_t)weight->cols; /* squares: of each head's inputs */
   }
   for (int i = 0; i < site->count; i++) {
     const struct weight *weight = &plan_weights(job->plan)[walk_site_weight(job->plan, site, i)];

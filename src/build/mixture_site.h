@@ -8,11 +8,10 @@
 #include "build/expert_rows.h"
 #include "build/gptq_site.h"
 
-enum {
-  EXPERT_SAMPLE = 128,
-  EXPERT_TRIED = 256
-}; /* rows of an expert's inputs, and of its matrices, that factors are
-      judged by */
+enum {                      /* what factors are judged by */
+       EXPERT_SAMPLE = 128, /* rows of an expert's inputs */
+       EXPERT_TRIED = 256   /* rows of its matrices */
+};
 
 /* One of an expert's linears: those of gates, then the one that is added up. */
 struct expert_linear {

@@ -32,8 +32,10 @@ static bool written_read(const struct calibrating *c, int index, float *out, str
   uint8_t *packed = malloc(bytes);
   bool done = packed || error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %zu bytes.", bytes);
   done = done && engine_writer_read(writer, index, 0, packed, bytes, error);
-  for (int i = 0; i < w->rows && done; i++)
-    writer->backend->unpack_row(w, slice_make(packed, bytes), i, out + (size_t)i * (size_t)w->cols);
+  size_t one = bytes / (size_t)weight_experts(w); /* of heads */
+  for (int i = 0; i < weight_rows(w) && done; i++)
+    writer->backend->unpack_row(w, slice_make(packed + (size_t)(i / w->rows) * one, one), i % w->rows,
+                                out + (size_t)i * (size_t)w->cols);
   free(packed);
   return done;
 }

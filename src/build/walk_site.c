@@ -59,7 +59,7 @@ static bool latent_find(const struct plan *plan, int first, struct walk_site *si
   *site = (struct walk_site){.kind = SITE_LATENT, .first = first};
   site->n_op = ops[first + 1].in[0] == ops[first].out ? 1 : attend + 2 - first;
   for (int i = first; i < attend; i++)
-    if (site_same(&ops[first], &ops[i])) op[n++] = i;
+    if (site_same(&ops[first], &ops[i]) && !linear_has_heads(&ops[i])) op[n++] = i;
   site->count = n;
   for (int i = first; i < first + site->n_op; i++)
     if (linear_has_heads(&ops[i])) op[n++] = i;

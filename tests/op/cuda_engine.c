@@ -1,4 +1,4 @@
-/* Engines on a GPU: the memory that they take, experts in that of the host, two at once, and what becomes of requests
+/* Engines on a GPU: the memory that they take, experts in that of the host, several at once, and what becomes of requests
  * when the GPU fails. Skipped (77) where there is no GPU. An argument is the pattern of the tests to run. */
 #include "cuda_engine.h"
 

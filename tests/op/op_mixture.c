@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 2304, BEFORE = 192, HEAD = 64, KV_HEADS = 2, BLOCK = 16 };
+enum { TOKENS = 150, IDS = 64, WIDTH_MOST = 4096, BEFORE = 192, HEAD = 64, KV_HEADS = 2, BLOCK = 16 };
 
 static const int prompts[] = {TOKENS, 65, 33, 32, 17, 9, 2, 1}, rows[] = {STEP_ROWS, 9, 8, 1};
 
 /* Of those cases that are for the one launch of few tokens: 9 rows are a graph of 16, the others absent. */
-static const int few_prompts[] = {17, 16, 8, 2, 1}, few_rows[] = {16, 9, 8, 1};
+static const int few_prompts[] = {17, 16, 8, 2, 1}, few_rows[] = {16, 9, 8, 4, 1};
 
 static const struct limits limits = {.seats = STEP_ROWS,
                                      .tokens = TOKENS,
@@ -49,6 +49,7 @@ static const struct mixture few_mixtures[] = {{160, 8, 128, 64, true, true, .sco
                                               {40, 6, 128, 64, false, false, .score = ROUTE_SIGMOID, .levels = true},
                                               {4, 2, 2304, 64, false, false, .score = ROUTE_SOFTMAX},
                                               {3, 3, 2304, 64, true, true, .score = ROUTE_CHOSEN, .before = 640},
+                                              {4, 2, 4096, 64, true, false, .score = ROUTE_CHOSEN, .before = 4096},
                                               {3, 3, 2048, 64, false, true, .score = ROUTE_CHOSEN, .after = 2304},
                                               {4, 2, 128, 64, true, false, .score = ROUTE_SOFTMAX, .after = 384},
                                               {32, 16, 576, 128, true, false, .score = ROUTE_SOFTMAX}};

@@ -5,19 +5,27 @@
 
 #include "backend/cuda/cuda_kernels.h"
 
+#include <pthread.h>
+
 struct launch_shape {
   int blocks, threads, shared_bytes, cluster; /* blocks: whole clusters */
   int rows = 1;                               /* of so many blocks */
 };
 
-/* Lets a kernel have so much shared memory, which the runtime takes 0.35 µs to be told: once each. */
+/* Lets a kernel have so much shared memory, which the runtime takes 0.35 µs to be told: once each. Any thread: engines
+ * open, and launch, beside one another. */
 template <typename... Args> static void shared_allow(void (*kernel)(Args...), int bytes) {
   static void (*allowed[32])(Args...);
   static int n_allowed;
-  for (int i = 0; i < n_allowed; i++)
-    if (allowed[i] == kernel) return;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  if (n_allowed < 32) allowed[n_allowed++] = kernel;
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&lock);
+  bool known = false;
+  for (int i = 0; i < n_allowed; i++) known = known || allowed[i] == kernel;
+  if (!known) {
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (n_allowed < 32) allowed[n_allowed++] = kernel;
+  }
+  pthread_mutex_unlock(&lock);
 }
 
 template <typename... Args>

@@ -263,6 +263,7 @@ void cuda_mixture_few(const struct cuda_mixture *m, const struct cuda_between *b
   }
   w.words = mixture_words(m->n_token, m->route.n_expert, m->route.k, before ? m->before.matrix.rows : 0,
                           m->down.matrix.cols, after ? m->after.matrix.cols : 0);
+  assert(!after || w.after_pieces == w.up_pieces);
   assert(w.stages >= MIXTURE_STAGES && w.words.used <= between->units);
   assert(!m->down.next_fragments || (m->down.result_cols == m->down.matrix.rows && m->down.result_cols % PANEL == 0));
   if (m->n_token <= 8)

@@ -81,11 +81,12 @@ template <int TILES> __device__ __forceinline__ block block_lay(const work &w, u
   return b;
 }
 
-/* The copying thread's places: where the next run goes, and the last one that it has seen land. */
+/* The copying thread's places: where the next run goes, and the last one that it has seen land, which may be behind by
+ * one turn of the ring: a barrier tells its last phase, not that it had two. */
 struct copier {
   const block &b;
   uint64_t *until; /* what comes before many may be in flight */
-  int most, out;   /* so many; how many there may be */
+  int most, out;   /* so many, of one turn of the ring at most; how many there may be */
   turn at, landed;
   uint64_t policy;
 
@@ -101,7 +102,7 @@ struct copier {
   }
 
   __device__ __forceinline__ void run(const uint8_t *from, uint32_t bytes) {
-    while (out >= (barrier_passed(until, 0) ? most : GENTLY))
+    while (out >= (barrier_passed(until, 0) ? min(most, at.end - at.begin) : GENTLY))
       if (barrier_passed(&b.full[landed.slot], phase_of(landed))) turn_step(landed), out--;
     barrier_wait(&b.empty[at.slot], phase_of(at));
     barrier_expect(&b.full[at.slot], bytes);
