@@ -96,7 +96,7 @@ static json_t *wide_value(struct slice written, bool exact) {
   return json_stringn_nocheck(bytes, written.size + 1);
 }
 
-/* The value that belongs in the place of value, which is given up. NULL: no memory. */
+/* What belongs in the place of value: value itself, what was in it restored, or a new one. NULL: no memory. */
 static json_t *restore(struct walk *w, json_t *value) {
   struct slice written;
   bool real;
@@ -105,14 +105,14 @@ static json_t *restore(struct walk *w, json_t *value) {
   switch (json_typeof(value)) {
   case JSON_OBJECT:
     for (member = json_object_iter(value); member; member = json_object_iter_next(value, member)) {
-      json_t *old = json_object_iter_value(member), *new = restore(w, old);
-      if (!new || (new != old &&json_object_iter_set_new(value, member, new) != 0)) return NULL;
+      json_t *read = json_object_iter_value(member), *right = restore(w, read);
+      if (!right || (right != read && json_object_iter_set_new(value, member, right) != 0)) return NULL;
     }
     return value;
   case JSON_ARRAY:
     for (i = 0; i < json_array_size(value); i++) {
-      json_t *old = json_array_get(value, i), *new = restore(w, old);
-      if (!new || (new != old &&json_array_set_new(value, i, new) != 0)) return NULL;
+      json_t *read = json_array_get(value, i), *right = restore(w, read);
+      if (!right || (right != read && json_array_set_new(value, i, right) != 0)) return NULL;
     }
     return value;
   case JSON_INTEGER:
@@ -151,10 +151,10 @@ json_t *json_parse_client(struct slice text, bool exact, struct error *error) {
   uint8_t *copy = plain_copy(text);
   struct walk w = {.text = text, .exact = exact};
   json_t *value = copy ? json_parse(slice_make(copy, text.size), error) : NULL;
-  bool restored = value && restore(&w, value);
+  json_t *restored = value ? restore(&w, value) : NULL;
   free(copy);
-  if (restored) return value;
-  if (value || !copy) error_set(error, ERROR_MEMORY, "There is no memory to read %zu bytes of JSON.", text.size);
-  json_decref(value);
-  return NULL;
+  if (!copy || (value && !restored))
+    error_set(error, ERROR_MEMORY, "There is no memory to read %zu bytes of JSON.", text.size);
+  if (restored != value) json_decref(value);
+  return restored;
 }

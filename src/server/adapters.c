@@ -103,7 +103,7 @@ static bool text_read(const json_t *root, const char *name, char *out, size_t si
 /* Other members are other servers'. False after saying what is wrong. */
 static bool body_read(struct adapter_job *job, struct http_request *request) {
   struct error error;
-  json_t *root = json_parse(request->body, &error);
+  json_t *root = json_parse_client(request->body, false, &error);
   const char *field = NULL;
   if (!json_is_object(root))
     error_set(&error, ERROR_INVALID, "The body must be a JSON object with lora_name%s.",

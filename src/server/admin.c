@@ -43,7 +43,7 @@ void admin_answer(struct http_loop *loop, const struct slot_result *result) {
 /* {} or {"model": name}; nothing is as good as {}. */
 static bool reload_read(struct slice body, struct slot_order *order, struct error *error) {
   if (body.size == 0) return true;
-  json_t *root = json_parse(body, error);
+  json_t *root = json_parse_client(body, false, error);
   if (!root) return false;
   const json_t *model = json_object_get(root, "model");
   size_t size = json_string_length(model);

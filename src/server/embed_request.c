@@ -91,7 +91,7 @@ static bool cuts_refuse(struct embed_request *r, struct error *error) {
 }
 
 bool embed_request_read(struct embed_request *r, struct slice body, struct error *error) {
-  *r = (struct embed_request){.json = json_parse(body, error), .return_documents = true};
+  *r = (struct embed_request){.json = json_parse_client(body, false, error), .return_documents = true};
   if (!r->json) return false;
   if (!json_is_object(r->json)) return error_set(error, ERROR_INVALID, "The body is not a JSON object.");
   return model_read(r, error) && prompt_read(r, error) && timeout_read(r, error) && rank_fields_read(r, error) &&

@@ -95,8 +95,10 @@ static void take_space(struct slice text, uint32_t flags, size_t taken, struct a
   if (flags & ADDED_LSTRIP)
     while (match->start > taken && (size = character_before(text, match->start, &code)) && character_is_space(code))
       match->start -= size;
-  if (flags & ADDED_RSTRIP)
-    while ((size = character_after(text, match->end, &code)) && character_is_space(code)) match->end += size;
+  if (!(flags & ADDED_RSTRIP)) return;
+  if (match->end < match->space_end) match->end = match->space_end;
+  while ((size = character_after(text, match->end, &code)) && character_is_space(code)) match->end += size;
+  match->space_end = match->end;
 }
 
 bool added_set_next(const struct added_set *set, struct slice text, size_t from, size_t taken,
@@ -111,7 +113,7 @@ bool added_set_next(const struct added_set *set, struct slice text, size_t from,
       at = end - 1;
       continue;
     }
-    *match = (struct added_match){at, end, end, added->id};
+    *match = (struct added_match){at, end, end, added->id, match->space_end};
     take_space(text, added->flags, taken, match);
     return true;
   }

@@ -29,10 +29,11 @@ struct added_match {
   size_t start, end; /* bytes of the text, with the white space that the token takes */
   size_t next;       /* where the next may start: maybe within that white space */
   uint32_t id;
+  size_t space_end; /* of the white space behind the token that took some last, so that none is looked at again */
 };
 
 /* The first match at or after `from`, passing over special tokens that the guard does not allow. It takes no white
- * space before `taken`. */
+ * space before `taken`. match: the one before it in this text, at first {0}. */
 bool added_set_next(const struct added_set *set, struct slice text, size_t from, size_t taken,
                     const struct special_guard *guard, struct added_match *match);
 

@@ -195,13 +195,20 @@ bool chat_template_render(const struct chat_template *template, const struct cha
   struct arena arena;
   struct builder out = {0};
   struct frame context = {0}, frame = {.parent = &context};
-  struct rendering r = {.arena = &arena, .error = error, .frame = &context, .out = &out, .now = &input->now, .line = 1};
+  struct rendering r = {.arena = &arena,
+                        .error = error,
+                        .frame = &context,
+                        .out = &out,
+                        .now = &input->now,
+                        .line = 1,
+                        .steps = text->steps};
   arena_init(&arena, LIMIT_TEMPLATE_MEMORY);
   if (getrandom(&r.key, sizeof r.key, 0) != (ssize_t)sizeof r.key)
     return error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
   bool done = set_variables(&r, input);
   r.frame = &frame;
-  done = done && exec_body(&r, template->body) && take_text(&r, &out, text);
+  done = done && exec_body(&r, template->body) && rendering_charge(&r, 0) && take_text(&r, &out, text);
+  text->steps = r.steps;
   arena_release(&arena);
   return done;
 }

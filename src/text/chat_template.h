@@ -43,6 +43,7 @@ struct chat_text {
   struct buffer text;       /* UTF-8 */
   struct text_range *plain; /* [n_plain] owned; the bytes of text that the user wrote, in order, apart */
   size_t n_plain;
+  size_t steps; /* that rendering into it took: it goes on from there where it is tried again */
 };
 
 void chat_text_init(struct chat_text *text);

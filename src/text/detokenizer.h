@@ -15,7 +15,8 @@ enum detokenizer_flag {
       4, /* write special tokens that begin and end no text or turn: what models mark thoughts and calls with */
 };
 
-/* What one token, and the end of the ids, may produce at most: every byte may become a U+FFFD of three bytes. */
+/* What one token, and the end of the ids, may produce at most: every byte may become a U+FFFD of three bytes. The 4 are
+ * bytes that are held, or the two of "##" before a first token, when none are; TEXT_CHANGES_HELD bytes are whole. */
 enum {
   DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4 + LIMIT_TOKEN_REST_BYTES) + TEXT_CHANGES_HELD,
   DETOKENIZER_REST_MAX = 3 * (LIMIT_TOKEN_REST_BYTES + 4) + TEXT_CHANGES_HELD,

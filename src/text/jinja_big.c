@@ -39,11 +39,20 @@ bool big_equal(struct datum a, struct datum b) {
   return digits_of(a, texts[0], &x) && digits_of(b, texts[1], &y) && slice_equal(x, y);
 }
 
+static bool is_below_zero(struct datum d) {
+  return d.kind == DATUM_BIG ? d.text->bytes[0] == '-' : d.kind == DATUM_FLOAT ? d.number < 0 : d.integer < 0;
+}
+
+/* Of a number without digits and one that no double holds: an infinity is beyond it, a fraction is nearer to 0. */
+static int order_real(double number, struct datum big) {
+  return (isinf(number) ? number > 0 : is_below_zero(big)) ? 1 : -1;
+}
+
 int big_order(struct datum a, struct datum b) {
   char texts[2][512];
   struct slice x, y;
-  if (!digits_of(a, texts[0], &x)) return isinf(a.number) ? (a.number > 0 ? 1 : -1) : b.text->bytes[0] == '-' ? 1 : -1;
-  if (!digits_of(b, texts[1], &y)) return isinf(b.number) ? (b.number > 0 ? -1 : 1) : a.text->bytes[0] == '-' ? -1 : 1;
+  if (!digits_of(a, texts[0], &x)) return order_real(a.number, b);
+  if (!digits_of(b, texts[1], &y)) return -order_real(b.number, a);
   bool below = x.data[0] == '-';
   if (below != (y.data[0] == '-')) return below ? -1 : 1;
   int order = x.size != y.size ? (x.size > y.size) - (x.size < y.size) : memcmp(x.data, y.data, x.size);

@@ -45,7 +45,7 @@ bool datum_number(struct datum d, double *number) {
 static bool lists_equal(const struct datum_list *a, const struct datum_list *b) {
   if (a->form != b->form || a->count != b->count) return a == b;
   for (size_t i = 0; i < a->count; i++)
-    if (!datum_equal(a->items[i], b->items[i])) return false;
+    if (!datum_same(a->items[i], b->items[i])) return false;
   return true;
 }
 
@@ -53,7 +53,7 @@ static bool maps_equal(const struct datum_map *a, const struct datum_map *b) {
   if (a->count != b->count) return false;
   for (size_t i = 0; i < a->count; i++) {
     const struct datum *other = map_find(b, a->entries[i].key);
-    if (!other || !datum_equal(a->entries[i].value, *other)) return false;
+    if (!other || !datum_same(a->entries[i].value, *other)) return false;
   }
   return true;
 }
@@ -69,6 +69,10 @@ static bool numbers_equal(struct datum a, struct datum b) {
   return is_exact(a, &x) && is_exact(b, &y) ? x == y : big_equal(a, b);
 }
 
+static bool is_nan(struct datum d) { return d.kind == DATUM_FLOAT && isnan(d.number); }
+
+bool datum_same(struct datum a, struct datum b) { return datum_equal(a, b) || (is_nan(a) && is_nan(b)); }
+
 bool datum_equal(struct datum a, struct datum b) {
   if (datum_is_number(a) && datum_is_number(b)) return numbers_equal(a, b);
   if (a.kind != b.kind) return false;
@@ -82,6 +86,8 @@ bool datum_equal(struct datum a, struct datum b) {
   case DATUM_MACRO: return a.macro == b.macro;
   case DATUM_TURN: return a.turn == b.turn;
   case DATUM_FUNCTION: return a.function == b.function;
+  case DATUM_METHOD: return a.method == b.method;
+  case DATUM_LOOP: return a.loop == b.loop;
   default: return false;
   }
 }
@@ -95,7 +101,7 @@ static int order_bytes(struct slice a, struct slice b) {
 /* The first items that differ decide. */
 static bool order_lists(struct rendering *r, const struct datum_list *a, const struct datum_list *b, int *order) {
   for (size_t i = 0; i < a->count && i < b->count; i++) {
-    if (datum_equal(a->items[i], b->items[i])) continue;
+    if (datum_same(a->items[i], b->items[i])) continue;
     return datum_order(r, a->items[i], b->items[i], order);
   }
   *order = (a->count > b->count) - (a->count < b->count);
@@ -109,8 +115,9 @@ bool datum_order(struct rendering *r, struct datum a, struct datum b, int *order
     *order = (a.integer > b.integer) - (a.integer < b.integer);
     return true;
   }
+  if (datum_is_number(a) && datum_is_number(b) && (is_nan(a) || is_nan(b)))
+    return rendering_fail(r, "a value that is no number is in no order");
   if (is_exact(a, &x) && is_exact(b, &y)) {
-    if (isnan(x) || isnan(y)) return rendering_fail(r, "a value that is no number is in no order");
     *order = (x > y) - (x < y);
     return true;
   }

@@ -92,7 +92,7 @@ struct datum_map {
   struct map_entry *entries; /* in the order of insertion */
   uint32_t *slots;           /* [n_slot] by the hash of the key: 1 + the entry's index, or 0; NULL: few entries */
   size_t n_slot;
-  const struct hash_key *hash_key; /* the rendering's */
+  struct rendering *rendering; /* whose key the hashes have, and who pays for looking */
 };
 
 static inline struct datum datum_undefined(const struct slice *name) {
@@ -117,6 +117,9 @@ bool datum_truth(struct datum d);
 /* Python's ==: numbers by value whatever their kind, texts without their marks. */
 bool datum_equal(struct datum a, struct datum b);
 
+/* The same as keys and as what lists and maps hold, where Python takes a NaN for equal to itself. */
+bool datum_same(struct datum a, struct datum b);
+
 /* What comparing or searching d costs, in steps. */
 size_t datum_weight(struct datum d);
 
@@ -134,7 +137,7 @@ bool datum_number(struct datum d, double *number);
 bool datum_digits(struct rendering *r, struct slice digits, struct datum *out);
 double big_number(const struct marked *digits); /* the nearest there is */
 bool big_equal(struct datum a, struct datum b); /* one of them is a BIG, both are numbers */
-int big_order(struct datum a, struct datum b);
+int big_order(struct datum a, struct datum b);  /* the same; none is NaN */
 
 /* Texts. The functions that make one charge the rendering for its bytes and fail over its limits. */
 bool datum_text(struct rendering *r, struct slice template_text, struct datum *out); /* bytes are borrowed */
@@ -156,6 +159,7 @@ bool map_append(struct rendering *r, struct datum_map *map, struct datum key, st
 bool map_set(struct rendering *r, struct datum_map *map, struct datum key, struct datum value);
 bool datum_is_key(struct datum d);                      /* it may be one: no list or map, nor has one in it */
 bool map_charge(struct rendering *r, struct datum key); /* what finding a key costs; one that is none fails */
+/* NULL: none, or the budget is spent, and the next charge fails. */
 const struct datum *map_find(const struct datum_map *map, struct datum key);
 const struct datum *map_find_name(const struct datum_map *map, struct slice name);
 

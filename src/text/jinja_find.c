@@ -78,6 +78,7 @@ bool text_count(struct rendering *r, struct datum self, const struct arguments *
   struct window w;
   size_t count = 0;
   if (!argument_text(r, a, 0, "sub", "count", &part) || !window_read(r, *self.text, a, "count", &w)) return false;
+  if (!rendering_charge_bytes(r, 4 * w.text.size)) return false;
   if (part->size == 0 && !w.none) count = marked_length(w.text) + 1; /* between all characters and at the ends */
   for (size_t at = 0, found; part->size && !w.none && (found = text_find(w.text, at, *part)) != SIZE_MAX;
        at = found + part->size)

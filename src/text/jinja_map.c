@@ -3,13 +3,15 @@
 
 #include "base/limits.h"
 
+#include <math.h>
+
 enum { FEW = 8 /* entries that are looked through one by one */ };
 
 bool map_new(struct rendering *r, size_t capacity, struct datum *out) {
   if (capacity > LIMIT_TEMPLATE_ITEMS) return rendering_fail(r, "a map has more than %d entries", LIMIT_TEMPLATE_ITEMS);
   struct datum_map *map = rendering_alloc(r, sizeof *map);
   if (!map) return false;
-  *map = (struct datum_map){.extent = {.depth = 1, .weight = 1}, .capacity = capacity, .hash_key = &r->key};
+  *map = (struct datum_map){.extent = {.depth = 1, .weight = 1}, .capacity = capacity, .rendering = r};
   if (capacity && !(map->entries = rendering_alloc(r, capacity * sizeof *map->entries))) return false;
   *out = (struct datum){.kind = DATUM_MAP, .map = map};
   return true;
@@ -17,26 +19,46 @@ bool map_new(struct rendering *r, size_t capacity, struct datum *out) {
 
 /* --- the index -------------------------------------------------------------------------------------------------- */
 
+/* A double that is equal to a whole number of any size has its hash; those that differ share none. */
+static uint64_t number_hash(struct datum key, const struct hash_key *hash_key) {
+  double number = key.kind == DATUM_BIG ? big_number(key.text) : 0;
+  datum_number(key, &number);
+  if (!datum_equal(key, datum_float(number))) {
+    if (key.kind == DATUM_BIG) return keyed_hash(hash_key, marked_slice(key.text)).low;
+    if (key.kind == DATUM_INT) return keyed_hash(hash_key, slice_make(&key.integer, sizeof key.integer)).low;
+    number = NAN; /* whatever its bits */
+  }
+  number += 0.0; /* -0.0 is 0.0 */
+  return keyed_hash(hash_key, slice_make(&number, sizeof number)).low;
+}
+
 /* Equal keys have one hash: numbers by value whatever their kind, what is equal to itself alone by where it is. */
 static uint64_t key_hash(struct datum key, const struct hash_key *hash_key) {
-  double number;
   if (key.kind == DATUM_TEXT) return keyed_hash(hash_key, marked_slice(key.text)).low;
-  if (datum_number(key, &number) || (key.kind == DATUM_BIG && (number = big_number(key.text), true))) {
-    number += 0.0; /* -0.0 is 0.0 */
-    return keyed_hash(hash_key, slice_make(&number, sizeof number)).low;
-  }
-  if (key.kind == DATUM_UNDEFINED || key.kind == DATUM_NONE) return hash_key->low;
+  if (datum_is_number(key)) return number_hash(key, hash_key);
+  if (key.kind == DATUM_UNDEFINED || key.kind == DATUM_NONE)
+    return keyed_hash(hash_key, slice_make(&key.kind, sizeof key.kind)).low;
   if (key.kind != DATUM_LIST) return keyed_hash(hash_key, slice_make(&key.function, sizeof key.function)).low;
   struct hash_key next = *hash_key;
+  next.low = keyed_hash(hash_key, slice_make(&key.list->count, sizeof key.list->count)).low;
   for (size_t i = 0; i < key.list->count; i++) next.low = key_hash(key.list->items[i], &next);
   return next.low;
 }
 
-/* The slot of the key's entry, or the empty one where it belongs. */
+/* The slot of the key's entry, or the empty one where it belongs; NULL: the budget is spent. */
 static uint32_t *slot_find(const struct datum_map *map, struct datum key) {
-  size_t at = key_hash(key, map->hash_key) & (map->n_slot - 1);
-  while (map->slots[at] && !datum_equal(map->entries[map->slots[at] - 1].key, key)) at = (at + 1) & (map->n_slot - 1);
+  size_t at = key_hash(key, &map->rendering->key) & (map->n_slot - 1);
+  while (map->slots[at] && !datum_same(map->entries[map->slots[at] - 1].key, key)) {
+    if (!rendering_charge(map->rendering, datum_weight(key))) return NULL;
+    at = (at + 1) & (map->n_slot - 1);
+  }
   return &map->slots[at];
+}
+
+static bool slot_set(struct datum_map *map, size_t index) {
+  uint32_t *slot = slot_find(map, map->entries[index].key);
+  if (slot) *slot = (uint32_t)(index + 1);
+  return slot != NULL;
 }
 
 /* Room for twice the entries, so that a half of the slots stays empty. */
@@ -46,15 +68,15 @@ static bool index_grow(struct rendering *r, struct datum_map *map) {
   if (!rendering_charge(r, 1 + map->count)) return false;
   if (!(map->slots = rendering_alloc(r, wanted * sizeof *map->slots))) return false;
   map->n_slot = wanted;
-  for (size_t i = 0; i < map->count; i++) *slot_find(map, map->entries[i].key) = (uint32_t)(i + 1);
+  for (size_t i = 0; i < map->count; i++)
+    if (!slot_set(map, i)) return false;
   return true;
 }
 
 static bool index_add(struct rendering *r, struct datum_map *map) {
   if (map->count <= FEW) return true;
   if (2 * map->count > map->n_slot) return index_grow(r, map);
-  *slot_find(map, map->entries[map->count - 1].key) = (uint32_t)map->count;
-  return true;
+  return slot_set(map, map->count - 1);
 }
 
 /* --- entries ---------------------------------------------------------------------------------------------------- */
@@ -72,6 +94,7 @@ bool map_set(struct rendering *r, struct datum_map *map, struct datum key, struc
   if (!map_charge(r, key)) return false;
   struct datum *old = (struct datum *)map_find(map, key);
   if (!old) return map_append(r, map, key, value);
+  map->extent.weight -= datum_weight(*old); /* nobody has counted the map yet, and nobody counts a namespace */
   *old = value;
   return collection_extend(r, &map->extent, value);
 }
@@ -90,11 +113,11 @@ bool map_charge(struct rendering *r, struct datum key) {
 
 const struct datum *map_find(const struct datum_map *map, struct datum key) {
   if (map->slots) {
-    uint32_t slot = *slot_find(map, key);
-    return slot ? &map->entries[slot - 1].value : NULL;
+    const uint32_t *slot = slot_find(map, key);
+    return slot && *slot ? &map->entries[*slot - 1].value : NULL;
   }
   for (size_t i = 0; i < map->count; i++)
-    if (datum_equal(map->entries[i].key, key)) return &map->entries[i].value;
+    if (datum_same(map->entries[i].key, key)) return &map->entries[i].value;
   return NULL;
 }
 

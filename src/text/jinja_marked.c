@@ -5,12 +5,16 @@
 #include "base/limits.h"
 #include "text/jinja_literal.h"
 
-bool datum_marked(struct rendering *r, struct marked text, struct datum *out) {
+static bool text_new(struct rendering *r, struct marked text, struct datum *out) {
   struct marked *copy = rendering_alloc(r, sizeof *copy);
-  if (!copy || !rendering_charge_bytes(r, text.size)) return false;
+  if (!copy) return false;
   *copy = text.size ? text : (struct marked){.bytes = (const uint8_t *)""};
   *out = (struct datum){.kind = DATUM_TEXT, .text = copy};
   return true;
+}
+
+bool datum_marked(struct rendering *r, struct marked text, struct datum *out) {
+  return rendering_charge_bytes(r, text.size) && text_new(r, text, out);
 }
 
 bool datum_text(struct rendering *r, struct slice template_text, struct datum *out) {
@@ -85,6 +89,7 @@ bool builder_character(struct rendering *r, struct builder *b, uint32_t code, ui
   return builder_marked(r, b, (struct marked){bytes, user ? marks : NULL, size});
 }
 
+/* The bytes were charged when they were written. */
 bool builder_take(struct rendering *r, const struct builder *b, struct datum *out) {
-  return datum_marked(r, (struct marked){b->bytes, b->marked ? b->user : NULL, b->size}, out);
+  return rendering_charge(r, 1) && text_new(r, (struct marked){b->bytes, b->marked ? b->user : NULL, b->size}, out);
 }

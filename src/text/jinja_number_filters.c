@@ -146,7 +146,8 @@ static bool round_whole(int64_t value, int64_t precision, int64_t *rounded) {
   int64_t scale = 1;
   *rounded = 0;
   for (int64_t i = precision; i < 0; i++)
-    if (__builtin_mul_overflow(scale, 10, &scale)) return true;
+    if (__builtin_mul_overflow(scale, 10, &scale)) /* the nearest is 0, or 10^19 */
+      return precision < -19 || (value <= 5000000000000000000 && value >= -5000000000000000000);
   int64_t rest = value % scale, size = rest < 0 ? -rest : rest, below = value - rest;
   bool away = size > scale - size || (size == scale - size && (value / scale) % 2 != 0);
   return !__builtin_add_overflow(below, !away ? 0 : value < 0 ? -scale : scale, rounded);

@@ -134,6 +134,17 @@ static bool print_loop(struct rendering *r, struct builder *b, const struct loop
   return print_plain(r, b, text);
 }
 
+/* A namespace may hold itself, which nothing but this goes into: the depth is counted here. */
+static bool repr_inner(struct rendering *r, struct builder *b, struct datum d) {
+  if (!rendering_enter(r)) return false;
+  bool printed = d.kind == DATUM_LIST ? repr_list(r, b, d.list)
+                 : d.kind == DATUM_MAP
+                     ? repr_map(r, b, d.map)
+                     : print_plain(r, b, "<Namespace ") && repr_map(r, b, d.map) && print_plain(r, b, ">");
+  rendering_leave(r);
+  return printed;
+}
+
 bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   switch (d.kind) {
   case DATUM_UNDEFINED: return print_plain(r, b, "Undefined");
@@ -143,9 +154,9 @@ bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   case DATUM_FLOAT: return print_float(r, b, d.number, false);
   case DATUM_BIG: return builder_marked(r, b, *d.text);
   case DATUM_TEXT: return repr_text(r, b, *d.text);
-  case DATUM_LIST: return repr_list(r, b, d.list);
-  case DATUM_MAP: return repr_map(r, b, d.map);
-  case DATUM_NAMESPACE: return print_plain(r, b, "<Namespace ") && repr_map(r, b, d.map) && print_plain(r, b, ">");
+  case DATUM_LIST:
+  case DATUM_MAP:
+  case DATUM_NAMESPACE: return repr_inner(r, b, d);
   case DATUM_MACRO: return print_macro(r, b, d.macro);
   case DATUM_LOOP: return print_loop(r, b, d.loop);
   default: return rendering_fail(r, "a %s cannot be printed", datum_kind_name(d));

@@ -30,26 +30,26 @@ size_t text_find_last(struct marked text, size_t end, struct marked part) {
   return SIZE_MAX;
 }
 
-static bool strips(struct marked text, size_t at, size_t size, uint32_t code, const struct marked *set) {
-  return set ? text_find(*set, 0, marked_part(text, at, at + size)) != SIZE_MAX : text_is_space(code);
+/* Whether the character at `at` is stripped. Looking through a set is charged before it is done: when the budget is
+ * spent none is, and the charge of the whole fails. */
+static bool strips(struct rendering *r, struct marked text, size_t at, const struct marked *set, size_t *size) {
+  uint32_t code;
+  *size = text_character(text, at, &code);
+  if (!set) return text_is_space(code);
+  return rendering_charge_bytes(r, 16 + set->size) && text_find(*set, 0, marked_part(text, at, at + *size)) != SIZE_MAX;
 }
 
 bool text_strip(struct rendering *r, struct marked text, const struct marked *set, bool left, bool right,
                 struct datum *out) {
   size_t start = 0, end = text.size, size;
-  uint32_t code;
-  while (left && start < end && (size = text_character(text, start, &code), strips(text, start, size, code, set)))
-    start += size;
+  while (left && start < end && strips(r, text, start, set, &size)) start += size;
   while (right && end > start) {
     size_t at = end - 1;
     while (at > start && (text.bytes[at] & 0xC0) == 0x80) at--;
-    size = text_character(text, at, &code);
-    if (!strips(text, at, size, code, set)) break;
+    if (!strips(r, text, at, set, &size)) break;
     end = at;
   }
-  size_t stripped = start + (text.size - end);
-  if (!rendering_charge_characters(r, stripped) || (set && !rendering_charge_bytes(r, stripped * (16 + set->size))))
-    return false;
+  if (!rendering_charge_characters(r, start + (text.size - end))) return false;
   return datum_marked(r, marked_part(text, start, end), out);
 }
 

@@ -129,17 +129,26 @@ static bool out_of_memory(struct error *error) {
   return error_set(error, ERROR_MEMORY, "No memory to tokenize a text of this size.");
 }
 
-/* The piece as the stage's change leaves it; *first as for stage_run_text. */
-static bool stage_change(struct stage_run *run, int at, struct slice *text, size_t *first, struct error *error) {
+static bool change_piece(struct stage_run *run, int at, struct slice *text, size_t *first, struct error *error) {
   const struct piece_stage *stage = &run->stages->stages[at];
   struct buffer *out = &run->changed[at];
-  if (stage->change == STEP_KINDS) return true;
   buffer_clear(out);
   switch (stage->change) {
   case STEP_PREFIX: return change_prefix(stage, text, first, out) || out_of_memory(error);
   case STEP_LETTERS: return change_letters(text, first, out) || out_of_memory(error);
   default: return change_replace(run, stage, text, first, out, error);
   }
+}
+
+/* The piece as the stage's change leaves it; *first as for stage_run_text. */
+static bool stage_change(struct stage_run *run, int at, struct slice *text, size_t *first, struct error *error) {
+  size_t before = text->size;
+  if (run->stages->stages[at].change == STEP_KINDS) return true;
+  if (!change_piece(run, at, text, first, error)) return false;
+  run->grown += text->size > before ? text->size - before : 0;
+  return run->grown <= LIMIT_NORMALIZED_BYTES ||
+         error_set(error, ERROR_LIMIT, "Changing the pieces of the text makes them larger by more than %d bytes.",
+                   LIMIT_NORMALIZED_BYTES);
 }
 
 /* What takes the pieces of a stage to the next. */
@@ -176,6 +185,7 @@ void stage_run_init(struct stage_run *run, const struct piece_stages *stages, pc
   run->stages = stages;
   run->match = match;
   run->sink = sink;
+  run->grown = 0;
   for (int i = 0; i < stages->count; i++) buffer_init(&run->changed[i], LIMIT_NORMALIZED_BYTES);
 }
 

@@ -34,6 +34,7 @@ struct stage_run {
   pcre2_match_data *match;           /* borrowed: a block made for one pair */
   struct piece_sink sink;            /* takes the last stage's pieces */
   struct buffer changed[LIMIT_TOKENIZER_STEPS + 1];
+  size_t grown; /* bytes that changes added to all pieces so far: at most LIMIT_NORMALIZED_BYTES */
 };
 
 void stage_run_init(struct stage_run *run, const struct piece_stages *stages, pcre2_match_data *match,

@@ -160,7 +160,7 @@ static bool encode_stretch(struct encoding *e, struct slice text, bool begins, b
   size_t first = begins ? first_size(text) : 0;
   if (!normalize(e, &text, &first, error)) return false;
   size_t at = 0, from = 0;
-  struct added_match match;
+  struct added_match match = {0};
   while (added_set_next(&e->tokenizer->normalized, text, from, at, &guard, &match)) {
     size_t left = first > at ? first - at : 0, size = match.start > at ? match.start - at : 0;
     if (!stage_run_text(&e->stages, slice_make(text.data + at, size), left, error)) return false;
@@ -190,7 +190,7 @@ static bool encode_guarded(struct encoding *e, struct slice text, size_t start, 
 
 static bool encode_text(struct encoding *e, struct slice text, struct error *error) {
   size_t at = 0, from = 0;
-  struct added_match match;
+  struct added_match match = {0};
   while (added_set_next(&e->tokenizer->raw, text, from, at, &e->guard, &match)) {
     if (!encode_guarded(e, text, at, match.start, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);

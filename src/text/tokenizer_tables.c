@@ -130,6 +130,8 @@ static bool shown_check(const struct tokenizer_tables *tables, struct error *err
         !range_within(range.offset, range.size, tables->header->sections[SECTION_SHOWN].size))
       return corrupt(error, "a shown text is out of range");
   }
+  unsigned ends = MODEL_BARE_START | MODEL_SHOWS_LAST; /* what waits for the end may be spaces of the start */
+  if ((tables->header->flags & ends) == ends) return corrupt(error, "it drops spaces at both ends");
   for (uint32_t id = 0; tables->header->flags & MODEL_SHOWS_LAST && id < count / TOKEN_PLACES; id++)
     if (!rest_fits(tables, id, 0) || !rest_fits(tables, id, PLACE_FIRST))
       return error_set(error, ERROR_UNSUPPORTED,

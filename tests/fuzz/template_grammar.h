@@ -48,7 +48,10 @@ static inline void write_value(struct buffer *out, struct choices *c) {
                                        "'%s{}'",
                                        "messages[1].n",
                                        "'attribute'",
-                                       "'upper'"};
+                                       "'upper'",
+                                       "own",
+                                       "1152921504606846976",
+                                       "('nan'|float)"};
   buffer_text(out, values[choose(c, sizeof values / sizeof *values)]);
 }
 
@@ -100,7 +103,7 @@ static inline void write_step(struct buffer *out, struct choices *c) {
 
 static inline void template_write(struct buffer *out, const uint8_t *data, size_t size) {
   struct choices c = {data, size, 0};
-  buffer_text(out, "{% macro m(x, y=2) %}{{ x }}{% endmacro %}");
+  buffer_text(out, "{% macro m(x, y=2) %}{{ x }}{% endmacro %}{% set own = namespace() %}{% set own.l = [own] %}");
   do {
     size_t steps = choose(&c, 4);
     buffer_text(out, "{{ ");

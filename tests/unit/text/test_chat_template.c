@@ -269,6 +269,55 @@ static void test_wide_numbers(void **state) {
   fixture_close(&fixture);
 }
 
+/* As Python has it: numbers that no double holds beside those that only one does, and a namespace within itself. */
+static void test_large_numbers(void **state) {
+  (void)state;
+  static const char source[] =
+      "{{ 0.5 < 1152921504606846976 }} {{ 1152921504606846976 < 0.5 }} {{ -0.5 < -1152921504606846976 }} "
+      "{{ 1e999 > 99999999999999999999 }} {{ 5000000000000000000|round(-19) }} {{ 9223372036854775807|round(-20) }} "
+      "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns == ns }} {{ ns in [ns] }} {{ ns.x.x.x is defined }}";
+  struct error error = {0};
+  struct chat_text text;
+  struct chat_template *template = chat_template_open(slice_text(source), &error);
+  json_t *messages = json_parse(slice_text("[{}]"), &error);
+  chat_text_init(&text);
+  if (!chat_template_render(template, &(struct chat_input){.messages = messages}, &text, &error))
+    fail_msg("%s", error.text);
+  buffer_append(&text.text, "", 1);
+  assert_string_equal(text.text.data, "True False False True 0 0 True True True");
+  chat_text_release(&text);
+  chat_template_close(template);
+  json_decref(messages);
+}
+
+/* A template may be tried with calls in four forms: all of them together have the steps of one. */
+static void test_forms_share_steps(void **state) {
+  (void)state;
+  static const char conversation[] = "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{"
+                                     "\"name\":\"f\",\"arguments\":\"{}\"}}]}]}";
+  struct fixture fixture;
+  fixture_open(&fixture, "smollm");
+  for (int hundreds = 100; hundreds <= 700; hundreds += 600) {
+    struct error error = {0};
+    struct chat_text text;
+    char source[512];
+    snprintf(source, sizeof source,
+             "{%% for i in range(%d) %%}{%% for j in range(100) %%}{%% set x = 1e300|round(30) %%}{%% endfor %%}"
+             "{%% endfor %%}{%% if messages[0].tool_calls[0].function.arguments is not string %%}"
+             "{{ raise_exception('No.') }}{%% endif %%}done",
+             hundreds);
+    struct chat_template *template = chat_template_open(slice_text(source), &error);
+    chat_text_init(&text);
+    bool done = conversation_write(template, slice_text(conversation), NULL, fixture.tokenizer, &text, &error);
+    if (done) buffer_append(&text.text, "", 1);
+    assert_string_equal(done ? text.text.data : error.text,
+                        hundreds == 100 ? "done" : "The model's chat template refuses these messages: No.");
+    chat_text_release(&text);
+    chat_template_close(template);
+  }
+  fixture_close(&fixture);
+}
+
 /* --- refusals --------------------------------------------------------------------------------------------------- */
 
 struct refusal {
@@ -418,6 +467,16 @@ static void test_does_not_render(void **state) {
        "The chat template takes more than 8388608 steps for these messages, at its line 1; send fewer."},
       {"{% set ns = namespace(x=[]) %}{% for i in range(400) %}{% set ns.x = [ns.x] %}{% endfor %}",
        FAILED "1: its values nest deeper than 300 levels."},
+      {"{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", FAILED "1: it nests deeper than 300 levels."},
+      {"{% set ns = namespace() %}{% set ns.l = [{'a': ns}] %}{{ ns.l|string }}",
+       FAILED "1: it nests deeper than 300 levels."},
+      {"{% set ns = namespace() %}{% set ns.x = ns %}{{ [ns]|tojson }}",
+       FAILED "1: a namespace cannot be written as JSON."},
+      {"{% set ns = namespace() %}{% set ns.x = ns %}{{ ns < ns }}",
+       FAILED "1: a namespace and a namespace cannot be ordered."},
+      {"{{ ('nan'|float) < 100000000000000000000000 }}", FAILED "1: a value that is no number is in no order."},
+      {"{{ 9223372036854775807|round(-19) }}", FAILED "1: a whole number is beyond 64 bits."},
+      {"{{ -5000000000000000001|round(-19) }}", FAILED "1: a whole number is beyond 64 bits."},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) assert_render_refused(rows[i].source, rows[i].sentence);
 }
@@ -454,6 +513,8 @@ int main(void) {
       cmocka_unit_test(test_injection),
       cmocka_unit_test(test_injection_families),
       cmocka_unit_test(test_wide_numbers),
+      cmocka_unit_test(test_large_numbers),
+      cmocka_unit_test(test_forms_share_steps),
       cmocka_unit_test(test_does_not_compile),
       cmocka_unit_test(test_does_not_render),
       cmocka_unit_test(test_messages_refused),

@@ -5,7 +5,7 @@
 /* Renders into text and error. */
 static bool render(const char *source, const char *messages, struct chat_text *text, struct error *error) {
   struct chat_template *template = chat_template_open(slice_text(source), error);
-  json_t *json = json_parse(slice_text(messages), error);
+  json_t *json = json_parse_client(slice_text(messages), true, error);
   if (!template || !json) fail_msg("%s: %s", source, error->text);
   struct chat_input input = {.messages = json, .now = {.tm_year = 124, .tm_mday = 1}};
   chat_text_init(text);
@@ -32,7 +32,10 @@ static void test_work_is_charged(void **state) {
       {"{% set a = {'a': range(999)|list} %}{% set b = {'a': range(999)|list} %}", "a == b", 60},
       {"", "1e308 % 1e-300", 1600},
       {"{% set s = 'a' * 9999 %}", "s.count('a')", 12},
+      {"{% set s = 'a' * 9999 %}", "s.count('b')", 140},
+      {"{% set s = 'a' * 9999 %}", "s.count('')", 140},
       {"{% set s = 'a' * 9999 %}", "s.strip('a')", 30},
+      {"{% set s = '\xC3\xA9' * 2000000 %}{% set t = 'b' * 4000000 ~ '\xC3\xA9' %}", "s.strip(t)", 1},
       {"{% set s = ' ' * 9999 %}", "s.strip()", 90},
       {"{% set s = ' ' * 9999 %}", "s|int", 90},
       {"", "'1.234567890123456789e-300'|float", 1500},
@@ -102,11 +105,59 @@ static void test_keys_of_every_kind(void **state) {
   chat_text_release(&text);
 }
 
+static void assert_renders(const char *source, const char *messages, const char *expected) {
+  struct error error = {0};
+  struct chat_text text;
+  if (!render(source, messages, &text, &error)) fail_msg("%s: %s", source, error.text);
+  buffer_append(&text.text, "", 1);
+  assert_string_equal(text.text.data, expected);
+  chat_text_release(&text);
+}
+
+/* Keys that are one, or that a double does not tell apart. Entries beside them have a map hashed. */
+static void test_keys_without_a_double(void **state) {
+  (void)state;
+  assert_renders(
+      "{% set ns = namespace(l=[]) %}{% for i in range(20) %}{% set ns.l = ns.l + [('t' ~ i, i)] %}{% endfor %}"
+      "{% set nan = 'nan'|float %}{% set d = dict(ns.l + [(nan, 1), (nan, 2), ((nan, 0), 3), ((nan, 0), 4)]) %}"
+      "{{ d|length }} {{ d[nan] }} {{ d[(nan, 0)] }} {{ nan == nan }} {{ [nan] == [nan] }} "
+      "{% set d = dict(ns.l + [((), 1), ((none,), 2), ((none, none), 3), (((),), 4), (none, 5)]) %}"
+      "{{ d|length }} {{ d[()] }} {{ d[(none,)] }} {{ d[(none, none)] }} {{ d[((),)] }} {{ d[none] }} "
+      "{% set u = 'a'.upper %}{% set d = dict(ns.l + [(u, 1), (u, 2)]) %}{{ d|length }} {{ d[u] }} "
+      "{% set d = dict(ns.l + [(9007199254740993, 1), (9007199254740992.0, 2), (9007199254740992, 3)]) %}"
+      "{{ d|length }} {{ d[9007199254740993] }} {{ d[9007199254740992] }} "
+      "{% set d = dict(ns.l + [(1e22, 1), (10000000000000000000000, 2), (10000000000000000000001, 3)]) %}"
+      "{{ d|length }} {{ d[1e22] }}",
+      "[{}]", "22 2 4 False True 25 1 2 3 4 5 21 2 22 1 3 22 2");
+}
+
+/* Whole numbers of 320 digits, which are all one as doubles: looking for one is not looking at all. */
+static void test_keys_beyond_doubles(void **state) {
+  (void)state;
+  enum { KEYS = 5000 };
+  struct buffer messages;
+  buffer_init(&messages, 1 << 22);
+  for (int i = 0; i < KEYS; i++) buffer_print(&messages, "%s[1%0319d, %d]", i ? ", " : "[{\"p\": [", i, i);
+  buffer_text(&messages, "]}]");
+  buffer_append(&messages, "", 1);
+  assert_renders("{% set d = dict(messages[0].p) %}{{ d|length }} {{ d[messages[0].p[4999][0]] }}", messages.data,
+                 "5000 4999");
+  buffer_release(&messages);
+}
+
+/* What an attribute of a namespace was before costs nothing more. */
+static void test_attribute_that_grows(void **state) {
+  (void)state;
+  assert_renders("{% set ns = namespace(s='') %}{% set m = 'x' * 10000 %}{% for i in range(500) %}"
+                 "{% set ns.s = ns.s ~ m %}{% endfor %}{{ ns.s|length }}",
+                 "[{}]", "5000000");
+}
+
 int main(void) {
   const struct CMUnitTest all[] = {
-      cmocka_unit_test(test_work_is_charged),
-      cmocka_unit_test(test_many_keys),
-      cmocka_unit_test(test_keys_of_every_kind),
+      cmocka_unit_test(test_work_is_charged),     cmocka_unit_test(test_many_keys),
+      cmocka_unit_test(test_keys_of_every_kind),  cmocka_unit_test(test_keys_without_a_double),
+      cmocka_unit_test(test_keys_beyond_doubles), cmocka_unit_test(test_attribute_that_grows),
   };
   return cmocka_run_group_tests(all, NULL, NULL);
 }

@@ -31,10 +31,12 @@ static const char *const values[] = {
     "['a']|map('upper')",
     "[[1, 2], ['x', none]]",
     "namespace(a=1)",
+    "own",
     "raise_exception",
     "'a'.join",
     "m",
     "18446744073709551615",
+    "1152921504606846976",
     "1e300",
     "cycler(1, 2)",
     "joiner()",
@@ -67,7 +69,7 @@ static void call_with(enum call_form form, const char *subject, const char *name
   static const char *const forms[] = {"{{ ((%s)|%s(%s))|string }}", "{{ (%s).%s(%s)|string }}", "{{ %s%s(%s)|string }}",
                                       "{{ (%s) is %s(%s) }}"};
   char source[512];
-  static const char macro[] = "{% macro m(x) %}{{ x }}{% endmacro %}";
+  static const char macro[] = "{% macro m(x) %}{{ x }}{% endmacro %}{% set own = namespace() %}{% set own.l = [own] %}";
   size_t used = (size_t)snprintf(source, sizeof source, "%s", macro);
   snprintf(source + used, sizeof source - used, forms[form], subject, name, arguments);
   call_once(source);

@@ -83,6 +83,12 @@ static void test_sentences(void **state) {
                       "The compiled tokenizer has format version 99, this program reads 3; build the engine "
                       "again.");
   header->version = BLOB_VERSION;
+  uint32_t flags = header->flags;
+  header->flags |= MODEL_BARE_START | MODEL_SHOWS_LAST;
+  assert_false(tables_open(&tables, blob, &error));
+  assert_string_equal(error.text,
+                      "The compiled tokenizer is corrupt: it drops spaces at both ends; build the engine again.");
+  header->flags = flags;
   header->eos = 1 << 24;
   assert_false(tables_open(&tables, blob, &error));
   assert_string_equal(error.text,

@@ -2,6 +2,8 @@
  * with quadratic work it would run into the time limit of every test. */
 #include "text_support.h"
 
+#include "text/piece_stages.h"
+
 #include <stdlib.h>
 
 enum { LONG = 1 << 18 }; /* bytes */
@@ -67,7 +69,77 @@ static void test_marks(void **state) {
   fixture_close(&fixture);
 }
 
+/* Added tokens that are white space, and one that takes what is behind it too. */
+static void test_added_space(void **state) {
+  (void)state;
+  static const char json[] =
+      "{\"added_tokens\":[{\"id\":1,\"content\":\" \"},{\"id\":2,\"content\":\"\\n\",\"rstrip\":true}],"
+      "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
+      "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+  static const char *const units[] = {"\n", "\n ", "  \n", "\n\t"};
+  struct error error = {0};
+  struct buffer blob;
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  if (!tokenizer_compile_json(slice_text(json), slice_text(""), &blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  char *text = malloc(4 * LONG);
+  assert_true(tokenizer && text);
+  for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+    size_t unit = strlen(units[u]), size = 0, added = 0;
+    for (; size + unit <= 4 * LONG; size += unit) memcpy(text + size, units[u], unit);
+    for (size_t i = 0; i < size; i++) added += text[i] != '\t';
+    struct token_list ids = encode_all(tokenizer, slice_make(text, size), 0);
+    assert_int_equal(ids.count, added);
+    token_list_release(&ids);
+  }
+  free(text);
+  tokenizer_close(tokenizer);
+  buffer_release(&blob);
+}
+
+static bool count_bytes(void *context, struct slice piece, struct error *error) {
+  (void)error;
+  *(size_t *)context += piece.size;
+  return true;
+}
+
+/* A crafted engine: 512 pieces with a megabyte before each. */
+static void test_pieces_grow(void **state) {
+  (void)state;
+  enum { PREFIX = 1 << 20, PIECES = 512 };
+  char *prefix = malloc(PREFIX + 1), text[PIECES];
+  assert_non_null(prefix);
+  memset(prefix, 'a', PREFIX);
+  prefix[PREFIX] = '.';
+  memset(text, 'b', sizeof text);
+  struct blob_header header = {0};
+  const struct tokenizer_tables tables = {.header = &header, .text = (const uint8_t *)prefix};
+  const struct blob_step steps[] = {{.kind = STEP_SPLIT, .mode = SPLIT_ISOLATED, .a = {PREFIX, 1}},
+                                    {.kind = STEP_PREFIX, .mode = PREFIX_ALWAYS, .a = {0, PREFIX}}};
+  struct error error = {0};
+  struct piece_stages stages;
+  struct stage_run run = {0};
+  size_t seen = 0;
+  piece_stages_init(&stages);
+  for (int i = 0; i < 2; i++)
+    if (!piece_stages_add(&stages, &tables, &steps[i], &error)) fail_msg("%s", error.text);
+  pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+  stage_run_init(&run, &stages, match, (struct piece_sink){count_bytes, &seen});
+  assert_false(stage_run_text(&run, slice_make(text, sizeof text), 1, &error));
+  assert_string_equal(error.text, "Changing the pieces of the text makes them larger by more than 268435456 bytes.");
+  assert_int_equal(seen, (size_t)256 * (PREFIX + 1));
+  stage_run_release(&run);
+  pcre2_match_data_free(match);
+  piece_stages_close(&stages);
+  free(prefix);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_long), cmocka_unit_test(test_marks)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_long),
+      cmocka_unit_test(test_marks),
+      cmocka_unit_test(test_added_space),
+      cmocka_unit_test(test_pieces_grow),
+  };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
