@@ -306,6 +306,26 @@ static void test_accepted(void **state) {
   }
 }
 
+/* The table of distances of MPNet's fixture (32 rows of 3 heads), of another shape. */
+static void test_table_refusals(void **state) {
+  (void)state;
+  static const struct { int rows, heads; } cases[] = {{512, 3}, {64, 3}, {34, 3}, {3, 3}, {0, 3}, {32, 2}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct model_variant variant;
+    struct error error = {0};
+    json_t *none = json_object();
+    variant_make_in(&variant, "encoder", "mpnet", none);
+    variant_reshape(&variant, "encoder.relative_attention_bias.weight", cases[i].rows, cases[i].heads);
+    bool ok = model_plan(variant.path, &error);
+    variant_remove(&variant);
+    json_decref(none);
+    if (ok) fail_msg("%d rows for %d heads were accepted", cases[i].rows, cases[i].heads);
+    assert_string_equal(error.text,
+                        "Tensor encoder.relative_attention_bias.weight is no matrix of 32 rows for 3 heads, "
+                        "in F32, F16 or BF16.");
+  }
+}
+
 /* GGUF metadata: a number of the twin of gemma3 replaced. */
 static void test_gguf_refusals(void **state) {
   (void)state;
@@ -366,7 +386,7 @@ static void test_paths(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refusals),     cmocka_unit_test(test_accepted), cmocka_unit_test(test_gguf_refusals),
-      cmocka_unit_test(test_gguf_scaling), cmocka_unit_test(test_paths),
+      cmocka_unit_test(test_gguf_scaling), cmocka_unit_test(test_paths),    cmocka_unit_test(test_table_refusals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
