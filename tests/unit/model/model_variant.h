@@ -125,14 +125,14 @@ static inline void variant_remove(struct model_variant *variant) {
   rmdir(variant->path);
 }
 
-/* Copies FIXTURES/model/NAME/model.gguf into a new file at path ("/tmp/…XXXXXX", to be unlinked), with `size` bytes
+/* Copies FIXTURES/KIND/NAME/model.gguf into a new file at path ("/tmp/…XXXXXX", to be unlinked), with `size` bytes
  * replaced that begin `skip` bytes behind the first occurrence of `text`. */
-static inline void gguf_variant_make(char *path, const char *name, const char *text, size_t skip, const void *bytes,
-                                     size_t size) {
+static inline void gguf_variant_make_in(char *path, const char *kind, const char *name, const char *text, size_t skip,
+                                        const void *bytes, size_t size) {
   char source[PATH_MAX];
   struct file file;
   struct error error;
-  snprintf(source, sizeof source, "%s/model/%.100s/model.gguf", FIXTURES, name);
+  snprintf(source, sizeof source, "%s/%.20s/%.100s/model.gguf", FIXTURES, kind, name);
   if (!file_open(&file, source, &error)) abort();
   uint8_t *copy = malloc(file.size), *at = NULL;
   if (copy) at = memmem(memcpy(copy, file.data, file.size), file.size, text, strlen(text));
@@ -143,6 +143,11 @@ static inline void gguf_variant_make(char *path, const char *name, const char *t
   close(descriptor);
   free(copy);
   file_close(&file);
+}
+
+static inline void gguf_variant_make(char *path, const char *name, const char *text, size_t skip, const void *bytes,
+                                     size_t size) {
+  gguf_variant_make_in(path, "model", name, text, skip, bytes, size);
 }
 
 #endif
