@@ -4,9 +4,9 @@
 
 #include "base/limits.h"
 #include "base/utf8.h"
+#include "model/classic_added.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- classes ------------------------------------------------------------------------------------------------------ */
@@ -25,8 +25,6 @@ static const struct class {
     {"RobertaTokenizer", "roberta", false, true, {"<unk>", "<s>", "</s>", "<mask>", "<pad>"}},
     {"GPT2Tokenizer", "gpt2", false, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, NULL}},
 };
-
-#define DECODER "added_tokens_decoder" /* tokenizer_config.json's key for all of them, where it has it */
 
 /* tokenizer_config.json's and special_tokens_map.json's keys for them. */
 static const char *const special_keys[][SPECIALS] = {
@@ -52,20 +50,8 @@ static bool flag_of(const struct classic_vocabulary *files, const char *key, boo
   return json_is_boolean(value) ? json_is_true(value) : usual;
 }
 
-/* Of special tokens special_tokens_map.json comes first, but where tokenizer_config.json lists all added tokens. */
-static const json_t *said_of(const struct classic_vocabulary *files, const char *key) {
-  const json_t *value = json_object_get(files->settings, DECODER) ? NULL : json_object_get(files->specials, key);
-  return value && !json_is_null(value) ? value : json_object_get(files->settings, key);
-}
-
-/* Of a text, or of an object that describes an added token; NULL: there is none. */
-static const char *special_text(const json_t *value) {
-  return json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-}
-
 static const char *special_of(const struct classic_vocabulary *files, const struct class *class, int which) {
-  const char *text = special_text(said_of(files, special_keys[class->frame][which]));
-  return text ? text : class->special[which];
+  return classic_special(files, special_keys[class->frame][which], class->special[which]);
 }
 
 /* --- vocabularies ------------------------------------------------------------------------------------------------- */
@@ -156,120 +142,9 @@ static json_t *byte_level_make(const struct classic_vocabulary *files) {
                    flag_of(files, "add_prefix_space", false), "trim_offsets", 1, "use_regex", 1);
 }
 
-/* A special token's id; false: it is not in the vocabulary. */
-static bool id_find(const json_t *model, const char *token, json_int_t *id) {
-  const json_t *found = token ? json_object_get(json_object_get(model, "vocab"), token) : NULL;
-  *id = json_integer_value(found);
-  return json_is_integer(found);
-}
-
-/* --- tokens beside the vocabulary ----------------------------------------------------------------------------------
- */
-
-static bool added_flag(const json_t *value, const char *key, bool usual) {
-  const json_t *flag = json_object_get(value, key);
-  return json_is_boolean(flag) ? json_is_true(flag) : usual;
-}
-
-/* Puts it among `tokens`, by its text; `value` may be an object that describes it. */
-static bool token_put(json_t *tokens, json_int_t id, const char *text, const json_t *value, bool special,
-                      struct error *error) {
-  json_t *token =
-      json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", text, "single_word",
-                added_flag(value, "single_word", false), "lstrip", added_flag(value, "lstrip", false), "rstrip",
-                added_flag(value, "rstrip", false), "normalized", added_flag(value, "normalized", !special), "special",
-                added_flag(value, "special", special));
-  return (token && json_object_set_new(tokens, text, token) == 0) || no_memory(error);
-}
-
-/* added_tokens_decoder (id: {"content": text}) or added_tokens.json (text: id): each as of the latter. */
-static bool extra_read(const char *key, const json_t *value, bool decoder, const char **text, json_int_t *id) {
-  const json_t *content = json_object_get(value, "content");
-  char *end = NULL;
-  *text = decoder ? json_string_value(content) : key;
-  *id = decoder ? strtoll(key, &end, 10) : json_integer_value(value);
-  bool whole = decoder ? end != key && *end == '\0' : json_is_integer(value);
-  return whole && *text && **text && (!decoder || strlen(*text) == json_string_length(content)) && *id >= 0 &&
-         *id < LIMIT_VOCAB;
-}
-
-/* Those that the vocabulary lacks come behind it, one id after the other. */
-static bool extras_add(const struct classic_vocabulary *files, const json_t *model, json_t *tokens,
-                       struct error *error) {
-  const json_t *vocabulary = json_object_get(model, "vocab");
-  json_t *list = json_object_get(files->settings, DECODER), *value, *ids = json_object();
-  bool decoder = list != NULL, ok = true;
-  const char *key, *text, *file = decoder ? "tokenizer_config.json: " DECODER : "added_tokens.json";
-  json_int_t id, own, most = -1, size = (json_int_t)json_object_size(vocabulary);
-  if (!decoder) list = (json_t *)(uintptr_t)files->added;
-  json_object_foreach(list, key, value) {
-    char number[32];
-    if (!extra_read(key, value, decoder, &text, &id)) {
-      ok = error_set(error, ERROR_FORMAT, "%s has \"%.60s\", expected texts of tokens and ids below %d.", file, key,
-                     LIMIT_VOCAB);
-      break;
-    }
-    bool known = id_find(model, text, &own);
-    snprintf(number, sizeof number, "%lld", (long long)id);
-    if ((known && own != id) || (!known && (id < size || json_object_get(ids, number)))) {
-      ok = error_set(error, ERROR_FORMAT, "%s: the token \"%.60s\" has id %lld, which is another's.", file, text,
-                     (long long)id);
-      break;
-    }
-    if (!known && id > most) most = id;
-    ok = (known || json_object_set_new(ids, number, json_true()) == 0 || no_memory(error)) &&
-         token_put(tokens, id, text, value, false, error);
-    if (!ok) break;
-  }
-  json_int_t n = (json_int_t)json_object_size(ids);
-  json_decref(ids);
-  if (ok && n > 0 && most != size + n - 1)
-    return error_set(error, ERROR_FORMAT, "%s: the greatest id is %lld, expected %lld: the vocabulary's %lld and %lld.",
-                     file, (long long)most, (long long)(size + n - 1), (long long)size, (long long)n);
-  return ok;
-}
-
-/* `text` is that of `value`, or the class's own where the files say none: that may be absent. */
-static bool special_add(const json_t *model, json_t *tokens, const json_t *value, const char *text,
-                        struct error *error) {
-  json_int_t id;
-  const json_t *known = text ? json_object_get(tokens, text) : NULL;
-  if (known)
-    id = json_integer_value(json_object_get(known, "id"));
-  else if (!id_find(model, text, &id))
-    return !value || error_set(error, ERROR_UNSUPPORTED,
-                               "The special token \"%.60s\" is neither in the vocabulary nor in added_tokens.json.",
-                               text ? text : "");
-  return token_put(tokens, id, text, value, true, error);
-}
-
-static bool specials_add(const struct classic_vocabulary *files, const struct class *class, const json_t *model,
-                         json_t *tokens, struct error *error) {
-  bool decoder = json_object_get(files->settings, DECODER) != NULL;
-  const json_t *more = said_of(files, "additional_special_tokens");
-  for (int i = 0; i < SPECIALS; i++) {
-    const json_t *value = said_of(files, special_keys[class->frame][i]);
-    const char *text = special_of(files, class, i);
-    bool said = json_is_string(value) || json_is_object(value), known = text && json_object_get(tokens, text);
-    if (!(decoder && known) && !special_add(model, tokens, said ? value : NULL, text, error)) return false;
-  }
-  for (size_t i = 0; i < json_array_size(more); i++) {
-    const json_t *value = json_array_get(more, i);
-    const char *text = special_text(value);
-    if (!(text && json_object_get(tokens, text)) && !special_add(model, tokens, value, text, error)) return false;
-  }
-  return true;
-}
-
-/* By their texts; NULL with a sentence. */
 static json_t *tokens_make(const struct classic_vocabulary *files, const struct class *class, const json_t *model,
                            struct error *error) {
-  json_t *tokens = json_object();
-  if (tokens && extras_add(files, model, tokens, error) && specials_add(files, class, model, tokens, error))
-    return tokens;
-  if (!tokens) no_memory(error);
-  json_decref(tokens);
-  return NULL;
+  return classic_added_make(files, model, special_keys[class->frame], class->special, SPECIALS, error);
 }
 
 static json_t *added_make(json_t *tokens) {
@@ -284,7 +159,7 @@ static json_t *added_make(json_t *tokens) {
 
 /* Of a token that stands around a text. */
 static bool frame_find(const json_t *model, const json_t *tokens, const char *text, json_int_t *id) {
-  if (id_find(model, text, id)) return true;
+  if (classic_id_find(model, text, id)) return true;
   const json_t *found = json_object_get(json_object_get(tokens, text), "id");
   *id = json_integer_value(found);
   return found != NULL;
