@@ -40,7 +40,13 @@ void expert_parameter_name(const struct expert_parameter *parameter, char out[2 
   snprintf(out, 2 * ADAPTER_MODULE_BYTES, "%s.%s", parameter->module, parameter->gates ? "gate_up_proj" : "down_proj");
 }
 
-struct expert_factors *expert_factors_take(const struct expert_slice *s, struct error *error) {
+static bool slices_same(const struct expert_slice *x, const struct expert_slice *y) {
+  return x->a == y->a && x->b == y->b && x->expert == y->expert && x->first == y->first && x->rows == y->rows;
+}
+
+struct expert_factors *expert_factors_take(struct expert_factors **list, const struct expert_slice *s,
+                                           struct error *error) {
+  if (*list && slices_same(&(*list)->of, s)) return *list;
   size_t rank = (size_t)s->rank, n = (size_t)s->n_expert, e = (size_t)s->expert, rows = (size_t)s->rows;
   size_t each = s->b->data.size / s->b->count, bytes = s->a->data.size / n;
   struct expert_factors *f = malloc(sizeof *f + rows * rank * each);
@@ -48,7 +54,9 @@ struct expert_factors *expert_factors_take(const struct expert_slice *s, struct 
     error_set(error, ERROR_MEMORY, "There is no memory for an adapter of %d experts.", s->n_expert);
     return NULL;
   }
-  f->next = NULL;
+  f->next = *list;
+  *list = f;
+  f->of = *s;
   f->a = *s->a;
   f->b = *s->b;
   f->a.dim[0] = f->b.dim[1] = s->rank;

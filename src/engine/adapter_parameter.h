@@ -22,18 +22,21 @@ void expert_parameter_name(const struct expert_parameter *parameter, char out[2 
 
 /* Factors of one expert and tensor, out of a [rank · experts][columns], expert by expert, and b [rows][rank · experts],
  * rank by rank: b's rows [first, first + rows). */
-struct expert_factors {
-  struct expert_factors *next;
-  struct tensor a, b;
-  uint8_t numbers[]; /* of b */
-};
-
 struct expert_slice {
   const struct tensor *a, *b;
   int n_expert, expert, rank, first, rows;
 };
 
-/* The caller frees them; NULL when out of memory. */
-struct expert_factors *expert_factors_take(const struct expert_slice *slice, struct error *error);
+struct expert_factors {
+  struct expert_factors *next;
+  struct expert_slice of;
+  struct tensor a, b;
+  uint8_t numbers[]; /* of b */
+};
+
+/* Put before the others of *list, whose owner frees each; the list's first where it is this slice already: parts of a
+ * matrix that are in one tensor have it together. NULL when out of memory. */
+struct expert_factors *expert_factors_take(struct expert_factors **list, const struct expert_slice *slice,
+                                           struct error *error);
 
 #endif

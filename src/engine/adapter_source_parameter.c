@@ -34,10 +34,8 @@ bool adapter_parameter_part(struct adapter_source *source, const struct weight *
   if (!source->config || !expert_parameter_of(tensor, &of)) return true;
   if (!parameter_find(source, &of, &slice, weight->cols, m, error)) return false;
   if (!m->a) return true;
-  struct expert_factors *cut = expert_factors_take(&slice, error);
+  struct expert_factors *cut = expert_factors_take(&source->cut, &slice, error);
   if (!cut) return false;
-  cut->next = source->cut;
-  source->cut = cut;
   m->a = &cut->a;
   m->b = &cut->b;
   return true;

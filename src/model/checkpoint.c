@@ -151,18 +151,23 @@ static bool classic_open(struct checkpoint *c, struct error *error) {
   const json_t *type = json_object_get(c->config, "model_type");
   struct classic_vocabulary classic = {.settings = c->template_json};
   struct slice *const texts[] = {&classic.words, &classic.units, &classic.merges};
-  json_t *made = NULL;
-  bool ok = true;
+  json_t *made = NULL, *added = NULL, *specials = NULL;
+  if (c->vocabulary.data) return true;
+  bool ok = optional_json(c, "added_tokens.json", &added, error) &&
+            optional_json(c, "special_tokens_map.json", &specials, error);
   if (json_is_string(type)) classic.model_type = json_slice(type);
-  for (int i = 0; i < 3 && ok && !c->vocabulary.data; i++) {
+  for (int i = 0; i < 3 && ok; i++) {
     ok = optional_open(c, classic_vocabulary_names[i], LIMIT_TOKENIZER_BYTES, &file[i], error);
     *texts[i] = slice_make(file[i].data, file[i].size);
   }
-  ok = ok && (c->vocabulary.data || classic_vocabulary_convert(&classic, &made, error));
+  classic.added = added, classic.specials = specials;
+  ok = ok && classic_vocabulary_convert(&classic, &made, error);
   if (made) c->classic = json_dumps(made, JSON_COMPACT);
   if (made && !c->classic) ok = error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
   if (c->classic) c->vocabulary_name = "tokenizer.json";
   json_decref(made);
+  json_decref(added);
+  json_decref(specials);
   for (int i = 0; i < 3; i++) file_close(&file[i]);
   return ok;
 }

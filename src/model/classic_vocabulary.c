@@ -3,6 +3,8 @@
 #include "model/classic_vocabulary.h"
 
 #include "base/limits.h"
+#include "base/utf8.h"
+#include "model/classic_added.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,13 +21,12 @@ static const struct class {
 } classes[] = {
     {"BertTokenizer", "bert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
     {"DistilBertTokenizer", "distilbert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
-    {"ElectraTokenizer", "electra", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
     {"BertTokenizer", "nomic_bert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
     {"RobertaTokenizer", "roberta", false, true, {"<unk>", "<s>", "</s>", "<mask>", "<pad>"}},
     {"GPT2Tokenizer", "gpt2", false, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, NULL}},
 };
 
-/* tokenizer_config.json's keys for them. */
+/* tokenizer_config.json's and special_tokens_map.json's keys for them. */
 static const char *const special_keys[][SPECIALS] = {
     {"unk_token", "bos_token", "eos_token", "mask_token", "pad_token"},
     {"unk_token", "cls_token", "sep_token", "mask_token", "pad_token"}};
@@ -49,11 +50,8 @@ static bool flag_of(const struct classic_vocabulary *files, const char *key, boo
   return json_is_boolean(value) ? json_is_true(value) : usual;
 }
 
-/* A text, or an object that describes an added token; NULL: there is none. */
 static const char *special_of(const struct classic_vocabulary *files, const struct class *class, int which) {
-  const json_t *value = json_object_get(files->settings, special_keys[class->frame][which]);
-  const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-  return text ? text : class->special[which];
+  return classic_special(files, special_keys[class->frame][which], class->special[which]);
 }
 
 /* --- vocabularies ------------------------------------------------------------------------------------------------- */
@@ -68,6 +66,10 @@ static struct slice line_take(struct slice *text) {
   return line;
 }
 
+static bool no_memory(struct error *error) {
+  return error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
+}
+
 static bool line_refuse(const char *file, size_t number, const char *what, struct error *error) {
   return error_set(error, ERROR_FORMAT, "%s: line %zu is %s.", file, number, what);
 }
@@ -78,9 +80,10 @@ static bool words_read(struct slice text, json_t *vocabulary, struct error *erro
     struct slice line = line_take(&text);
     if (id >= LIMIT_VOCAB)
       return error_set(error, ERROR_LIMIT, "vocab.txt has more than the %d lines allowed.", LIMIT_VOCAB);
-    if (memchr(line.data, 0, line.size) ||
-        json_object_setn_new(vocabulary, (const char *)line.data, line.size, json_integer((json_int_t)id)) != 0)
+    if (memchr(line.data, 0, line.size) || !utf8_valid(line))
       return line_refuse("vocab.txt", id + 1, "no text in UTF-8", error);
+    if (json_object_setn_new(vocabulary, (const char *)line.data, line.size, json_integer((json_int_t)id)) != 0)
+      return no_memory(error);
   }
   return true;
 }
@@ -93,8 +96,8 @@ static bool merges_read(struct slice text, json_t *merges, struct error *error) 
     const uint8_t *space = memchr(line.data, ' ', line.size);
     if (!space || memchr(space + 1, ' ', line.size - (size_t)(space + 1 - line.data)))
       return line_refuse("merges.txt", number, "not two tokens with a space between", error);
-    if (json_array_append_new(merges, json_stringn((const char *)line.data, line.size)) != 0)
-      return line_refuse("merges.txt", number, "no text in UTF-8", error);
+    if (!utf8_valid(line)) return line_refuse("merges.txt", number, "no text in UTF-8", error);
+    if (json_array_append_new(merges, json_stringn((const char *)line.data, line.size)) != 0) return no_memory(error);
   }
   return true;
 }
@@ -120,7 +123,7 @@ static json_t *model_make(const struct classic_vocabulary *files, const struct c
     model = json_pack("{s:s, s:n, s:n, s:s, s:s, s:b, s:b, s:O, s:O}", "type", "BPE", "dropout", "unk_token",
                       "continuing_subword_prefix", "", "end_of_word_suffix", "", "fuse_unk", 0, "byte_fallback", 0,
                       "vocab", vocabulary, "merges", merges);
-  if (ok && !model) error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
+  if (ok && !model) no_memory(error);
   json_decref(vocabulary);
   json_decref(merges);
   return model;
@@ -139,58 +142,64 @@ static json_t *byte_level_make(const struct classic_vocabulary *files) {
                    flag_of(files, "add_prefix_space", false), "trim_offsets", 1, "use_regex", 1);
 }
 
-/* A special token's id; false: it is not in the vocabulary. */
-static bool id_find(const json_t *model, const char *token, json_int_t *id) {
-  const json_t *found = token ? json_object_get(json_object_get(model, "vocab"), token) : NULL;
-  *id = json_integer_value(found);
-  return json_is_integer(found);
+static json_t *tokens_make(const struct classic_vocabulary *files, const struct class *class, const json_t *model,
+                           struct error *error) {
+  return classic_added_make(files, model, special_keys[class->frame], class->special, SPECIALS, error);
 }
 
-static json_t *added_make(const struct classic_vocabulary *files, const struct class *class, const json_t *model) {
-  json_t *added = json_array();
-  for (int i = 0; i < SPECIALS; i++) {
-    const char *token = special_of(files, class, i);
-    json_int_t id;
-    bool before = false;
-    for (int k = 0; k < i; k++)
-      before |= token && special_of(files, class, k) && !strcmp(token, special_of(files, class, k));
-    if (before || !id_find(model, token, &id)) continue;
-    json_array_append_new(added, json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", token,
-                                           "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+static json_t *added_make(json_t *tokens) {
+  json_t *added = json_array(), *token;
+  const char *text;
+  json_object_foreach(tokens, text, token) if (json_array_append(added, token) != 0) {
+    json_decref(added);
+    return NULL;
   }
   return added;
 }
 
+/* Of a token that stands around a text. */
+static bool frame_find(const json_t *model, const json_t *tokens, const char *text, json_int_t *id) {
+  if (classic_id_find(model, text, id)) return true;
+  const json_t *found = json_object_get(json_object_get(tokens, text), "id");
+  *id = json_integer_value(found);
+  return found != NULL;
+}
+
 static json_t *post_make(const struct classic_vocabulary *files, const struct class *class, const json_t *model,
-                         struct error *error) {
+                         const json_t *tokens, struct error *error) {
   const char *begin = special_of(files, class, BEGIN), *end = special_of(files, class, END);
   json_int_t first, last;
   if (!class->frame) return json_null();
-  if (!id_find(model, begin, &first) || !id_find(model, end, &last)) {
+  if (!frame_find(model, tokens, begin, &first) || !frame_find(model, tokens, end, &last)) {
     error_set(error, ERROR_FORMAT, "%s has no token \"%.60s\" or \"%.60s\", which stand around a text.",
               class->words ? "vocab.txt" : "vocab.json", begin, end);
     return NULL;
   }
-  return json_pack("{s:s, s:[s,I], s:[s,I], s:b, s:b}", "type", class->words ? "BertProcessing" : "RobertaProcessing",
-                   "sep", end, last, "cls", begin, first, "trim_offsets", 1, "add_prefix_space",
-                   flag_of(files, "add_prefix_space", false));
+  json_t *post = json_pack("{s:s, s:[s,I], s:[s,I], s:b, s:b}", "type",
+                           class->words ? "BertProcessing" : "RobertaProcessing", "sep", end, last, "cls", begin, first,
+                           "trim_offsets", 1, "add_prefix_space", flag_of(files, "add_prefix_space", false));
+  if (!post) no_memory(error);
+  return post;
 }
 
 bool classic_vocabulary_convert(const struct classic_vocabulary *files, json_t **tokenizer, struct error *error) {
   const struct class *class = class_find(files);
   *tokenizer = NULL;
   if (!class || (class->words ? !files->words.data : !files->units.data || !files->merges.data)) return true;
-  json_t *model = model_make(files, class, error), *post = model ? post_make(files, class, model, error) : NULL;
+  json_t *model = model_make(files, class, error), *tokens = model ? tokens_make(files, class, model, error) : NULL;
+  json_t *post = tokens ? post_make(files, class, model, tokens, error) : NULL;
   if (!post) {
+    json_decref(tokens);
     json_decref(model);
     return false;
   }
   json_t *decoder = class->words ? json_pack("{s:s, s:s, s:b}", "type", "WordPiece", "prefix", "##", "cleanup", 1)
                                  : byte_level_make(files);
   json_t *split = class->words ? json_pack("{s:s}", "type", "BertPreTokenizer") : byte_level_make(files);
-  *tokenizer = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
-                         "added_tokens", added_make(files, class, model), "normalizer",
-                         class->words ? normalizer_make(files) : json_null(), "pre_tokenizer", split, "post_processor",
-                         post, "decoder", decoder, "model", model);
-  return *tokenizer || error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
+  *tokenizer =
+      json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0", "truncation", "padding",
+                "added_tokens", added_make(tokens), "normalizer", class->words ? normalizer_make(files) : json_null(),
+                "pre_tokenizer", split, "post_processor", post, "decoder", decoder, "model", model);
+  json_decref(tokens);
+  return *tokenizer || no_memory(error);
 }

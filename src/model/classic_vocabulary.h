@@ -10,6 +10,8 @@ struct classic_vocabulary {
   struct slice words;         /* vocab.txt: a token a line; empty: there is none, as of the next two */
   struct slice units, merges; /* vocab.json and merges.txt */
   const json_t *settings;     /* tokenizer_config.json, or NULL */
+  const json_t *added;        /* added_tokens.json, or NULL */
+  const json_t *specials;     /* special_tokens_map.json, or NULL */
   struct slice model_type;    /* of config.json, which tells the class where the settings do not; may be empty */
 };
 

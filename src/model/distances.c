@@ -6,7 +6,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { NUMBERS_MAX = 1 << 24, BUCKET_DISTANCE = 128, BUCKETS_MAX = 1 << 10 };
+/* Buckets are as many whatever the config says, as transformers has it: half for each direction, of which half again
+ * for a distance each. The others' logarithm needs those to end before BUCKET_DISTANCE. */
+enum { NUMBERS_MAX = 1 << 24, BUCKETS = 32, HALF = BUCKETS / 2, EXACT = HALF / 2, BUCKET_DISTANCE = 128 };
+
+_Static_assert(BUCKETS % 4 == 0 && EXACT >= 1 && EXACT < BUCKET_DISTANCE, "a bucket would lie outside the table");
 
 static float *numbers_take(const struct decoder *d, struct error *error) {
   uint64_t count = (uint64_t)d->n_head * lean_numbers(d->max_position);
@@ -28,23 +32,21 @@ float *distances_alibi(const struct decoder *d, double most, struct error *error
 }
 
 /* Of a key `k` tokens behind the query. Floats, as the network was trained with. */
-static int bucket_of(int k, int n_bucket) {
-  int half = n_bucket / 2, exact = half / 2, first = k > 0 ? half : 0, n = abs(k);
-  if (n < exact) return first + n;
-  float far = logf((float)n / (float)exact) / (float)log((double)BUCKET_DISTANCE / exact) * (float)(half - exact);
-  int bucket = exact + (int)far;
-  return first + (bucket < half ? bucket : half - 1);
+static int bucket_of(int k) {
+  int first = k > 0 ? HALF : 0, n = abs(k);
+  if (n < EXACT) return first + n;
+  float far = logf((float)n / EXACT) / (float)log((double)BUCKET_DISTANCE / EXACT) * (HALF - EXACT);
+  int bucket = EXACT + (int)far;
+  return first + (bucket < HALF ? bucket : HALF - 1);
 }
 
 float *distances_buckets(const struct decoder *d, const struct tensor *table, struct error *error) {
-  bool fits = table && table->n_dim == 2 && table->dim[0] >= 4 && table->dim[0] <= BUCKETS_MAX &&
-              table->dim[0] % 2 == 0 && table->dim[1] == d->n_head && !table->packed &&
+  bool fits = table && table->n_dim == 2 && table->dim[0] == BUCKETS && table->dim[1] == d->n_head && !table->packed &&
               (table->type == TENSOR_F32 || table->type == TENSOR_F16 || table->type == TENSOR_BF16);
   float *numbers = NULL, *values = NULL;
   if (!fits) {
-    error_set(error, ERROR_FORMAT,
-              "Tensor %s is no matrix of an even number of 4 to %d rows for %d heads, in F32, F16 or BF16.",
-              table ? table->name : "relative_attention_bias.weight, which is missing,", BUCKETS_MAX, d->n_head);
+    error_set(error, ERROR_FORMAT, "Tensor %s is no matrix of %d rows for %d heads, in F32, F16 or BF16.",
+              table ? table->name : "relative_attention_bias.weight, which is missing,", BUCKETS, d->n_head);
     return NULL;
   }
   values = malloc(table->count * sizeof *values);
@@ -53,7 +55,7 @@ float *distances_buckets(const struct decoder *d, const struct tensor *table, st
   if (numbers) tensor_dequantize(table->type, table->data.data, table->count, values);
   for (int h = 0; numbers && h < d->n_head; h++)
     for (int k = 1 - d->max_position; k < d->max_position; k++) {
-      int bucket = bucket_of(k, (int)table->dim[0]);
+      int bucket = bucket_of(k);
       numbers[(size_t)h * lean_numbers(d->max_position) + (size_t)(d->max_position - 1 + k)] =
           values[(size_t)bucket * (size_t)d->n_head + (size_t)h];
     }

@@ -2,6 +2,7 @@
 #include "model/family.h"
 
 #include "model/mmproj.h"
+#include "model/text_tail.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,11 +72,11 @@ static bool vector_fits(const struct tensor *tensor, int rows) {
   return tensor->n_dim >= 1 && tensor->n_dim <= 2 && count == rows;
 }
 
-/* Is a weight of an encoder of texts a row of a matrix of another name: a token's of a head, which has one for each? */
+/* Is a weight of an encoder of texts a token's row of a head, which has one for each (text_tail_score)? */
 static bool weight_is_token(const struct plan *plan, const struct weight *weight) {
-  const char *name = plan_name(plan, weight->name), *tensor = plan_name(plan, weight->part[0].tensor);
+  const char *name = plan_name(plan, weight->name);
   return plan->role == PLAN_ENCODER && weight->use == WEIGHT_MATRIX && weight->rows == 1 &&
-         strncmp(name, tensor, strlen(name)) != 0;
+         (strcmp(name, TEXT_SCORE_YES) == 0 || strcmp(name, TEXT_SCORE_NO) == 0);
 }
 
 /* Rows that the plan has of a part's tensor, all together, or all of a head's; `found` are the tensor's. */

@@ -37,7 +37,7 @@ static bool kind_check(const struct checkpoint *c, struct error *error) {
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
     struct slice said = {0};
     if (!config_text(c, (struct config_key){wanted[i].key, NULL}, &said, error)) return false;
-    if (said.size > 0 && !slice_is(said, wanted[i].value))
+    if (said.data && !slice_is(said, wanted[i].value))
       return error_set(error, ERROR_UNSUPPORTED, "config.json: %s is \"%.*s\", expected \"%s\".", wanted[i].key,
                        SLICE_ARGS(said), wanted[i].value);
   }

@@ -139,18 +139,24 @@ static const struct decoder_names apart_names = {.gguf = {[ROLE_EXPERT_GATE] = "
 
 /* Ministral 3's scores grow with the position, in steps of the original context. GGUF has it under the name of Mistral
  * Small 3, and states YaRN's factors as their logarithm's. */
-static bool growth_read(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
+static bool growth_read(struct decoder *d, const struct checkpoint *c, const struct llama_member *member, bool encodes,
                         struct error *error) {
   const struct config_key hf = {"rope_parameters.llama_4_scaling_beta", NULL},
                           gguf = {NULL, "attention.temperature_scale"},
                           logarithm = {NULL, "rope.scaling.yarn_log_multiplier"};
   struct rope *rope = &d->rope[LAYER_GLOBAL];
   double growth = 0, factor = 0;
+  char text[160];
   if (strcmp(checkpoint_architecture(c), "mistral3") != 0 && !member->grows) return true;
   if (!config_float(c, hf, member->grows ? CONFIG_NEEDED : CONFIG_OPTIONAL, 0, 1e3, &growth, error) ||
       !config_float(c, gguf, CONFIG_OPTIONAL, 0, 1e3, &growth, error) ||
       !config_float(c, logarithm, CONFIG_OPTIONAL, 0, 100, &factor, error))
     return false;
+  if (growth > 0 && encodes)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The config has scores that grow with the position (%s), which Spate does of networks that "
+                     "generate; this one encodes texts.",
+                     config_key_name(c, member->grows ? hf : gguf, text));
   if (factor > 0 && rope->scaling == ROPE_YARN) rope->attention /= 0.1 * factor * log(rope->factor) + 1;
   d->grow = (float)growth;
   d->grow_from = (int)rope->original;
@@ -187,7 +193,7 @@ static bool member_build(const struct llama_member *of, struct decoder d, double
   if (member.window && !window_read(&d, checkpoint, &member, error)) return false;
   if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, base, NULL,
                  d.max_position, error) ||
-      !growth_read(&d, checkpoint, &member, error))
+      !growth_read(&d, checkpoint, &member, builder->head.role == PLAN_ENCODER, error))
     return false;
   d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
   char embedding[80];

@@ -55,7 +55,7 @@ static bool act_read(struct decoder *d, const struct checkpoint *c, struct error
   struct slice name = {0};
   bool plain = checkpoint_kind(c) == CHECKPOINT_GGUF && !decoder_has(c, "blk.0.ffn_gate.weight");
   if (!config_text(c, (struct config_key){"activation_function", NULL}, &name, error)) return false;
-  if (name.size > 0 && !slice_is(name, "swiglu")) plain = true;
+  if (name.data && !slice_is(name, "swiglu")) plain = true;
   if (!plain) return true;
   d->ff_layout = FF_PLAIN;
   d->names = &plain_names;

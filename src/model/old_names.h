@@ -5,7 +5,8 @@
 #include "format/tensor.h"
 
 /* Renames what TensorFlow's names left in a table of tensors, as transformers does whatever the network: a LayerNorm's
- * gamma and beta are its weight and bias. Names that are new lie in the arena; the index is made again. */
+ * gamma and beta are its weight and bias, unless it has those too. Names that are new lie in the arena; the index is
+ * made again. */
 bool old_names_mend(struct tensor_table *table, struct arena *arena, struct error *error);
 
 #endif

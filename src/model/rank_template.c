@@ -13,14 +13,27 @@ static const struct { const char *mark, *role; } marks[] = {{"{query}", "query"}
 
 enum { MARKS = sizeof marks / sizeof *marks };
 
-/* The likelihood of the first of two labels is the score. */
-static bool labels_are_yes_and_no(const struct gguf *gguf) {
+enum { POOLING_RANK = 4 }; /* of pooling_type: the head's labels are the result, and no vector */
+
+/* The value of a key of the architecture's; NULL: there is none. */
+static const struct gguf_value *value_of(const struct gguf *gguf, const char *name) {
   struct slice architecture;
   char key[128];
   if (!gguf_get_string(gguf, "general.architecture", GGUF_REQUIRED, &architecture, NULL) || architecture.size > 64)
-    return false;
-  snprintf(key, sizeof key, "%.*s.classifier.output_labels", SLICE_ARGS(architecture));
-  const struct gguf_value *list = gguf_find(gguf, key);
+    return NULL;
+  snprintf(key, sizeof key, "%.*s.%s", SLICE_ARGS(architecture), name);
+  return gguf_find(gguf, key);
+}
+
+static bool pools_for_a_rank(const struct gguf *gguf) {
+  const struct gguf_value *type = value_of(gguf, "pooling_type");
+  int64_t kind;
+  return type && !type->is_array && gguf_value_int(type, 0, &kind) && kind == POOLING_RANK;
+}
+
+/* The likelihood of the first of two labels is the score. */
+static bool labels_are_yes_and_no(const struct gguf *gguf) {
+  const struct gguf_value *list = value_of(gguf, "classifier.output_labels");
   return list && list->is_array && list->type == GGUF_STRING && list->count == 2 && slice_is(list->strings[0], "yes") &&
          slice_is(list->strings[1], "no");
 }
@@ -46,8 +59,9 @@ static void literal_write(struct buffer *source, uint8_t byte) {
 bool rank_template_write(const struct gguf *gguf, struct buffer *source, struct error *error) {
   struct slice text = {0};
   int seen[MARKS] = {0};
+  if (!pools_for_a_rank(gguf) || !labels_are_yes_and_no(gguf)) return true;
   if (!gguf_get_string(gguf, template_key, GGUF_OPTIONAL, &text, error)) return false;
-  if (text.size == 0 || !labels_are_yes_and_no(gguf)) return true;
+  if (text.size == 0) return true;
   buffer_text(source, "{{ \"");
   for (size_t at = 0; at < text.size;) {
     int mark = mark_at(slice_make(text.data + at, text.size - at));

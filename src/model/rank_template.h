@@ -7,7 +7,8 @@
 #include "base/error.h"
 #include "format/gguf.h"
 
-/* Appends Jinja source, or nothing where the file has no such template or no head of a yes and a no. */
+/* Appends Jinja source, or nothing where the file has no such template, or is no ranker (by its pooling_type) with a
+ * head of a yes and a no. */
 bool rank_template_write(const struct gguf *gguf, struct buffer *source, struct error *error);
 
 #endif

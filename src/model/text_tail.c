@@ -25,8 +25,9 @@ bool text_tail_read(struct text_tail *tail, const struct checkpoint *c, enum sel
   if (!sentence_config_read(&sentence, c, error)) return false;
   if (sentence.yes >= 0)
     return error_set(error, ERROR_UNSUPPORTED,
-                     "modules.json has a LogitScore stage, which Spate does of Llama, Mistral, Qwen 2 and Qwen 3; the "
-                     "network is of architecture %.64s.",
+                     "%s, which Spate does of Llama, Mistral, Qwen 2 and Qwen 3; the network is of architecture %.64s.",
+                     checkpoint_kind(c) == CHECKPOINT_HF ? "modules.json has a LogitScore stage"
+                                                         : "The file ranks texts by the labels yes and no",
                      checkpoint_architecture(c));
   *tail = (struct text_tail){.pool = sentence.found ? sentence.pool : usual};
   for (int i = 0, cols = hidden; i < sentence.n_dense; i++) {
@@ -58,8 +59,8 @@ bool text_tail_score(struct text_tail *tail, const struct sentence_config *sente
     return error_set(error, ERROR_INVALID, "modules.json: the LogitScore names token %d, expected 0 to %d.", larger,
                      vocab - 1);
   *tail = (struct text_tail){.pool = POOL_TOKEN};
-  if (sentence->no >= 0) row_add(tail, "score.no", head, sentence->no, hidden)->scale = -1;
-  row_add(tail, "score.yes", head, sentence->yes, hidden)->joins = sentence->no >= 0;
+  if (sentence->no >= 0) row_add(tail, TEXT_SCORE_NO, head, sentence->no, hidden)->scale = -1;
+  row_add(tail, TEXT_SCORE_YES, head, sentence->yes, hidden)->joins = sentence->no >= 0;
   return true;
 }
 

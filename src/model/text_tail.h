@@ -9,6 +9,10 @@
 
 enum { TEXT_LINEARS = DENSE_STAGES };
 
+/* What text_tail_score calls its rows, as no other linear is called. */
+#define TEXT_SCORE_YES "score.yes"
+#define TEXT_SCORE_NO  "score.no"
+
 /* out = act(norm(in) · NAME.weightᵀ + NAME.bias): names are whole. Of a row of a head `tensor` is what it is in. */
 struct text_linear {
   char name[TENSOR_NAME_BYTES];

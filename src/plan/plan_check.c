@@ -225,7 +225,8 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
       out->cols != (int64_t)a->n_head * a->dim_v)
     return op_refuse(c, "does not fit its input or output");
   if (!rope_valid(p, a)) return op_refuse(c, "has a rotary embedding out of range");
-  if (!attend_alibi_valid(p, a) || !attend_extra_valid(a)) return op_refuse(c, "has slopes or a clamp out of range");
+  if (!attend_alibi_valid(p, a) || !attend_extra_valid(a))
+    return op_refuse(c, "has slopes, a clamp or a growth out of range");
   if (!head_norms_fit(p, op) || !vector_fits(p, op->weight[2], a->n_head))
     return op_refuse(c, "has a norm or sinks of the wrong length");
   if (!isfinite(a->scale) || !isfinite(a->softcap) || !isfinite(a->rope_scale) || !(a->eps >= 0))

@@ -196,7 +196,7 @@ class Networks(unittest.TestCase):
                 ("nomic-moe", {"moe_every_n_layers": 0}, "Tensor encoder.layers.1.mlp.fc1.weight is missing"),
                 ("nomic-moe", {"num_experts": 4}, "router.layer.weight has shape [5, 36], expected [4, 36]"),
                 ("nomic-moe", {"moe_normalize_expert_weights": True}, "moe_normalize_expert_weights is true, expected false"),
-                ("mpnet", {"num_attention_heads": 4}, "relative_attention_bias.weight is no matrix of an even number"),
+                ("mpnet", {"num_attention_heads": 4}, "relative_attention_bias.weight is no matrix of 32 rows for 4 heads"),
                 ("jina-bert", {"architectures": ["BertModel"]}, "position_embedding_type is \"alibi\", expected \"absolute\""),
                 ("distilbert", {"architectures": ["DistilBertForSequenceClassification"]}, "is not one that Spate loads"),
                 ("distilbert", {"architectures": ["DebertaV2Model"]}, 'The architecture "DebertaV2Model" is not one that Spate loads')):

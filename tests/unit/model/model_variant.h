@@ -68,6 +68,52 @@ static inline void variant_make(struct model_variant *variant, const char *name,
   variant_make_in(variant, "model", name, change);
 }
 
+static inline void offsets_move(json_t *header, json_int_t from, json_int_t by) {
+  const char *name;
+  json_t *entry;
+  json_object_foreach(header, name, entry) {
+    json_t *offsets = json_object_get(entry, "data_offsets");
+    json_int_t begin = json_integer_value(json_array_get(offsets, 0)),
+               end = json_integer_value(json_array_get(offsets, 1));
+    if (!offsets || end < from) continue;
+    if (begin >= from) json_array_set_new(offsets, 0, json_integer(begin + by));
+    json_array_set_new(offsets, 1, json_integer(end + by));
+  }
+}
+
+/* A tensor of the folder's model.safetensors becomes one of zeros, F32, of `rows` × `cols`. */
+static inline void variant_reshape(const struct model_variant *variant, const char *tensor, int rows, int cols) {
+  char path[PATH_MAX];
+  struct file file;
+  struct error error;
+  uint64_t size;
+  snprintf(path, sizeof path, "%.40s/model.safetensors", variant->path);
+  if (!file_open(&file, path, &error)) abort();
+  memcpy(&size, file.data, sizeof size);
+  json_t *header = json_loadb((const char *)file.data + 8, (size_t)size, 0, NULL);
+  json_t *entry = json_object_get(header, tensor), *offsets = json_object_get(entry, "data_offsets");
+  size_t begin = (size_t)json_integer_value(json_array_get(offsets, 0)), bytes = (size_t)rows * (size_t)cols * 4;
+  size_t end = (size_t)json_integer_value(json_array_get(offsets, 1)), rest = file.size - 8 - (size_t)size - end;
+  json_object_update_new(entry, json_pack("{s:s, s:[i,i]}", "dtype", "F32", "shape", rows, cols));
+  offsets_move(header, (json_int_t)end, (json_int_t)bytes - (json_int_t)(end - begin));
+  char *text = json_dumps(header, JSON_COMPACT);
+  uint8_t *zeros = calloc(1, bytes + 1);
+  FILE *out = unlink(path) == 0 ? fopen(path, "wb") : NULL; /* the link */
+  if (!text || !zeros || !out) abort();
+  const uint8_t *data = file.data + 8 + size;
+  uint64_t now = (strlen(text) + 7) / 8 * 8;
+  fwrite(&now, sizeof now, 1, out);
+  fprintf(out, "%-*s", (int)now, text);
+  fwrite(data, 1, begin, out);
+  fwrite(zeros, 1, bytes, out);
+  fwrite(data + end, 1, rest, out);
+  if (fclose(out) != 0) abort();
+  free(zeros);
+  free(text);
+  json_decref(header);
+  file_close(&file);
+}
+
 static inline void variant_remove(struct model_variant *variant) {
   DIR *folder = opendir(variant->path);
   for (struct dirent *entry; (entry = readdir(folder));) {
@@ -79,14 +125,14 @@ static inline void variant_remove(struct model_variant *variant) {
   rmdir(variant->path);
 }
 
-/* Copies FIXTURES/model/NAME/model.gguf into a new file at path ("/tmp/…XXXXXX", to be unlinked), with `size` bytes
+/* Copies FIXTURES/KIND/NAME/model.gguf into a new file at path ("/tmp/…XXXXXX", to be unlinked), with `size` bytes
  * replaced that begin `skip` bytes behind the first occurrence of `text`. */
-static inline void gguf_variant_make(char *path, const char *name, const char *text, size_t skip, const void *bytes,
-                                     size_t size) {
+static inline void gguf_variant_make_in(char *path, const char *kind, const char *name, const char *text, size_t skip,
+                                        const void *bytes, size_t size) {
   char source[PATH_MAX];
   struct file file;
   struct error error;
-  snprintf(source, sizeof source, "%s/model/%.100s/model.gguf", FIXTURES, name);
+  snprintf(source, sizeof source, "%s/%.20s/%.100s/model.gguf", FIXTURES, kind, name);
   if (!file_open(&file, source, &error)) abort();
   uint8_t *copy = malloc(file.size), *at = NULL;
   if (copy) at = memmem(memcpy(copy, file.data, file.size), file.size, text, strlen(text));
@@ -97,6 +143,11 @@ static inline void gguf_variant_make(char *path, const char *name, const char *t
   close(descriptor);
   free(copy);
   file_close(&file);
+}
+
+static inline void gguf_variant_make(char *path, const char *name, const char *text, size_t skip, const void *bytes,
+                                     size_t size) {
+  gguf_variant_make_in(path, "model", name, text, skip, bytes, size);
 }
 
 #endif

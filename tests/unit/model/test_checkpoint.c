@@ -1,6 +1,8 @@
 /* What a directory says besides its network: name, tokenizer files, chat template, generation defaults. */
 #include "model/checkpoint.h"
 #include "model/family.h"
+#include "model/old_names.h"
+#include "model/text_tail.h"
 #include "model_variant.h"
 
 #include <setjmp.h>
@@ -235,12 +237,66 @@ static void test_cut_while_open(void **state) {
   cut_check("llama3", "model.gguf", "model.gguf");
 }
 
+/* Of a table with these names; what they are afterwards. */
+static void test_old_names(void **state) {
+  (void)state;
+  static const char *const cases[][2][3] = {
+      {{"a.LayerNorm.gamma", "a.LayerNorm.beta", "b.gamma"}, {"a.LayerNorm.weight", "a.LayerNorm.bias", "b.gamma"}},
+      {{"a.LayerNorm.gamma", "a.LayerNorm.weight", "a.LayerNorm.beta"},
+       {"a.LayerNorm.gamma", "a.LayerNorm.weight", "a.LayerNorm.bias"}},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct tensor tensors[3] = {{.name = cases[i][0][0]}, {.name = cases[i][0][1]}, {.name = cases[i][0][2]}};
+    struct tensor_table table = {.tensors = tensors, .n_tensor = 3};
+    struct error error = {0};
+    struct arena arena;
+    arena_init(&arena, 1 << 16);
+    assert_true(tensor_table_index(&table, &arena, &error));
+    if (!old_names_mend(&table, &arena, &error)) fail_msg("%s", error.text);
+    for (int k = 0; k < 3; k++) {
+      assert_string_equal(tensors[k].name, cases[i][1][k]);
+      assert_ptr_equal(tensor_find(&table, cases[i][1][k]), &tensors[k]);
+    }
+    arena_release(&arena);
+  }
+}
+
+/* The twin of qwen3-yes-no has a chat template and one for ranks; with pooling_type 4 alone the latter counts. */
+static void test_ranks(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t pooling;
+    bool ranks;
+  } cases[] = {{4, true}, {3, false}, {0, false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char path[] = "/tmp/spate-ranks-XXXXXX";
+    struct error error = {0};
+    /* behind the type */
+    gguf_variant_make_in(path, "encoder", "qwen3-yes-no", "pooling_type", 4, &cases[i].pooling, 4);
+    struct checkpoint *c = checkpoint_open(path, &error);
+    unlink(path);
+    if (!c) fail_msg("%s", error.text);
+    assert_int_equal(checkpoint_ranks(c), cases[i].ranks);
+    struct slice source = checkpoint_chat_template(c);
+    assert_int_equal(source.size > 4 && memcmp(source.data, "{{ \"", 4) == 0, cases[i].ranks); /* not the chat's */
+    struct text_tail tail;
+    if (cases[i].ranks) {
+      assert_false(text_tail_read(&tail, c, POOL_MEAN, 32, &error));
+      assert_string_equal(error.text, "The file ranks texts by the labels yes and no, which Spate does of Llama, "
+                                      "Mistral, Qwen 2 and Qwen 3; the network is of architecture qwen3.");
+    }
+    checkpoint_close(c);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_cut_while_open), /* first: its children set the handler of SIGBUS, once in a process */
       cmocka_unit_test(test_plain),
       cmocka_unit_test(test_generation_defaults),
       cmocka_unit_test(test_chat_template),
+      cmocka_unit_test(test_ranks),
+      cmocka_unit_test(test_old_names),
       cmocka_unit_test(test_text_config),
       cmocka_unit_test(test_names_do_not_command_the_terminal),
   };

@@ -162,7 +162,31 @@ static void test_types(void **state) {
   plans_release(&plans_now);
 }
 
+/* An empty text is a text, and not what is usual. */
+static void test_empty_texts(void **state) {
+  (void)state;
+  static const struct {
+    const char *name, *key;
+  } cases[] = {{"jina-bert", "position_embedding_type"},
+               {"jina-bert", "feed_forward_type"},
+               {"nomic", "activation_function"},
+               {"bert", "position_embedding_type"}};
+  plans_init(&plans_now);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct model_variant variant;
+    struct error error = {0};
+    json_t *change = json_pack("{s:s}", cases[i].key, "");
+    variant_make_in(&variant, "encoder", cases[i].name, change);
+    bool ok = plans_make(&plans_now, variant.path, &error);
+    variant_remove(&variant);
+    json_decref(change);
+    if (ok || !strstr(error.text, cases[i].key))
+      fail_msg("%s with an empty %s: %s", cases[i].name, cases[i].key, ok ? "accepted" : error.text);
+  }
+  plans_release(&plans_now);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_types)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_empty_texts)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

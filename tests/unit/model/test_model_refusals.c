@@ -284,6 +284,7 @@ static void test_accepted(void **state) {
       {"gemma3",
        "{\"rope_scaling\": null, \"rope_parameters\": {\"full_attention\": {\"rope_type\": \"linear\", \"factor\": "
        "4.0, \"rope_theta\": 1000.0}, \"sliding_attention\": {\"rope_theta\": 50.0}}}"},
+      {"gpt2", "{\"activation_function\": \"quick_gelu\"}"},
       {"gpt2", "{\"n_inner\": 96, \"tie_word_embeddings\": null}"},
       {"falcon7b", "{\"num_kv_heads\": 71, \"ffn_hidden_size\": 48}"},
       {"cohere2", "{\"layer_types\": null}"},
@@ -304,6 +305,68 @@ static void test_accepted(void **state) {
     variant_remove(&variant);
     json_decref(change);
   }
+}
+
+/* The table of distances of MPNet's fixture (32 rows of 3 heads), of another shape. */
+static void test_table_refusals(void **state) {
+  (void)state;
+  static const struct { int rows, heads; } cases[] = {{512, 3}, {64, 3}, {34, 3}, {3, 3}, {0, 3}, {32, 2}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct model_variant variant;
+    struct error error = {0};
+    json_t *none = json_object();
+    variant_make_in(&variant, "encoder", "mpnet", none);
+    variant_reshape(&variant, "encoder.relative_attention_bias.weight", cases[i].rows, cases[i].heads);
+    bool ok = model_plan(variant.path, &error);
+    variant_remove(&variant);
+    json_decref(none);
+    if (ok) fail_msg("%d rows for %d heads were accepted", cases[i].rows, cases[i].heads);
+    assert_string_equal(error.text,
+                        "Tensor encoder.relative_attention_bias.weight is no matrix of 32 rows for 3 heads, "
+                        "in F32, F16 or BF16.");
+  }
+}
+
+/* A feed-forward of one row, whose tensor has one for each of the vocabulary: that is for a head's tokens alone. */
+static void test_row_refusal(void **state) {
+  (void)state;
+  struct model_variant variant;
+  struct error error = {0};
+  json_t *change = json_pack("{s:i}", "intermediate_size", 1);
+  variant_make_in(&variant, "encoder", "mpnet", change);
+  for (int i = 0; i < 2; i++) {
+    char name[80];
+    snprintf(name, sizeof name, "encoder.layer.%d.intermediate.dense.weight", i);
+    variant_reshape(&variant, name, 160, 36);
+    snprintf(name, sizeof name, "encoder.layer.%d.intermediate.dense.bias", i);
+    variant_reshape(&variant, name, 1, 1);
+    snprintf(name, sizeof name, "encoder.layer.%d.output.dense.weight", i);
+    variant_reshape(&variant, name, 36, 1);
+  }
+  bool ok = model_plan(variant.path, &error);
+  variant_remove(&variant);
+  json_decref(change);
+  assert_false(ok);
+  assert_string_equal(error.text, "Tensor encoder.layer.0.intermediate.dense.weight has shape [160, 36], expected "
+                                  "[1, 36] from the config.");
+}
+
+/* Ministral 3 with the files of an encoder of texts. */
+static void test_growth_refusal(void **state) {
+  (void)state;
+  struct model_variant variant;
+  struct error error = {0};
+  char path[PATH_MAX + 16];
+  variant_make(&variant, "ministral3", NULL);
+  snprintf(path, sizeof path, "%s/modules.json", variant.path);
+  FILE *file = fopen(path, "w");
+  assert_true(file && fputs("[]", file) >= 0 && fclose(file) == 0);
+  bool ok = model_plan(variant.path, &error);
+  variant_remove(&variant);
+  assert_false(ok);
+  assert_string_equal(error.text, "The config has scores that grow with the position "
+                                  "(config.json: rope_parameters.llama_4_scaling_beta), which Spate does of networks "
+                                  "that generate; this one encodes texts.");
 }
 
 /* GGUF metadata: a number of the twin of gemma3 replaced. */
@@ -365,8 +428,9 @@ static void test_paths(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_refusals),     cmocka_unit_test(test_accepted), cmocka_unit_test(test_gguf_refusals),
-      cmocka_unit_test(test_gguf_scaling), cmocka_unit_test(test_paths),
+      cmocka_unit_test(test_refusals),     cmocka_unit_test(test_accepted),       cmocka_unit_test(test_gguf_refusals),
+      cmocka_unit_test(test_gguf_scaling), cmocka_unit_test(test_paths),          cmocka_unit_test(test_table_refusals),
+      cmocka_unit_test(test_row_refusal),  cmocka_unit_test(test_growth_refusal),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
