@@ -57,10 +57,8 @@ static bool router_fits(const struct plan *plan, const struct op *op, const stru
 /* What adds to the router's input last, strip by strip as the gather does. */
 static bool before_fits(const struct plan *plan, const struct op *op, const struct op *router,
                         const struct op *gather) {
-  const struct op *gather = parts->gather;
   const struct linear_args *a = &op->args.linear;
-  const struct weight *weights = plan_weights(plan), *w = weights + op->weight[0];
-  int cols = weights[parts->spread->weight[0]].cols; /* as wide as its tokens' places are */
+  const struct weight *w = plan_weights(plan) + op->weight[0];
   bool plain = a->act == ACT_NONE && !a->gated && !(a->softcap > 0) && ends_plain(op) && a->norm == NORM_NONE;
   bool adds = op->out == router->in[0] && op->in[1] == op->out && op->in[0] != op->out && gather->in[1] == op->out;
   return is_bf16(plan, op) && plain && adds && w->rows == plan_weights(plan)[gather->weight[0]].rows &&
@@ -81,8 +79,10 @@ static bool read_after(const struct plan *plan, int value, const struct op *op) 
 static bool after_fits(const struct plan *plan, int n_body, int n_token, const struct cuda_mixture_parts *parts,
                        const struct op *op) {
   if (op + 1 - plan_ops(plan) >= n_body || !is_linear(op) || op[1].kind != OP_ATTEND) return false;
+  const struct op *gather = parts->gather;
   const struct linear_args *a = &op->args.linear;
-  const struct weight *w = plan_weights(plan) + op->weight[0];
+  const struct weight *weights = plan_weights(plan), *w = weights + op->weight[0];
+  int cols = weights[parts->spread->weight[0]].cols; /* as wide as its tokens' places are */
   bool plain = a->act == ACT_NONE && !a->gated && ends_plain(op) && a->norm != NORM_LAYER && op->in[1] < 0;
   bool takes = op->in[0] == gather->out && op->out != gather->out && w->cols == weights[gather->weight[0]].rows &&
                w->cols == cols;
