@@ -32,8 +32,19 @@ struct attend_work {
   float *scratch;              /* attend_scratch_floats, aligned to 64 bytes */
 };
 
+/* The keys and values of n ≤ ATTEND_LANES tokens of one row, on their way to a cache of floats: dimensions in whole
+ * ATTEND_LANES, the first token at a multiple of as many. */
+struct attend_rows {
+  const float *key, *value; /* of the first token; the next one's are `stride` floats on */
+  size_t stride;
+  int n, dim_k, dim_v;
+  float *to_key, *to_value; /* of dimension d at to_key + d × tile, ATTEND_LANES of them; of token i at i × stored_v */
+  size_t tile, stored_v;
+};
+
 struct attend_kernels {
   void (*attend)(const struct attend_work *work);
+  void (*store)(const struct attend_rows *rows);
   /* Floats to the type of less than 32 bits that the cache keeps, enum kv_dtype. Returns the scale of codes. */
   float (*narrow)(const float *from, int n, uint8_t dtype, void *to);
   bool quads; /* keys and values of eight bits are to lie in quads */

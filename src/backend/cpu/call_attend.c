@@ -92,7 +92,69 @@ static void head_store(const struct program *program, const struct call *call, i
   kv_head_store(&kv, position, keys, values);
 }
 
+/* Numbers go into a cache of floats as they are, some tokens at a time. */
+static bool stored_together(const struct program *program, const struct call *call) {
+  const struct attend_args *args = &call->op->args.attend;
+  const struct kv_layout *layout = &call->cache->layout;
+  bool as_they_are = args->clip == 0 && call->rope < 0 && !program_vector(program, call->op->weight[1]);
+  return as_they_are && layout->dtype == KV_F32 && !args->value_in_key &&
+         (args->dim_k | args->dim_v | layout->tile) % ATTEND_LANES == 0;
+}
+
+/* Tokens [token, token + n) of one row, as struct attend_rows wants them. */
+static void run_store(const struct program *program, const struct call *call, int token, int position, int n) {
+  const struct attend_args *args = &call->op->args.attend;
+  const struct kv_layout *layout = &call->cache->layout;
+  size_t dim_k = (size_t)args->dim_k, dim_v = (size_t)args->dim_v, n_kv_head = (size_t)args->n_kv_head;
+  const float *key = value_row(program, call->op->in[0], token) + (size_t)args->n_head * dim_k;
+  const float *value = key + n_kv_head * dim_k;
+  const uint32_t *blocks = row_blocks(program, args, program->token_row[token]);
+  for (int h = 0; h < args->n_kv_head; h++) {
+    struct kv_head kv = kv_cache_head(call->cache, args->layer, h, blocks);
+    program->device->kernels->attend.store(&(struct attend_rows){
+        .key = key + (size_t)h * dim_k,
+        .value = value + (size_t)h * dim_v,
+        .stride = value_cols(program, call->op->in[0]),
+        .n = n,
+        .dim_k = args->dim_k,
+        .dim_v = args->dim_v,
+        .to_key = (float *)(void *)kv_head_keys(&kv, position) + position % layout->block_size % layout->tile,
+        .to_value = (float *)(void *)kv_head_value(&kv, position),
+        .tile = (size_t)layout->tile,
+        .stored_v = (size_t)layout->stored_v,
+    });
+  }
+}
+
+/* As many tokens from `token` on, before `end`, as can be stored together: what their keys' vectors have beyond them
+ * nobody has written. 0: not one. */
+static int run_length(const struct program *program, int token, int end, int position) {
+  const struct row *row = program->batch->row + program->token_row[token];
+  int left = row->first + row->count - token, n = left < ATTEND_LANES ? left : ATTEND_LANES;
+  return position % ATTEND_LANES == 0 && token + n <= end ? n : 0;
+}
+
+/* This worker's tokens, all heads of each. */
+static void tokens_store(const struct program *program, const struct call *call, struct range tokens, int worker) {
+  struct range own = team_share(program->device->team, tokens.count, worker);
+  int token = tokens.first + own.first, end = token + own.count;
+  for (int n; token < end; token += n) {
+    const struct row *row = program->batch->row + program->token_row[token];
+    int position = row->length + token - row->first;
+    n = run_length(program, token, end, position);
+    if (n > 0) run_store(program, call, token, position, n);
+    if (n > 0) continue;
+    n = 1;
+    for (int h = 0; h < call->op->args.attend.n_kv_head; h++)
+      head_store(program, call, token, h, (float *)worker_scratch(program, worker));
+  }
+}
+
 void call_attend_store(const struct program *program, const struct call *call, struct range tokens, int worker) {
+  if (tokens.count >= ATTEND_LANES * team_size(program->device->team) && stored_together(program, call)) {
+    tokens_store(program, call, tokens, worker);
+    return;
+  }
   int n_head = call->op->args.attend.n_kv_head;
   struct range items = team_share(program->device->team, tokens.count * n_head, worker);
   for (int i = items.first; i < items.first + items.count; i++)
@@ -161,6 +223,11 @@ static void query_prepare(const struct program *program, const struct call *call
   size_t dim_k = (size_t)args->dim_k;
   float scale = query_scale(program, args, token);
   const float *in = value_row(program, call->op->in[0], token);
+  if (args->clip == 0 && call->rope < 0 && !args->value_in_key && !program_vector(program, call->op->weight[0])) {
+    const float *query = in + (size_t)head * dim_k;
+    for (size_t d = 0; d < (size_t)n_head * dim_k; d++) to[d] = query[d] * scale;
+    return;
+  }
   for (int h = 0; h < n_head; h++, to += dim_k) {
     const float *prepared = head_prepare(program, call, 0, token, head + h, query_find(args, in, head + h, to), to);
     for (size_t d = 0; d < dim_k; d++) to[d] = prepared[d] * scale;
