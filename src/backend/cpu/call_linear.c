@@ -6,7 +6,6 @@
 enum {
   ALONE_FLOATS = 4096, /* inputs up to so many numbers are prepared by every worker by itself */
   CLAIMS_PER_WORKER = 8,
-  INPLACE_NOT = 1 << 20,
   KERNEL_TILES = 2, /* that kernels take side by side: the last of an odd number takes longer */
   PART_ROWS = 32,   /* rows are split too when there are fewer units than claims, in parts of at least so many */
 };
@@ -60,16 +59,13 @@ static void share_prepare(struct program *program, const struct call *call, stru
   }
 }
 
-/* Rows that kernels would be given as they are in memory already. Odd strides, which prepared rows have, do without
- * neighbours in the same sets of a cache; those of 2 KiB and multiples of it would not. */
-static bool rows_in_place(const struct program *program, const struct call *call) {
+/* Kernels would be given the numbers as they lie in memory already. */
+static bool rows_in_place(const struct call *call) {
   const struct cpu_layout *layout = &call->layout;
   const struct op *op = call->op;
   bool floats = layout->scheme.kind == SCHEME_F32 || layout->scheme.kind == SCHEME_F16;
-  size_t bytes = value_cols(program, op->in[0]) * sizeof(float);
   return floats && layout->scheme.activation == ACTIVATION_FLOAT && layout->arranged_bytes == 0 &&
-         op->args.linear.norm == NORM_NONE && layout->cols % UNIT_COLS == 0 && op->out != op->in[0] &&
-         bytes % INPLACE_NOT != 0;
+         op->args.linear.norm == NORM_NONE && layout->cols % UNIT_COLS == 0 && op->out != op->in[0];
 }
 
 static struct linear_input input_prepare(struct program *program, const struct call *call, struct range all,
@@ -77,7 +73,7 @@ static struct linear_input input_prepare(struct program *program, const struct c
   int n_row = all.count;
   float *normed = (float *)worker_scratch(program, worker);
   struct linear_input input = {.rows = program->prepared, .row_bytes = call->layout.row_bytes, .n_row = n_row};
-  if (!adapted && rows_in_place(program, call)) {
+  if (!adapted && rows_in_place(call)) {
     input.rows = value_row(program, call->op->in[0], all.first);
     input.row_bytes = value_cols(program, call->op->in[0]) * sizeof(float);
   } else if (!adapted && prepared_alone(&call->layout, n_row)) {
