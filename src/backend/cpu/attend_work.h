@@ -56,6 +56,8 @@ enum {
   ATTEND_ROWS = 16,  /* queries that a matrix unit takes at once: it may write that many beyond the last */
 };
 
+static inline size_t attend_lanes(size_t n) { return (n + ATTEND_LANES - 1) / ATTEND_LANES * ATTEND_LANES; }
+
 /* Room for the scores, sums, results of n_query queries, one tile of keys and values, and, for a matrix unit, queries
  * and weights once more in two parts of 16 bits. */
 static inline size_t attend_scratch_floats(size_t n_query, size_t dim_k, size_t dim_v) {

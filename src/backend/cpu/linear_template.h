@@ -48,10 +48,11 @@ static void linear(const struct cpu_layout *layout, const uint8_t *packed, int f
     struct row_view rows = {.first = (const uint8_t *)input->rows + row * input->row_bytes,
                             .stride = input->row_bytes,
                             .n = left < step ? left : step};
+    bool asks = rows.n > 1 && layout->scheme.kind != SCHEME_INT; /* integers have no time between to wait in */
     int at_once = tiles_at_once(&layout->scheme, rows.n), run = at_once > pair ? at_once : pair;
     for (int tile = first, n; tile < end; tile += n) {
       n = end - tile < run ? end - tile : run;
-      if (rows.n > 1) tail_ask(tail, tile, n, row, rows.n, out, out_stride);
+      if (asks) tail_ask(tail, tile, n, row, rows.n, out, out_stride);
       tiles_sums(layout, packed + tile * layout->tile_bytes, n, rows, sums);
       for (int t = 0; t < n; t += pair)
         tail_store(layout, tail, tile + t, sums + t * rows.n, rows.n, row, rows.n, out, out_stride);

@@ -78,7 +78,8 @@ static ALWAYS_INLINE void rows_store_plain(const enum act_kind act, const bool a
   struct tail_row row = rows.row;
   vfloat bias[TILE_ROWS / LANES];
   UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < TILE_ROWS / LANES; v++) bias[v] = row.bias ? vfloat_load(row.bias + v * LANES) : vfloat_set(0);
+  for (int v = 0; v < TILE_ROWS / LANES; v++) /* −0 added changes no number, be it −0 */
+    bias[v] = row.bias ? vfloat_load(row.bias + v * LANES) : vfloat_set(-0.0f);
   row.out += (size_t)rows.first * rows.out_stride;
   if (adds) row.residual += (size_t)rows.first * rows.residual_stride;
   for (int i = 0; i < rows.n; i++, row.sum += TILE_ROWS, row.out += rows.out_stride) {
