@@ -67,40 +67,7 @@ struct tail_rows {
   size_t out_stride, residual_stride;
 };
 
-/* Nothing but a bias, an activation and a residual, of whole tiles that go where they come from. */
-static ALWAYS_INLINE bool rows_are_plain(const struct linear_tail *tail, struct tail_rows rows) {
-  return !rows.place && rows.n_col >= TILE_ROWS && !rows.row.up && tail->limit <= 0 && tail->scale == 1 &&
-         tail->softcap <= 0 && !tail->multiply;
-}
-
-/* As rows_store, with nothing left to choose in the loop. */
-static ALWAYS_INLINE void rows_store_plain(const enum act_kind act, const bool adds, struct tail_rows rows) {
-  struct tail_row row = rows.row;
-  vfloat bias[TILE_ROWS / LANES];
-  UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < TILE_ROWS / LANES; v++) /* −0 added changes no number, be it −0 */
-    bias[v] = row.bias ? vfloat_load(row.bias + v * LANES) : vfloat_set(-0.0f);
-  row.out += (size_t)rows.first * rows.out_stride;
-  if (adds) row.residual += (size_t)rows.first * rows.residual_stride;
-  for (int i = 0; i < rows.n; i++, row.sum += TILE_ROWS, row.out += rows.out_stride) {
-    UNROLL(VECTOR_UNROLL)
-    for (int v = 0; v < TILE_ROWS / LANES; v++) {
-      vfloat value = act_apply(act, vfloat_add(vfloat_load(row.sum + v * LANES), bias[v]));
-      if (adds) value = vfloat_add(value, vfloat_load(row.residual + v * LANES));
-      vfloat_store(row.out + v * LANES, value);
-    }
-    if (adds) row.residual += rows.residual_stride;
-  }
-}
-
 static ALWAYS_INLINE void rows_store(const enum act_kind act, const struct linear_tail *tail, struct tail_rows rows) {
-  if ((act == ACT_NONE || act == ACT_GELU) && rows_are_plain(tail, rows)) {
-    if (act == ACT_NONE && rows.row.residual)
-      rows_store_plain(act, true, rows);
-    else if (!rows.row.residual)
-      rows_store_plain(act, false, rows);
-    if (act == ACT_NONE || !rows.row.residual) return;
-  }
   float last_residual[TILE_ROWS] = {0}, last[TILE_ROWS];
   struct tail_row row = rows.row;
   for (int i = 0; i < rows.n; i++) {

@@ -161,6 +161,7 @@ static void test_tokens_are_stored_together_as_one_by_one(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_do_not_touch_each_other),
-                                     cmocka_unit_test(test_latents_are_kept_once)};
+                                     cmocka_unit_test(test_latents_are_kept_once),
+                                     cmocka_unit_test(test_tokens_are_stored_together_as_one_by_one)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
