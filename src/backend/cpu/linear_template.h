@@ -48,7 +48,7 @@ static void linear(const struct cpu_layout *layout, const uint8_t *packed, int f
     struct row_view rows = {.first = (const uint8_t *)input->rows + row * input->row_bytes,
                             .stride = input->row_bytes,
                             .n = left < step ? left : step};
-    bool asks = rows.n > 1 && layout->scheme.kind != SCHEME_INT; /* integers have no time between to wait in */
+    bool asks = rows.n > 1 && layout->scheme.kind != SCHEME_INT; /* not shown to help integers */
     int at_once = tiles_at_once(&layout->scheme, rows.n), run = at_once > pair ? at_once : pair;
     for (int tile = first, n; tile < end; tile += n) {
       n = end - tile < run ? end - tile : run;
