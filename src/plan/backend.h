@@ -100,6 +100,10 @@ struct backend {
    * are kept from step to step, maybe a wider one for those of attentions without a group. NULL: fp16. */
   uint8_t (*kv_best)(const struct device *device, int32_t block_size, bool kept);
 
+  /* Tokens of a step of whole texts beyond which it gains nothing: what lies between two ops would no longer stay near.
+   * NULL: the more, the better. */
+  int32_t (*text_tokens)(const struct device *device);
+
   /* Can op i of the plan run, with the schemes of its weights? The sentence says which part cannot. Needs no device. */
   bool (*supports)(const struct plan *plan, int op, struct error *error);
   /* Do linears of the scheme run in another arithmetic than its own? NULL: none does. */

@@ -27,13 +27,16 @@ static bool threads_start(struct runtime *rt, struct error *error) {
 
 static bool schedule_start(struct runtime *rt, const struct runtime_options *options, struct error *error) {
   const struct plan *plan = rt->engine->plan;
+  const struct backend *backend = rt->engine->backend;
   static const struct plan_vision blind;
   const struct plan_vision *vision = options->image_form ? &options->image_form->vision->vision : &blind;
   struct schedule_options schedule = {.limits = &rt->engine->limits,
                                       .n_group = plan->n_group,
                                       .n_vector = plan_samples(plan) ? 0 : plan_values(plan)[plan_result(plan)].cols,
-                                      .run_ahead = rt->engine->backend->run_ahead,
-                                      .step_tile = rt->engine->backend->step_tile,
+                                      .run_ahead = backend->run_ahead,
+                                      .step_tile = backend->step_tile,
+                                      .text_tokens =
+                                          backend->text_tokens ? backend->text_tokens(rt->engine->device) : 0,
                                       .policy = options->policy,
                                       .batch_delay_us = (uint32_t)options->batch_delay_ms * 1000u,
                                       .target_gap_us = options->target_gap_us,

@@ -44,6 +44,7 @@ struct schedule *schedule_new(const struct schedule_options *options) {
                          .n_vector = options->n_vector,
                          .n_step = options->run_ahead + 1,
                          .step_tile = options->step_tile,
+                         .text_tokens = options->text_tokens,
                          .policy = options->policy,
                          .batch_delay_us = options->batch_delay_us,
                          .mutual = options->mutual,

@@ -24,6 +24,7 @@ struct schedule_options {
   int n_vector;                /* numbers of an output, which is a vector and no token; 0: outputs are tokens */
   int run_ahead;               /* steps that may be out before the first is done */
   int step_tile;               /* of the backend */
+  int32_t text_tokens;         /* that a step of texts which keep nothing need not exceed; 0: no bound of its own */
   enum schedule_policy policy;
   uint32_t batch_delay_us; /* of SCHEDULE_DYNAMIC */
   double target_gap_us;    /* between two tokens of a stream, kept in 99 of 100 (gap_target.h); 0: none */

@@ -15,6 +15,7 @@ enum { REUSE_BLOCK_MAX = 256 }; /* tokens of the largest block that is reused */
 struct schedule {
   struct limits limits;
   int step_tile;
+  int32_t text_tokens;
   int n_group, n_vector;
   enum schedule_policy policy;
   uint64_t batch_delay_us;

@@ -134,8 +134,9 @@ static int32_t prompt_cached(const struct schedule *s) {
 
 /* Texts that keep nothing: so many that whoever comes next does not wait for long, and that weights are read for. */
 static int texts_budget(const struct schedule *s) {
-  double tokens = s->pace.prompt_us > 0 ? TEXTS_US / s->pace.prompt_us : s->limits.tokens;
-  return least(tokens > TEXTS_LEAST ? (int64_t)tokens : TEXTS_LEAST, s->limits.tokens);
+  int most = s->text_tokens > 0 ? least(s->text_tokens, s->limits.tokens) : s->limits.tokens;
+  double tokens = s->pace.prompt_us > 0 ? TEXTS_US / s->pace.prompt_us : most;
+  return least(tokens > TEXTS_LEAST ? (int64_t)tokens : TEXTS_LEAST, most);
 }
 
 /* How many tokens of prompts go beside the streams. */

@@ -148,3 +148,25 @@ static void tile_values(const struct tile_operands *o, const struct attend_state
   product(span->n_query, 0, o->value_cols / LANES, grid_from(state->result, span->first), state->shrink + span->first,
           weight, &view->value, span->high - span->low);
 }
+
+/* --- storing ------------------------------------------------------------------------------------------------------ */
+
+/* LANES tokens' dimensions [d, d + LANES); zeros for the tokens that there are not. */
+static ALWAYS_INLINE void keys_turn(const struct attend_rows *rows, int first, int d) {
+  vfloat block[LANES];
+  UNROLL(16)
+  for (int i = 0; i < LANES; i++)
+    block[i] = first + i < rows->n ? vfloat_load(rows->key + (size_t)(first + i) * rows->stride + d) : vfloat_set(0);
+  vfloat_turn(block);
+  UNROLL(16)
+  for (int i = 0; i < LANES; i++) vfloat_store(rows->to_key + (size_t)(d + i) * rows->tile + first, block[i]);
+}
+
+static void attend_store(const struct attend_rows *rows) {
+  for (int d = 0; d < rows->dim_k; d += LANES)
+    for (int first = 0; first < ATTEND_LANES; first += LANES) keys_turn(rows, first, d);
+  for (int i = 0; i < rows->n; i++)
+    for (int d = 0; d < rows->dim_v; d += LANES)
+      vfloat_store(rows->to_value + (size_t)i * rows->stored_v + d,
+                   vfloat_load(rows->value + (size_t)i * rows->stride + d));
+}

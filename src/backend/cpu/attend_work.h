@@ -32,8 +32,19 @@ struct attend_work {
   float *scratch;              /* attend_scratch_floats, aligned to 64 bytes */
 };
 
+/* The keys and values of n ≤ ATTEND_LANES tokens of one row, on their way to a cache of floats: dimensions in whole
+ * ATTEND_LANES, the first token at a multiple of as many. */
+struct attend_rows {
+  const float *key, *value; /* of the first token; the next one's are `stride` floats on */
+  size_t stride;
+  int n, dim_k, dim_v;
+  float *to_key, *to_value; /* of dimension d at to_key + d × tile, ATTEND_LANES of them; of token i at i × stored_v */
+  size_t tile, stored_v;
+};
+
 struct attend_kernels {
   void (*attend)(const struct attend_work *work);
+  void (*store)(const struct attend_rows *rows);
   /* Floats to the type of less than 32 bits that the cache keeps, enum kv_dtype. Returns the scale of codes. */
   float (*narrow)(const float *from, int n, uint8_t dtype, void *to);
   bool quads; /* keys and values of eight bits are to lie in quads */
@@ -44,6 +55,8 @@ enum {
   ATTEND_LANES = 16, /* of the widest kernel */
   ATTEND_ROWS = 16,  /* queries that a matrix unit takes at once: it may write that many beyond the last */
 };
+
+static inline size_t attend_lanes(size_t n) { return (n + ATTEND_LANES - 1) / ATTEND_LANES * ATTEND_LANES; }
 
 /* Room for the scores, sums, results of n_query queries, one tile of keys and values, and, for a matrix unit, queries
  * and weights once more in two parts of 16 bits. */

@@ -1,105 +1,25 @@
-/* The attention op on the team: every worker stores a share of the batch's keys and values, then, after a barrier,
+/* The attention op on the team: when keys and values are stored (call_store.c) and a barrier is passed, every worker
  * takes query heads. Plenty of work (a prefill) is claimed by KV head and block of queries, from the end of the list,
  * so that a KV head's queries share its loads; little work (a decode step) is dealt out by query head, as evenly as the
  * keys that they see allow. */
 #include "backend/cpu/cpu_program.h"
-#include "backend/cpu/rope.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { CLAIMS_PER_WORKER = 4 };
 
-static size_t round_lane(size_t n) { return (n + ATTEND_LANES - 1) / ATTEND_LANES * ATTEND_LANES; }
+static size_t pointer_floats(size_t n) { return attend_lanes(n * sizeof(void *) / sizeof(float)); }
 
-static size_t pointer_floats(size_t n) { return round_lane(n * sizeof(void *) / sizeof(float)); }
-
-/* Queries, for each token what it sees, its output and its blocks, and the kernels' own. Storing needs less: one key
- * and value, which may be clamped before. */
+/* Queries, for each token what it sees, its output and its blocks, and the kernels' own; or what storing needs. */
 size_t call_attend_scratch(const struct attend_args *args, int query_tokens) {
   size_t tokens = (size_t)query_tokens, queries = tokens * (size_t)(args->n_head / args->n_kv_head);
   size_t dim_k = (size_t)args->dim_k, dim_v = (size_t)args->dim_v;
-  size_t attending = round_lane(queries * dim_k) + 2 * round_lane(tokens) + 2 * pointer_floats(tokens) +
+  size_t attending = attend_lanes(queries * dim_k) + 2 * attend_lanes(tokens) + 2 * pointer_floats(tokens) +
                      attend_scratch_floats(queries, dim_k, dim_v);
-  size_t storing = 2 * round_lane(dim_k) + 2 * round_lane(dim_v);
+  size_t storing = call_store_scratch(args);
   return attending > storing ? attending : storing;
 }
-
-/* What is no number stays so. */
-static const float *head_clip(const float *from, int dim, float most, float *to) {
-  if (most == 0) return from;
-  for (int i = 0; i < dim; i++) to[i] = from[i] > most ? most : from[i] < -most ? -most : from[i];
-  return to;
-}
-
-static void head_center(const float *from, int dim, float *to) {
-  double sum = 0;
-  for (int i = 0; i < dim; i++) sum += (double)from[i];
-  for (int i = 0; i < dim; i++) to[i] = from[i] - (float)(sum / dim);
-}
-
-/* Head `head` of q or k: normed if the network does, rotated. In `to`, which from may be, or where it was if nothing is
- * to be done. */
-static const float *head_prepare(const struct program *program, const struct call *call, int norm, int token, int head,
-                                 const float *from, float *to) {
-  const struct attend_args *args = &call->op->args.attend;
-  const float *weight = program_vector(program, call->op->weight[norm]);
-  from = head_clip(from, args->dim_k, args->clip, to);
-  if (weight && args->head_norms) {
-    head_center(from, args->dim_k, to);
-    weight += (size_t)head * (size_t)args->dim_k;
-    from = to;
-  }
-  if (weight)
-    program->device->kernels->rms_norm(from, weight, args->dim_k, args->eps, to);
-  else if (call->rope < 0)
-    return from;
-  else if (from != to)
-    memcpy(to, from, (size_t)args->dim_k * sizeof *to);
-  if (call->rope >= 0) {
-    const struct rope_table *rope = &program->rope[call->rope];
-    rope_rotate(args->rope_style, rope->angles + (size_t)token * (size_t)rope->dim, rope->dim, to);
-  }
-  return to;
-}
-
-/* --- storing ------------------------------------------------------------------------------------------------------ */
-
-static void head_store(const struct program *program, const struct call *call, int token, int head, float *scratch) {
-  const struct attend_args *args = &call->op->args.attend;
-  const struct row *row = program->batch->row + program->token_row[token];
-  const float *in = value_row(program, call->op->in[0], token);
-  const float *key = in + (size_t)(args->n_head + head) * (size_t)args->dim_k;
-  const float *value = args->value_in_key ? NULL
-                                          : in + (size_t)(args->n_head + args->n_kv_head) * (size_t)args->dim_k +
-                                                (size_t)head * (size_t)args->dim_v;
-  struct kv_head kv =
-      kv_cache_head(call->cache, args->layer, head, row_blocks(program, args, program->token_row[token]));
-  int position = row->length + token - row->first;
-  const float *prepared = head_prepare(program, call, 1, token, head, key, scratch);
-  if (value)
-    value = head_clip(value, args->dim_v, args->clip,
-                      scratch + 2 * round_lane((size_t)args->dim_k) + round_lane((size_t)args->dim_v));
-  struct kv_numbers keys = {prepared, 1}, values = {value, 1};
-  if (kv.layout->dtype != KV_F32) {
-    uint16_t *key_narrow = (uint16_t *)(scratch + round_lane((size_t)args->dim_k));
-    uint16_t *value_narrow = key_narrow + round_lane((size_t)args->dim_k);
-    const struct attend_kernels *kernels = &program->device->kernels->attend;
-    keys = (struct kv_numbers){key_narrow, kernels->narrow(prepared, args->dim_k, kv.layout->dtype, key_narrow)};
-    if (value)
-      values = (struct kv_numbers){value_narrow, kernels->narrow(value, args->dim_v, kv.layout->dtype, value_narrow)};
-  }
-  kv_head_store(&kv, position, keys, values);
-}
-
-void call_attend_store(const struct program *program, const struct call *call, struct range tokens, int worker) {
-  int n_head = call->op->args.attend.n_kv_head;
-  struct range items = team_share(program->device->team, tokens.count * n_head, worker);
-  for (int i = items.first; i < items.first + items.count; i++)
-    head_store(program, call, tokens.first + i / n_head, i % n_head, (float *)worker_scratch(program, worker));
-}
-
-/* --- attending ---------------------------------------------------------------------------------------------------- */
 
 /* For each token of a block: the tokens of its row that it sees, where its outputs go, the row's blocks. */
 struct token_views {
@@ -111,8 +31,8 @@ struct token_views {
 static struct token_views views_take(int count, float **scratch) {
   struct token_views views = {.first = (int32_t *)*scratch};
   size_t tokens = (size_t)count;
-  views.last = views.first + round_lane(tokens);
-  *scratch += 2 * round_lane(tokens);
+  views.last = views.first + attend_lanes(tokens);
+  *scratch += 2 * attend_lanes(tokens);
   views.out = (float **)*scratch;
   views.block = (const uint32_t **)(*scratch + pointer_floats(tokens));
   *scratch += 2 * pointer_floats(tokens);
@@ -161,8 +81,14 @@ static void query_prepare(const struct program *program, const struct call *call
   size_t dim_k = (size_t)args->dim_k;
   float scale = query_scale(program, args, token);
   const float *in = value_row(program, call->op->in[0], token);
+  if (args->clip == 0 && call->rope < 0 && !args->value_in_key && !program_vector(program, call->op->weight[0])) {
+    const float *query = in + (size_t)head * dim_k;
+    for (size_t d = 0; d < (size_t)n_head * dim_k; d++) to[d] = query[d] * scale;
+    return;
+  }
   for (int h = 0; h < n_head; h++, to += dim_k) {
-    const float *prepared = head_prepare(program, call, 0, token, head + h, query_find(args, in, head + h, to), to);
+    const float *prepared =
+        call_head_prepare(program, call, 0, token, head + h, query_find(args, in, head + h, to), to);
     for (size_t d = 0; d < dim_k; d++) to[d] = prepared[d] * scale;
   }
 }
@@ -186,7 +112,7 @@ static void block_attend(const struct program *program, const struct call *call,
   const struct attend_args *args = &call->op->args.attend;
   float *query = scratch;
   size_t token_floats = (size_t)n_head * (size_t)args->dim_k;
-  scratch += round_lane((size_t)block->count * token_floats);
+  scratch += attend_lanes((size_t)block->count * token_floats);
   struct token_views views = views_take(block->count, &scratch);
   views_fill(program, call, block, head, &views);
   for (int t = 0; t < block->count; t++)

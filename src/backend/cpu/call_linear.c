@@ -59,12 +59,24 @@ static void share_prepare(struct program *program, const struct call *call, stru
   }
 }
 
+/* Kernels would be given the numbers as they lie in memory already. */
+static bool rows_in_place(const struct call *call) {
+  const struct cpu_layout *layout = &call->layout;
+  const struct op *op = call->op;
+  bool floats = layout->scheme.kind == SCHEME_F32 || layout->scheme.kind == SCHEME_F16;
+  return floats && layout->scheme.activation == ACTIVATION_FLOAT && layout->arranged_bytes == 0 &&
+         op->args.linear.norm == NORM_NONE && layout->cols % UNIT_COLS == 0 && op->out != op->in[0];
+}
+
 static struct linear_input input_prepare(struct program *program, const struct call *call, struct range all,
                                          bool adapted, int worker) {
   int n_row = all.count;
   float *normed = (float *)worker_scratch(program, worker);
   struct linear_input input = {.rows = program->prepared, .row_bytes = call->layout.row_bytes, .n_row = n_row};
-  if (!adapted && prepared_alone(&call->layout, n_row)) {
+  if (!adapted && rows_in_place(call)) {
+    input.rows = value_row(program, call->op->in[0], all.first);
+    input.row_bytes = value_cols(program, call->op->in[0]) * sizeof(float);
+  } else if (!adapted && prepared_alone(&call->layout, n_row)) {
     uint8_t *rows = (uint8_t *)(normed + (call->layout.cols + 15) / 16 * 16);
     rows_prepare(program, call, all.first, (struct range){0, n_row}, normed, rows);
     input.rows = rows;

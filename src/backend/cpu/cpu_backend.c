@@ -49,6 +49,13 @@ static uint8_t cpu_kv_best(const struct device *device, int32_t block_size, bool
   return kept ? KV_F16 : KV_F32;
 }
 
+/* Each thread's rows of what an encoder's layer works on, some KiB each, should fit its second-level cache. */
+static int32_t cpu_text_tokens(const struct device *device) {
+  enum { LEAST = 256, THREAD_ROWS = 128 };
+  int32_t rows = THREAD_ROWS * team_size(device->team);
+  return rows > LEAST ? rows : LEAST;
+}
+
 static bool cpu_rates(struct device *device, struct machine_rates *rates, struct error *error) {
   return cpu_rates_measure(device->team, rates, error);
 }
@@ -125,6 +132,7 @@ const struct backend backend_cpu = {
     .describe = cpu_describe,
     .kernels = cpu_kernels,
     .kv_best = cpu_kv_best,
+    .text_tokens = cpu_text_tokens,
     .rates = cpu_rates,
     .supports = cpu_supports,
     .emulates = cpu_emulates,

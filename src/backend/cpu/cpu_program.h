@@ -195,9 +195,9 @@ void step_prepare(const struct program *program, int worker);
 /* A call of a step that runs at once, by every worker: with all its rows. */
 void call_run(struct program *program, const struct call *call, int worker);
 
-/* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_attend.c,
- * call_route.c, call_experts.c. rows: of tokens, of outputs for a select and linears behind it, of blocks of queries
- * for call_attend, which call_attend_store goes before, with a barrier between them. */
+/* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_store.c,
+ * call_attend.c, call_route.c, call_experts.c. rows: of tokens, of outputs for a select and linears behind it, of
+ * blocks of queries for call_attend, which call_store goes before, with a barrier between them. */
 void call_embed(const struct program *program, const struct call *call, struct range rows, int worker);
 void call_select(const struct program *program, const struct call *call, struct range rows, int worker);
 void call_linear(struct program *program, const struct call *call, struct range rows, int worker);
@@ -205,13 +205,19 @@ void call_linear(struct program *program, const struct call *call, struct range 
 void call_each(struct program *program, const struct call *call, struct range tokens, int worker);
 void call_route(const struct program *program, const struct call *call, struct range tokens, int worker);
 void call_experts(struct program *program, const struct call *call, struct range tokens, int worker);
-void call_attend_store(const struct program *program, const struct call *call, struct range tokens, int worker);
+void call_store(const struct program *program, const struct call *call, struct range tokens, int worker);
 void call_attend(struct program *program, const struct call *call, struct range blocks, int worker);
+
+/* call_store.c: head `head` of q (norm 0) or k (norm 1): normed if the network does, rotated. In `to`, which from may
+ * be, or where it was if nothing is to be done. */
+const float *call_head_prepare(const struct program *program, const struct call *call, int norm, int token, int head,
+                               const float *from, float *to);
 
 /* Floats of a worker's scratch that the ops want. */
 size_t call_linear_scratch(const struct plan *plan, const struct op *op);
 size_t call_experts_scratch(const struct plan *plan, const struct op *op);
 size_t call_route_scratch(const struct route_args *args);
+size_t call_store_scratch(const struct attend_args *args);
 size_t call_attend_scratch(const struct attend_args *args, int query_tokens);
 
 static inline const float *program_vector(const struct program *program, int weight) {

@@ -83,7 +83,7 @@ static void piece_run(void *context, int worker) {
     if (program->slice.stored)
       call_attend(program, call, piece->rows, worker);
     else
-      call_attend_store(program, call, piece->rows, worker);
+      call_store(program, call, piece->rows, worker);
     break;
   case OP_SELECT: call_select(program, call, piece->rows, worker); break;
   default: break; /* call_is_cut names those above */

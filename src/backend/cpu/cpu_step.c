@@ -47,7 +47,7 @@ void call_run(struct program *program, const struct call *call, int worker) {
     break;
   case OP_ROUTE: call_route(program, call, tokens, worker); break;
   case OP_ATTEND:
-    call_attend_store(program, call, tokens, worker);
+    call_store(program, call, tokens, worker);
     team_barrier(program->device->team);
     call_attend(program, call, (struct range){0, program->n_query_block}, worker);
     break;

@@ -45,6 +45,12 @@ static ALWAYS_INLINE void panel_load(const int n, const int n_tile, int all_rows
     sum[i][v] = vfloat_load(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES);
 }
 
+static ALWAYS_INLINE void panel_clear(const int n, const int n_tile, panel_sums sum) {
+  UNROLL(8)
+  for (int i = 0; i < n; i++) UNROLL(8)
+  for (int v = 0; v < n_tile * VECTORS; v++) sum[i][v] = vfloat_set(0);
+}
+
 static ALWAYS_INLINE void panel_store(const int n, const int n_tile, int all_rows, panel_sums sum, tile_sums *sums) {
   UNROLL(8)
   for (int i = 0; i < n; i++) UNROLL(8)
@@ -118,13 +124,17 @@ static ALWAYS_INLINE struct float_run float_run_at(enum scheme_kind kind, const 
                             .count = left < FLOAT_UNITS ? left : FLOAT_UNITS};
 }
 
-/* As block_panel, of some units, between which the sums stay in registers. */
-static ALWAYS_INLINE void run_panel(enum scheme_kind kind, const int n, const int n_tile, struct float_run run,
-                                    size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
+/* As block_panel, of some units, between which the sums stay in registers; begin: they are the first of a tile. */
+static ALWAYS_INLINE void run_panel(enum scheme_kind kind, const int n, const int n_tile, bool begin,
+                                    struct float_run run, size_t tile_bytes, struct row_view rows, int all_rows,
+                                    tile_sums *sums) {
   panel_sums sum;
   const void *row[PANEL_ROWS];
   rows_take(rows, n, row);
-  panel_load(n, n_tile, all_rows, sums, sum);
+  if (begin)
+    panel_clear(n, n_tile, sum);
+  else
+    panel_load(n, n_tile, all_rows, sums, sum);
   for (int at = 0; at < run.count; at++) {
     struct float_unit unit = {run.first.block + (size_t)at * run.unit_bytes, run.first.scale};
     panel_add(kind, n, n_tile, unit, tile_bytes, row, at * UNIT_COLS, sum);
@@ -132,9 +142,9 @@ static ALWAYS_INLINE void run_panel(enum scheme_kind kind, const int n, const in
   panel_store(n, n_tile, all_rows, sum, sums);
 }
 
-static ALWAYS_INLINE void run_rows(enum scheme_kind kind, const int n_tile, struct float_run run, size_t tile_bytes,
-                                   struct row_view rows, tile_sums *sums) {
-#define PANEL(n) run_panel(kind, n, n_tile, run, tile_bytes, rows, all_rows, sums)
+static ALWAYS_INLINE void run_rows(enum scheme_kind kind, const int n_tile, bool begin, struct float_run run,
+                                   size_t tile_bytes, struct row_view rows, tile_sums *sums) {
+#define PANEL(n) run_panel(kind, n, n_tile, begin, run, tile_bytes, rows, all_rows, sums)
   int all_rows = rows.n;
   ROWS_IN_PANELS(rows, sums, PANEL)
 #undef PANEL
@@ -180,9 +190,9 @@ static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_l
     for (int i = 0; i < layout->n_unit; i += run.count, rows.first += (size_t)run.count * UNIT_COLS * sizeof(float)) {
       run = float_run_at(kind, layout, tile, i);
       if (TILES_TOGETHER == 1 || n_tile == TILES_TOGETHER)
-        run_rows(kind, TILES_TOGETHER, run, layout->tile_bytes, rows, sums);
+        run_rows(kind, TILES_TOGETHER, i == 0, run, layout->tile_bytes, rows, sums);
       else
-        run_rows(kind, 1, run, layout->tile_bytes, rows, sums);
+        run_rows(kind, 1, i == 0, run, layout->tile_bytes, rows, sums);
     }
   }
 }

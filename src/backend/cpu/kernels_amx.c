@@ -180,6 +180,8 @@ static void attend_units(const struct attend_work *work) {
   _tile_release();
 }
 
+static void attend_store(const struct attend_rows *rows) { kernel_set_avx512.attend.store(rows); }
+
 static float narrow(const float *from, int n, uint8_t dtype, void *to) {
   return kernel_set_avx512.attend.narrow(from, n, dtype, to);
 }
@@ -204,5 +206,5 @@ const struct kernel_set kernel_set_amx = {
     .arrange_from = LEAST_ROWS,
     .linear = linear,
     .shrink = shrink,
-    .attend = {attend_units, narrow, .quads = true, .pairs = true},
+    .attend = {attend_units, attend_store, narrow, .quads = true, .pairs = true},
 };

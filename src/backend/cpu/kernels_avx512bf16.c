@@ -43,6 +43,8 @@ static void linear_of(const struct cpu_layout *layout, const uint8_t *packed, in
 
 static void attend_vectors(const struct attend_work *work) { kernel_set_avx512.attend.attend(work); }
 
+static void attend_store(const struct attend_rows *rows) { kernel_set_avx512.attend.store(rows); }
+
 static float narrow(const float *from, int n, uint8_t dtype, void *to) {
   return kernel_set_avx512.attend.narrow(from, n, dtype, to);
 }
@@ -61,5 +63,5 @@ const struct kernel_set kernel_set_avx512bf16 = {
     .prepare = prepare_rows,
     .linear = linear_of,
     .shrink = shrink,
-    .attend = {attend_vectors, narrow},
+    .attend = {attend_vectors, attend_store, narrow},
 };

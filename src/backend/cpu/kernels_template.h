@@ -27,6 +27,7 @@
     .name = set_name, .available = set_available, .rms_norm = rms_norm, .layer_norm = layer_norm, .prepare = prepare,  \
     .linear = linear, .shrink = shrink, .attend = {                                                                    \
       .attend = attend,                                                                                                \
+      .store = attend_store,                                                                                           \
       .narrow = narrow                                                                                                 \
     }                                                                                                                  \
   }

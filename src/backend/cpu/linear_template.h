@@ -13,10 +13,24 @@ static void tiles_sums(const struct cpu_layout *layout, const uint8_t *tile, int
                        tile_sums *sums) {
   tile_kernel *kernel = tile_kernel_of(&layout->scheme);
   int at_once = tiles_at_once(&layout->scheme, rows.n);
-  memset(sums, 0, (size_t)n * rows.n * sizeof *sums);
+  if (layout->scheme.kind == SCHEME_INT) memset(sums, 0, (size_t)n * rows.n * sizeof *sums);
   for (int t = 0, count; t < n; t += count) {
     count = n - t < at_once ? 1 : at_once;
     kernel(layout, tile + t * layout->tile_bytes, count, rows, sums + t * rows.n);
+  }
+}
+
+/* The lines that the tail of n tiles from `tile` on will add and write, asked for before there are sums. */
+static void tail_ask(const struct linear_tail *tail, int tile, int n, int first, int n_row, const float *out,
+                     size_t out_stride) {
+  int column = (tail->gated ? tile / 2 : tile) * TILE_ROWS, columns = (tail->gated ? n / 2 : n) * TILE_ROWS;
+  if (tail->bias) __builtin_prefetch(tail->bias + tile * TILE_ROWS);
+  for (int i = first; i < first + n_row; i++) {
+    size_t at = tail->place ? (size_t)tail->place[i] : (size_t)i;
+    for (int c = column; c < column + columns; c += LINE_FLOATS) {
+      __builtin_prefetch(out + at * out_stride + c, 1);
+      if (tail->residual && tail->residual != out) __builtin_prefetch(tail->residual + at * tail->residual_stride + c);
+    }
   }
 }
 
@@ -34,9 +48,11 @@ static void linear(const struct cpu_layout *layout, const uint8_t *packed, int f
     struct row_view rows = {.first = (const uint8_t *)input->rows + row * input->row_bytes,
                             .stride = input->row_bytes,
                             .n = left < step ? left : step};
+    bool asks = rows.n > 1 && layout->scheme.kind != SCHEME_INT; /* not shown to help integers */
     int at_once = tiles_at_once(&layout->scheme, rows.n), run = at_once > pair ? at_once : pair;
     for (int tile = first, n; tile < end; tile += n) {
       n = end - tile < run ? end - tile : run;
+      if (asks) tail_ask(tail, tile, n, row, rows.n, out, out_stride);
       tiles_sums(layout, packed + tile * layout->tile_bytes, n, rows, sums);
       for (int t = 0; t < n; t += pair)
         tail_store(layout, tail, tile + t, sums + t * rows.n, rows.n, row, rows.n, out, out_stride);

@@ -4,6 +4,8 @@
 
 enum { PAIR_BYTES = 2 * sizeof(uint16_t), UNIT_PAIRS = UNIT_COLS / 2, UNIT_ROW_BYTES = UNIT_PAIRS * PAIR_BYTES };
 
+enum { PAIR_UNITS = 2 * FLOAT_UNITS }; /* whose sums stay in registers: as many bytes as of floats */
+
 static void prepare_pairs(const struct cpu_layout *layout, const float *x, void *row) {
   uint16_t *to = row;
   int col = 0;
@@ -30,18 +32,18 @@ static ALWAYS_INLINE __m512i pair_weights(const uint8_t *block, int pair) {
   return _mm512_loadu_si512(block + (size_t)pair * TILE_ROWS * PAIR_BYTES);
 }
 
-/* Adds one unit of n_tile tiles times n rows, whose sums are in registers meanwhile, to the sums, which for each tile
- * are `all_rows` apart. Each broadcast of a pair serves all tiles. */
-static ALWAYS_INLINE void pairs_panel(const int n, const int n_tile, const uint8_t *block, size_t tile_bytes,
-                                      struct row_view rows, int all_rows, tile_sums *sums) {
+/* Adds n_unit units of n_tile tiles times n rows, whose sums are in registers meanwhile, to the sums, which for each
+ * tile are `all_rows` apart; begin: they are the first. Each broadcast of a pair serves all tiles. */
+static ALWAYS_INLINE void pairs_panel(const int n, const int n_tile, bool begin, int n_unit, const uint8_t *block,
+                                      size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
   vfloat sum[PANEL_ROWS][TILES_TOGETHER];
   const void *row[PANEL_ROWS];
   rows_take(rows, n, row);
   UNROLL(8)
   for (int i = 0; i < n; i++) UNROLL(2)
-  for (int t = 0; t < n_tile; t++) sum[i][t] = vfloat_load(sums[t * all_rows + i]);
+  for (int t = 0; t < n_tile; t++) sum[i][t] = begin ? vfloat_set(0) : vfloat_load(sums[t * all_rows + i]);
   UNROLL(2)
-  for (int pair = 0; pair < UNIT_PAIRS; pair++) {
+  for (int pair = 0; pair < n_unit * UNIT_PAIRS; pair++) {
     __m512i weights[TILES_TOGETHER];
     UNROLL(2)
     for (int t = 0; t < n_tile; t++) weights[t] = pair_weights(block + t * tile_bytes, pair);
@@ -57,9 +59,9 @@ static ALWAYS_INLINE void pairs_panel(const int n, const int n_tile, const uint8
   for (int t = 0; t < n_tile; t++) vfloat_store(sums[t * all_rows + i], sum[i][t]);
 }
 
-static ALWAYS_INLINE void pairs_rows(const int n_tile, const uint8_t *block, size_t tile_bytes, struct row_view rows,
-                                     tile_sums *sums) {
-#define PANEL(n) pairs_panel(n, n_tile, block, tile_bytes, rows, all_rows, sums)
+static ALWAYS_INLINE void pairs_rows(const int n_tile, bool begin, int n_unit, const uint8_t *block, size_t tile_bytes,
+                                     struct row_view rows, tile_sums *sums) {
+#define PANEL(n) pairs_panel(n, n_tile, begin, n_unit, block, tile_bytes, rows, all_rows, sums)
   int all_rows = rows.n;
   ROWS_IN_PANELS(rows, sums, PANEL)
 #undef PANEL
@@ -89,11 +91,13 @@ static void pairs(const struct cpu_layout *layout, const uint8_t *tile, int n_ti
   } else if (rows.n == 1) {
     pairs_lone(layout, tile, 1, rows.first, sums);
   } else {
-    for (int i = 0; i < layout->n_unit; i++, rows.first += UNIT_ROW_BYTES, tile += layout->block_bytes) {
+    for (int i = 0, count; i < layout->n_unit; i += count) {
+      count = layout->n_unit - i < PAIR_UNITS ? layout->n_unit - i : PAIR_UNITS;
       if (n_tile == TILES_TOGETHER)
-        pairs_rows(TILES_TOGETHER, tile, layout->tile_bytes, rows, sums);
+        pairs_rows(TILES_TOGETHER, i == 0, count, tile, layout->tile_bytes, rows, sums);
       else
-        pairs_rows(1, tile, layout->tile_bytes, rows, sums);
+        pairs_rows(1, i == 0, count, tile, layout->tile_bytes, rows, sums);
+      rows.first += (size_t)count * UNIT_ROW_BYTES, tile += (size_t)count * layout->block_bytes;
     }
   }
 }

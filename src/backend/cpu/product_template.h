@@ -87,6 +87,8 @@ static ALWAYS_INLINE void product_rows(const int rows, const uint8_t type, int f
       product_panel(rows, PRODUCT_WIDE, type, out, scale, left, right, from, depth);
   for (; from + PRODUCT_VECTORS <= end; from += PRODUCT_VECTORS)
     product_panel(rows, PRODUCT_VECTORS, type, out, scale, left, right, from, depth);
+  for (; PRODUCT_VECTORS > 2 && from + 2 <= end; from += 2)
+    product_panel(rows, 2, type, out, scale, left, right, from, depth);
   for (; from < end; from++) product_panel(rows, 1, type, out, scale, left, right, from, depth);
 }
 

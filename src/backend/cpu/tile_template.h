@@ -10,6 +10,7 @@ enum {
   PANEL_ROWS = 8,              /* rows of floats whose sums are in registers, at most */
   FLOAT_UNITS = 6,             /* with two tiles of floats 24 KiB, which stay in the first-level cache for all rows */
   COLUMNS_AHEAD = 4096,        /* bytes of a tile of floats that many rows ask for in advance */
+  LINE_FLOATS = 16,            /* of a cache line */
   LONE_TILES = 4,              /* tiles side by side when there is one row of floats: independent chains of sums */
 };
 
@@ -49,6 +50,6 @@ static ALWAYS_INLINE void rows_take(struct row_view rows, int n, const void *row
   default: break;                                                                                                      \
   }
 
-/* Adds a tile, or TILES_TOGETHER side by side, times each row to the sums, which start as zeros. */
+/* A tile, or TILES_TOGETHER side by side, times each row: the sums, which for integers start as zeros. */
 typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
                          tile_sums *sums);

@@ -117,8 +117,51 @@ static void test_latents_are_kept_once(void **state) {
     }
 }
 
+/* n tokens of a row from `first` on lie where they do one by one, bit for bit, and nothing lies where others' do; their
+ * tile has zeros behind the last of a row. */
+static void tokens_check(const struct kernel_set *set, int first, int n) {
+  enum { STRIDE = 3 * DIM + 5 };
+  struct scene together, apart;
+  float in[ATTEND_LANES][STRIDE];
+  scene_init(&together, set, KV_F32, false);
+  scene_init(&apart, set, KV_F32, false);
+  for (int i = 0; i < ATTEND_LANES * STRIDE; i++) in[i / STRIDE][i % STRIDE] = i % 11 ? number(i) : -0.0f;
+  for (int t = 0; t < first; t++) token_store(&together, 1, t, 0), token_store(&apart, 1, t, 0);
+  struct kv_head to = {&together.layout, together.data, together.block[1]};
+  struct kv_head one = {&apart.layout, apart.data, apart.block[1]};
+  set->attend.store(&(struct attend_rows){
+      .key = in[0] + 1,
+      .value = in[0] + 1 + DIM,
+      .stride = STRIDE,
+      .n = n,
+      .dim_k = DIM,
+      .dim_v = DIM,
+      .to_key = (float *)(void *)kv_head_keys(&to, first) + first % BLOCK % together.layout.tile,
+      .to_value = (float *)(void *)kv_head_value(&to, first),
+      .tile = (size_t)together.layout.tile,
+      .stored_v = (size_t)together.layout.stored_v,
+  });
+  for (int i = 0; i < n; i++)
+    kv_head_store(&one, first + i, (struct kv_numbers){in[i] + 1, 1}, (struct kv_numbers){in[i] + 1 + DIM, 1});
+  if (memcmp(together.data, apart.data, ROWS * BLOCKS * together.layout.block_bytes) != 0)
+    fail_msg("%s: %d tokens from %d on lie elsewhere than one by one", set->name, n, first);
+  scene_release(&together);
+  scene_release(&apart);
+}
+
+static void test_tokens_are_stored_together_as_one_by_one(void **state) {
+  (void)state;
+  for (int i = 0; kernel_sets[i]; i++)
+    for (int n = 1; n <= ATTEND_LANES && kernel_sets[i]->available(); n++) {
+      tokens_check(kernel_sets[i], 0, n);
+      tokens_check(kernel_sets[i], SHARED, n);
+      tokens_check(kernel_sets[i], SHARED - ATTEND_LANES, n);
+    }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_do_not_touch_each_other),
-                                     cmocka_unit_test(test_latents_are_kept_once)};
+                                     cmocka_unit_test(test_latents_are_kept_once),
+                                     cmocka_unit_test(test_tokens_are_stored_together_as_one_by_one)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

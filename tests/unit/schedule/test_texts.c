@@ -13,15 +13,17 @@ struct texts {
   uint64_t now_us;
 };
 
-static struct texts *texts_make(int seats) {
+static struct texts *texts_bound(int seats, int32_t text_tokens) {
   struct texts *t = calloc(1, sizeof *t);
-  struct schedule_options options = {.limits = &t->limits, .n_group = 0, .n_vector = 1};
+  struct schedule_options options = {.limits = &t->limits, .n_group = 0, .n_vector = 1, .text_tokens = text_tokens};
   t->limits = limits_make(seats, STEP, STEP, BLOCKS);
   t->schedule = schedule_new(&options);
   t->now_us = 1000;
   assert_non_null(t->schedule);
   return t;
 }
+
+static struct texts *texts_make(int seats) { return texts_bound(seats, 0); }
 
 static void texts_free(struct texts *t) {
   schedule_free(t->schedule);
@@ -80,6 +82,27 @@ static void test_a_longer_text_has_a_step_of_its_own(void **state) {
   texts_free(t);
 }
 
+/* What a backend gains nothing beyond bounds a step before anything is known of its pace, and when it is fast; one text
+ * that is longer is whole all the same. */
+static void test_steps_are_no_longer_than_the_backend_wants(void **state) {
+  (void)state;
+  struct texts *t = texts_bound(SEATS, 300);
+  int first = -1;
+  for (int i = 0; i < 20; i++) text_add(t, i, 60, 0);
+  assert_int_equal(step(t, 1, NULL), 5);
+  assert_int_equal(step(t, 4000, NULL), 5);
+  assert_int_equal(step(t, 1, NULL), 4); /* 256 tokens at least */
+  for (int i = 0; i < 2; i++) step(t, 1, NULL);
+  text_add(t, 20, LONG, 0);
+  assert_int_equal(step(t, 1, &first), 1);
+  assert_int_equal(first, 20);
+  texts_free(t);
+  t = texts_bound(SEATS, 100); /* fewer than a pace would have */
+  for (int i = 0; i < 8; i++) text_add(t, i, 25, 0);
+  assert_int_equal(step(t, 1, NULL), 4);
+  texts_free(t);
+}
+
 /* Eight of one caller, then one of another: that has its turn behind half of them. */
 static void test_one_text_goes_before_the_last_of_many(void **state) {
   (void)state;
@@ -100,6 +123,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_steps_are_as_long_as_one_may_wait),
       cmocka_unit_test(test_a_longer_text_has_a_step_of_its_own),
+      cmocka_unit_test(test_steps_are_no_longer_than_the_backend_wants),
       cmocka_unit_test(test_one_text_goes_before_the_last_of_many),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
