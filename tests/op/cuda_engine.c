@@ -1,5 +1,5 @@
-/* Engines on a GPU: the memory that they take, experts in that of the host, several at once, and what becomes of requests
- * when the GPU fails. Skipped (77) where there is no GPU. An argument is the pattern of the tests to run. */
+/* Engines on a GPU: the memory that they take, experts in that of the host, several at once, and what becomes of
+ * requests when the GPU fails. Skipped (77) where there is no GPU. An argument is the pattern of the tests to run. */
 #include "cuda_engine.h"
 
 #include <cuda_runtime_api.h>
