@@ -641,6 +641,7 @@ class Queue(unittest.TestCase):
             self.assertEqual((status, "it makes no vectors" in body["error"]["message"]), (400, True), body)
 
 
+@unittest.skipIf(BACKEND != "cpu", "a GPU takes a text in one step")
 class Long(unittest.TestCase):
     """Texts of the length that only networks without a table of places take, in one step each."""
     LENGTH = 32768
