@@ -258,7 +258,8 @@ def sse_objects(body):
 
 
 # Answers of encoders, which test_encoders.py has.
-VECTOR_ANSWERS = ("Embeddings", "Embedding", "TextUsage", "Ranking", "Ranked", "RankedDocument", "Scores", "Score", "Classes", "Class")
+VECTOR_ANSWERS = ("Embeddings", "Embedding", "TextUsage", "Ranking", "Ranked", "RankedDocument", "Scores", "Score", "Classes", "Class",
+                  "CohereRanking", "CohereMeta", "CohereVersion", "CohereTokens")
 
 
 class Schemas:

@@ -798,6 +798,7 @@ class Description(unittest.TestCase):
             asked = [(vectors_of, "/v1/embeddings", "Embeddings", {"input": "a"}),
                      (vectors_of, "/v1/embeddings", "Embeddings", {"input": ["a"], "encoding_format": "base64"}),
                      (pairs, "/v1/rerank", "Ranking", {"query": "a", "documents": ["b"], "return_documents": True}),
+                     (pairs, "/v2/rerank", "CohereRanking", {"query": "a", "documents": ["b"]}),
                      (pairs, "/v1/score", "Scores", {"text_1": "a", "text_2": "b"}),
                      (labels, "/v1/classify", "Classes", {"input": "a"})]
             for server, path, name, fields in asked:
