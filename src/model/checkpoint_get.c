@@ -19,6 +19,10 @@ struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint) {
 
 bool checkpoint_ranks(const struct checkpoint *checkpoint) { return checkpoint->rank_template.size > 0; }
 
+const struct rank_words *checkpoint_words(const struct checkpoint *checkpoint) {
+  return checkpoint->words.yes >= 0 ? &checkpoint->words : NULL;
+}
+
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
   const struct buffer *ranks = &checkpoint->rank_template;
   return ranks->size > 0 ? buffer_slice(ranks) : checkpoint->chat_template;

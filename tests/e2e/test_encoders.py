@@ -198,7 +198,7 @@ class Networks(unittest.TestCase):
                 ("nomic-moe", {"moe_normalize_expert_weights": True}, "moe_normalize_expert_weights is true, expected false"),
                 ("mpnet", {"num_attention_heads": 4}, "relative_attention_bias.weight is no matrix of 32 rows for 4 heads"),
                 ("jina-bert", {"architectures": ["BertModel"]}, "position_embedding_type is \"alibi\", expected \"absolute\""),
-                ("distilbert", {"architectures": ["DistilBertForSequenceClassification"]}, "is not one that Spate loads"),
+                ("distilbert", {"architectures": ["DistilBertForTokenClassification"]}, "is not one that Spate loads"),
                 ("distilbert", {"architectures": ["DebertaV2Model"]}, 'The architecture "DebertaV2Model" is not one that Spate loads')):
             folder, model = switched_off(name, {"config.json": change})
             engine = Engine(model)
@@ -229,7 +229,7 @@ class Networks(unittest.TestCase):
 
     def test_dense_stages_that_cannot_be_have_a_sentence(self):
         for change, said in (
-                ({"2_Dense/config.json": {"activation_function": "torch.nn.modules.activation.ReLU"}}, "activation_function is \"torch"),
+                ({"2_Dense/config.json": {"activation_function": "torch.nn.modules.activation.ELU"}}, "activation_function is \"torch"),
                 ({"2_Dense/config.json": {"out_features": 0}}, "out_features is expected to be a number from 1"),
                 ({"2_Dense/config.json": {"in_features": 12}}, "the stage 2_Dense takes 12 numbers, and 36 come to it"),
                 ({"2_Dense/config.json": {"out_features": 45}}, "the stage 3_Dense takes 44 numbers, and 45 come to it"),
@@ -252,7 +252,7 @@ class Networks(unittest.TestCase):
         for name, change, said in (
                 ("modernbert", {"layer_types": ["full_attention"]}, "layer_types has length 1, expected 4"),
                 ("modernbert", {"local_attention": 1}, "local_attention is 1"),
-                ("modernbert", {"hidden_activation": "relu"}, "hidden_activation is \"relu\""),
+                ("modernbert", {"hidden_activation": "relu2"}, "hidden_activation is \"relu2\""),
                 ("modernbert", {"global_attn_every_n_layers": 0}, "global_attn_every_n_layers is 0"),
                 ("modernbert-labels", {"classifier_pooling": "max"}, "classifier_pooling is \"max\""),
                 ("modernbert-labels", {"id2label": {}}, "id2label has 0 labels"),

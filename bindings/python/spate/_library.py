@@ -70,6 +70,7 @@ class BuildOptions(ctypes.Structure):
     eval_against: Text
     target_bits: Double
     merge_lora: Text
+    rerank: Bool
 
 
 @structure
