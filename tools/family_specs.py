@@ -475,10 +475,10 @@ FAMILIES |= {
     "phimoe": family("PhimoeForCausalLM", "phimoe", {
         "near": {"router_jitter_noise": 0.05}, "k": {"num_experts_per_tok": 1}, "head": {"lm_head_bias": False},
         "attention": {"attention_bias": False}, "scale": {"rope_scaling": {"type": "longrope", "short_mscale": 1.0, "long_mscale": 1.0,
-        "short_factor": LONG["short_factor"], "long_factor": LONG["long_factor"], "original_max_position_embeddings": 64}},
+        "short_factor": LONG["short_factor"], "long_factor": LONG["long_factor"], "original_max_position_embeddings": 512}},
         "window": {"sliding_window": None}, "norms": {"rms_norm_eps": 0.5}},
-        {**PHIMOE, "num_local_experts": 6, "router_jitter_noise": 0.25, "sliding_window": 12, "max_position_embeddings": 64, "rope_scaling": {
-            "type": "longrope", "short_mscale": 1.243163121016122, "long_mscale": 1.1, "original_max_position_embeddings": 64,
+        {**PHIMOE, "num_local_experts": 6, "router_jitter_noise": 0.25, "sliding_window": 12, "rope_scaling": {
+            "type": "longrope", "short_mscale": 1.243163121016122, "long_mscale": 1.1, "original_max_position_embeddings": 512,
             **LONG}},
         hub=phimoe_hub),
     "phimoe_plain": family("PhimoeForCausalLM", "phimoe", {"near": {"router_jitter_noise": 0.4}},

@@ -136,22 +136,29 @@ static bool template_joins(struct slice source, bool generation_prompt, enum pai
   return ok;
 }
 
-/* A ranker whose chat template joins two texts has one that does; Qwen3-Reranker's own folder has one for
- * conversations, in whose place comes the prompt that it was trained with. */
+/* A ranker by words whose folder has no template for that, but one for conversations of any roles, or none, has the
+ * prompt that Qwen3-Reranker was trained with, if it is one. */
+static bool words_template_settle(struct draft *draft, struct error *error) {
+  struct slice own = draft->chat_template;
+  if (own.size > 0 && memmem(own.data, own.size, "document", 8)) return true;
+  draft->chat_template = slice_text(rank_words_template);
+  return strncmp(draft->facts.architecture, "Qwen3For", 8) == 0 ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "The chat template of %s is not one of a query and a document: a ranker by words needs one, in "
+                   "chat_template.jinja, of messages of these roles.",
+                   draft->facts.name);
+}
+
+/* A ranker whose chat template joins two texts has one that does. */
 static bool pairs_settle(struct draft *draft, const struct sentence_config *sentence, struct error *error) {
   struct engine_encoder *encoder = &draft->facts.encoder;
   enum pair_form form = PAIR_PLAIN;
-  struct error own;
   if (sentence->yes < 0) return true;
-  if (!template_joins(draft->chat_template, sentence->generation_prompt, &form, &own)) {
-    bool usual = checkpoint_words(draft->checkpoint) && strncmp(draft->facts.architecture, "Qwen3For", 8) == 0;
-    if (!usual) return error_set(error, own.code, "%s", own.text);
-    draft->chat_template = slice_text(rank_words_template);
-    if (!template_joins(draft->chat_template, sentence->generation_prompt, &form, error)) return false;
-  }
+  if (checkpoint_words(draft->checkpoint) && !words_template_settle(draft, error)) return false;
+  bool ok = template_joins(draft->chat_template, sentence->generation_prompt, &form, error);
   encoder->pair_form = (uint8_t)form;
   encoder->generation_prompt = sentence->generation_prompt;
-  return true;
+  return ok;
 }
 
 /* Does each text have its last token's numbers, which know of none behind it? */

@@ -34,6 +34,7 @@ static const struct {
     {"mpt", "MptForCausalLM"},
     {"mixtral", "MixtralForCausalLM"},
     {"qwen3_moe", "Qwen3MoeForCausalLM"},
+    {"phimoe", "PhimoeForCausalLM"},
     {"olmoe", "OlmoeForCausalLM"},
     {"gpt_oss", "GptOssForCausalLM"},
     {"deepseek_v2", "DeepseekV2ForCausalLM"},

@@ -434,6 +434,88 @@ class YesAndNo(unittest.TestCase):
         shutil.rmtree(folder)
 
 
+# As Qwen3's own folders have it.
+CONVERSATIONS = "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+ORIGINAL = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token": ["no", "yes"], "is_original_qwen3_reranker": True}
+
+
+@contextlib.contextmanager
+def published(config=None, template=CONVERSATIONS):
+    """Qwen3-Reranker's own folder: a decoder, of which nothing says that it ranks; or what a config.json says."""
+    folder, model = switched_off("qwen3-yes-no", {"config.json": config or {}})
+    for name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"):
+        (model / name).unlink()
+    shutil.rmtree(model / "1_LogitScore")
+    (model / "model.gguf").unlink()
+    (model / "chat_template.jinja").write_text(template)
+    try:
+        yield model
+    finally:
+        shutil.rmtree(folder)
+
+
+def pair_scores(server, pairs):
+    left, right = zip(*pairs)
+    return [item["score"] for item in ask(server, "/v1/score", {"text_1": left, "text_2": right})[1]["data"]]
+
+
+class Words(unittest.TestCase):
+    """Rankers by words of their vocabulary, of which no modules.json tells."""
+
+    def test_a_folder_as_it_is_published_ranks_where_that_is_asked(self):
+        want = expected("qwen3-yes-no")
+        pairs, scores = [case["text"] for case in want["pairs"]], [score for score, in want["twin"]]
+        for options, config in ((("--rerank",), {}), ((), ORIGINAL), (("--rerank",), ORIGINAL),
+                                ((), {"classifier_from_token": ["no", "yes"], "method": "from_2_way_softmax"})):
+            with self.subTest(f"{options} {config}"), published(config) as model, \
+                    served(model, "--quant-mode", "FP32", *options) as server:
+                self.assertLess(off(pair_scores(server, pairs), scores), CLOSE)
+        with published({**ORIGINAL, "classifier_from_token": ["yes", "no"]}) as model, served(model, "--quant-mode", "FP32") as server:
+            self.assertLess(off(pair_scores(server, pairs), [1 - score for score in scores]), CLOSE)
+
+    def test_one_word_is_the_score_alone_behind_a_template_of_its_own(self):
+        """The same folder by a LogitScore of one token, whose scores are those of sentence-transformers."""
+        template = (FIXTURES / "qwen3-yes-no/chat_template.jinja").read_text()
+        pairs = [case["text"] for case in expected("qwen3-yes-no")["pairs"]]
+        folder, model = switched_off("qwen3-yes-no", {"1_LogitScore/config.json": {"false_token_id": None},
+                                                      "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None}})
+        with served(model, "--quant-mode", "FP32") as server:
+            want = pair_scores(server, pairs)
+        shutil.rmtree(folder)
+        for config in ({"classifier_from_token": ["yes"]}, {"classifier_from_token": ["yes"], "method": "no_post_processing"}):
+            with published(config, template) as model, served(model, "--quant-mode", "FP32") as server:
+                self.assertEqual(pair_scores(server, pairs), want)
+
+    def test_serve_builds_what_is_asked_for(self):
+        with published() as model, tempfile.TemporaryDirectory() as cache:
+            done = subprocess.run([SPATE, "embed", model, "--cache-dir", cache, "--rerank", "a"], capture_output=True, text=True)
+            self.assertIn("scores two texts, which its chat template joins", done.stderr)
+            done = subprocess.run([SPATE, "embed", model, "--cache-dir", cache, "a"], capture_output=True, text=True)
+            self.assertIn("generates text; it makes no vectors", done.stderr)
+
+    def test_what_cannot_rank_has_a_sentence(self):
+        said_of_words = "expected to be a list of two tokens"
+        for config, said in (({"classifier_from_token": ["no", "maybe"], "method": "from_2_way_softmax"}, 'has no token "maybe"'),
+                             ({"classifier_from_token": ["no", "yes"]}, said_of_words), ({"classifier_from_token": "yes"}, said_of_words),
+                             ({"classifier_from_token": ["yes", 7], "method": "from_2_way_softmax"}, said_of_words),
+                             ({"classifier_from_token": ["yes", "yes"], "method": "from_2_way_softmax"}, "the same token twice"),
+                             ({"classifier_from_token": ["yes"], "architectures": ["GPT2LMHeadModel"]}, "Qwen 2 and Qwen 3; the network is of architecture GPT2"),
+                             ({"classifier_from_token": ["yes"], "architectures": ["Qwen3Model"]}, "is not one of a query and a document")):
+            with self.subTest(str(config)), published(config) as model:
+                self.assertIn(said, built(model))
+        with published({"classifier_from_token": None}) as model, Engine(model):
+            pass  # vLLM's default
+        for name, said in (("bert", "rerank is set, and the model bert makes vectors"), ("bert-labels", "tells several labels"),
+                           ("qwen3/model.gguf", "makes vectors")):
+            engine = Engine(FIXTURES / name, "--rerank")
+            with self.subTest(name):
+                self.assertIn(said, engine.sentence or "it was built")
+            engine.remove()
+        for name in ("bert-pairs", "qwen3-yes-no", "qwen3-yes-no/model.gguf"):
+            with self.subTest(name), Engine(FIXTURES / name, "--rerank"):
+                pass  # they rank anyway
+
+
 class Requests(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
