@@ -8,6 +8,10 @@
 static bool request_check(const spate_embed_request *r, struct error *error) {
   bool text = r->text != NULL || r->n_token > 0;
   if (r->behind < 0) return error_set(error, ERROR_INVALID, "behind is %d, expected 0 or more.", r->behind);
+  if (r->max_tokens_per_doc < 0)
+    return error_set(error, ERROR_INVALID, "max_tokens_per_doc is %d, expected 0 or more.", r->max_tokens_per_doc);
+  if (r->chat && (!r->text || r->pair))
+    return error_set(error, ERROR_INVALID, "A conversation is one text, without tokens or a second one.");
   if (r->n_token < 0 || !text || (r->n_token > 0 && (!r->tokens || r->text || r->pair)))
     return error_set(error, ERROR_INVALID, "A text is wanted, perhaps with a second one, or tokens, and not both.");
   return true;
@@ -20,20 +24,21 @@ static bool prompt_find(const spate_engine *engine, const spate_embed_request *r
   bool named = r->prompt_name && *r->prompt_name;
   const char *text = r->prompt_name && !named ? "" : encoder_prompt(encoder, r->prompt_name);
   bool joins = encoder->pair_form != PAIR_PLAIN; /* the prompt is the template's instruction */
-  if (joins && r->n_token == 0 && !r->pair)
+  if (joins && r->n_token == 0 && !r->pair && !r->chat)
     return error_set(error, ERROR_INVALID,
                      "The model %s scores two texts, which its chat template joins: send both (/v1/rerank, /v1/score), "
                      "or the tokens of a conversation.",
                      engine->loaded->file.facts->name);
-  if (named && (r->n_token > 0 || (r->pair && !joins)))
-    return error_set(error, ERROR_INVALID, "A prompt_name goes with a text alone, not with token ids or a pair.");
+  if (named && (r->n_token > 0 || r->chat || (r->pair && !joins)))
+    return error_set(error, ERROR_INVALID,
+                     "A prompt_name goes with a text alone, not with token ids, messages or a pair.");
   if (!text)
     return error_set(
         error, ERROR_INVALID,
         "prompt_name is \"%.60s\"; the model %s has %d prompts (config_sentence_transformers.json), none of "
         "that name.",
         r->prompt_name, engine->loaded->file.facts->name, encoder->n_prompt);
-  if (r->n_token == 0 && (!r->pair || joins)) *lead = slice_text(text);
+  if (r->n_token == 0 && !r->chat && (!r->pair || joins)) *lead = slice_text(text);
   return true;
 }
 
@@ -53,6 +58,8 @@ uint64_t spate_embed(spate_engine *engine, spate_inbox *inbox, const spate_embed
                                     .pair = slice_make(copy.pair, copy.pair ? copy.pair_size : 0),
                                     .dimensions = copy.dimensions,
                                     .cut = copy.truncate,
+                                    .last_most = copy.max_tokens_per_doc,
+                                    .chat = copy.chat,
                                     .plain = copy.plain,
                                     .tokens = copy.tokens,
                                     .n_token = copy.n_token,

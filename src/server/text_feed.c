@@ -61,6 +61,8 @@ bool text_feed_take(const struct text_feed *feed, spate_embed_request *one, int3
   *ids = NULL;
   one->dimensions = r->dimensions;
   one->plain = r->plain;
+  one->chat = r->chat;
+  if (second || feed->pairs) one->max_tokens_per_doc = r->max_tokens_per_doc;
   one->truncate = r->truncate;
   one->priority = r->priority;
   one->tenant = feed->tenant;

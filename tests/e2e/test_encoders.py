@@ -649,6 +649,115 @@ class Requests(unittest.TestCase):
         self.assertEqual(len(vectors(self.server, "a")), 1)
 
 
+LINES = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}"
+
+
+@contextlib.contextmanager
+def conversing(name, *options):
+    """The fixture with a chat template."""
+    folder, model = switched_off(name, {})
+    (model / "chat_template.jinja").write_text(LINES)
+    try:
+        with served(model, "--quant-mode", "FP32", *options) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+def ids_of(server, text):
+    """Special tokens in the text are tokens."""
+    return ask(server, "/tokenize", {"prompt": text, "add_special_tokens": False})[1]["tokens"]
+
+
+class Conversations(unittest.TestCase):
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": [{"type": "text", "text": "a number"}]}]
+    text = "<s>user: hello</s><s>assistant: a number</s>"
+
+    def test_messages_become_a_vector_as_the_template_writes_them(self):
+        with conversing("qwen3") as server:
+            ids = ids_of(server, self.text)
+            status, body = ask(server, "/v1/embeddings", {"messages": self.messages})
+            self.assertEqual((status, [item["index"] for item in body["data"]]), (200, [0]), body)
+            self.assertEqual(body["usage"]["prompt_tokens"], len(ids))
+            self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids))
+            for fields, text in (({"add_generation_prompt": True}, self.text + "<s>assistant: "), ({"user": "x", "prompt_name": ""}, self.text)):
+                _, body = ask(server, "/v1/embeddings", {"messages": self.messages, **fields})
+                self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids_of(server, text)))
+            _, body = ask(server, "/v1/embeddings", {"messages": self.messages, "truncate_prompt_tokens": 9})
+            self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids[:9]))
+            _, body = ask(server, "/v1/embeddings", {"messages": [{"role": "user", "content": "<s>"}]})
+            self.assertEqual(body["usage"]["prompt_tokens"], len(ids_of(server, "<s>user: ")) + 4)
+
+    def test_messages_have_labels_too(self):
+        with conversing("gemma2-labels") as server:
+            _, body = ask(server, "/v1/classify", {"messages": self.messages})
+            _, want = ask(server, "/v1/classify", {"input": ids_of(server, self.text)})
+            self.assertEqual(body["data"], want["data"])
+
+    def test_what_cannot_be_a_conversation_has_a_sentence(self):
+        with conversing("qwen3") as server:
+            for fields, said, param in (({"messages": self.messages, "input": "a"}, "both input and messages", "messages"),
+                                        ({"messages": self.messages, "prompt_name": "query"}, "prompt_name goes with texts", "messages"),
+                                        ({"messages": self.messages, "add_generation_prompt": 1}, "must be true or false", "add_generation_prompt"),
+                                        ({"messages": []}, "messages", None), ({"messages": "a"}, "messages", None),
+                                        ({"messages": [{"role": "user", "content": "a" * 400}]}, "The conversation has 408 tokens, more than", None)):
+                status, body = ask(server, "/v1/embeddings", fields)
+                with self.subTest(str(fields)[:80]):
+                    self.assertEqual((status, body["error"]["param"]), (400, param), body)
+                    self.assertIn(said, body["error"]["message"])
+        with served(FIXTURES / "qwen3", "--quant-mode", "FP32") as server:
+            status, body = ask(server, "/v1/embeddings", {"messages": self.messages})
+            self.assertEqual((status, "has no chat template" in body["error"]["message"]), (400, True), body)
+
+
+class Scores(unittest.TestCase):
+    def test_scores_and_labels_may_be_the_networks_own(self):
+        with served(FIXTURES / "bert-pairs", "--quant-mode", "FP32") as server:
+            fields = {"text_1": "what is a fox", "text_2": ["the quick brown fox", "hello"]}
+            score, plain = ([item["score"] for item in ask(server, "/v1/score", fields | more)[1]["data"]]
+                            for more in ({}, {"use_activation": False}))
+            self.assertLess(off([1 / (1 + math.exp(-x)) for x in plain], score), 1e-6)
+            self.assertGreater(off(plain, score), 0.01)
+            _, body = ask(server, "/rerank", {"query": "what is a fox", "documents": fields["text_2"], "use_activation": False})
+            self.assertEqual(sorted(item["relevance_score"] for item in body["results"]), sorted(plain))
+            status, body = ask(server, "/v1/score", fields | {"use_activation": "no"})
+            self.assertEqual((status, body["error"]["param"]), (400, "use_activation"))
+        with served(FIXTURES / "bert-labels", "--quant-mode", "FP32") as server:
+            probs, plain = (ask(server, "/v1/classify", {"input": "hello", **more})[1]["data"][0]["probs"]
+                            for more in ({}, {"use_activation": False}))
+            whole = [math.exp(x) for x in plain]
+            self.assertLess(off([x / sum(whole) for x in whole], probs), 1e-6)
+
+    def test_documents_are_cut_to_so_many_tokens(self):
+        long, short = "hello world " * 40, "hello world hello"
+        for name, fields in (("bert", {}), ("bert-dense", {"prompt_name": "passage"}), ("bert-dense", {}), ("bert-pairs", {})):
+            with self.subTest(f"{name} {fields}"), served(FIXTURES / name, "--quant-mode", "FP32") as server:
+                for path in ("/v1/rerank", "/v2/rerank"):
+                    _, cut = ask(server, path, {"query": "a number", "documents": [long, "hello"], "max_tokens_per_doc": 3, **fields})
+                    _, want = ask(server, path, {"query": "a number", "documents": [short, "hello"], **fields})
+                    self.assertEqual([(item["index"], item["relevance_score"]) for item in cut["results"]],
+                                     [(item["index"], item["relevance_score"]) for item in want["results"]])
+                _, cut = ask(server, "/v1/score", {"text_1": "a number", "text_2": long, "max_tokens_per_doc": 3, **fields})
+                _, want = ask(server, "/v1/score", {"text_1": "a number", "text_2": short, **fields})
+                self.assertEqual(cut["data"][0]["score"], want["data"][0]["score"])
+                status, body = ask(server, "/v1/rerank", {"query": long, "documents": ["a"], "max_tokens_per_doc": 3, **fields})
+                self.assertEqual(status, 400, body)  # the query is not cut
+                status, body = ask(server, "/v1/rerank", {"query": "a", "documents": ["a"], "max_tokens_per_doc": -3})
+                self.assertEqual((status, body["error"]["param"]), (400, "max_tokens_per_doc"), body)
+
+    def test_documents_that_a_template_joins_are_cut_too(self):
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            text = "the naïve fox. " * 50
+            for most in (1, 6, 7, 12):
+                part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"]
+                _, cut = ask(server, "/v1/score", {"text_1": "hello", "text_2": text, "max_tokens_per_doc": most})
+                _, want = ask(server, "/v1/score", {"text_1": "hello", "text_2": part})
+                self.assertEqual(cut["data"][0]["score"], want["data"][0]["score"])
+            _, whole = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox"})
+            _, same = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox", "max_tokens_per_doc": 100})
+            self.assertEqual(whole["data"][0]["score"], same["data"][0]["score"])
+
+
 class Queue(unittest.TestCase):
     TINY = ["--max-queue", "1", "--max-batch-size", "1"]
 

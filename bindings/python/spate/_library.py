@@ -268,6 +268,8 @@ class EmbedRequest(ctypes.Structure):
     prompt_name: Text
     again: Bool
     behind: Int
+    max_tokens_per_doc: Int
+    chat: Bool
 
 
 @structure
