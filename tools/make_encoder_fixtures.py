@@ -91,6 +91,25 @@ PARTS_TEMPLATE = """{%- for message in messages if message.role != "system" -%}
 {%- for message in messages if message.role == "system" %}{{ message.content[0].text }}? {% endfor -%}"""
 
 
+def unigram():
+    """As XLM-R's: pieces with scores, a few of SentencePiece's rules for characters, and <mask> behind all."""
+    from make_tokenizer_fixtures import charsmap
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [mark + word for word in dict.fromkeys(WORDS) for mark in ("\u2581", "")] + ["\u2581"]
+    pieces += [letter for letter in map(chr, range(33, 127)) if letter not in pieces] + ["\u00e9", "\u00ef", "\u2581ju", "ump", "ps"]
+    pieces = list(dict.fromkeys(pieces))
+    vocab = [(token, 0.0) for token in special] + [(p, -8.0 + len(p) / 2 - i / 64) for i, p in enumerate(pieces)] + [("<mask>", 0.0)]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(vocab, 3, False))
+    tokenizer.normalizer = tokenizers.normalizers.Precompiled(charsmap())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+        tokenizers.pre_tokenizers.WhitespaceSplit(), tokenizers.pre_tokenizers.Metaspace("\u2581", prepend_scheme="always")])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.decoder = tokenizers.decoders.Metaspace("\u2581", prepend_scheme="always")
+    tokenizer.add_special_tokens(special + [tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)])
+    return tokenizer
+
+
 def ranker_bpe():
     """Byte-level, with merges across the seams of RANKER_TEMPLATE, and Qwen's special tokens."""
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -404,7 +423,7 @@ CHECKPOINTS = {
                              "prompt": {"config_sentence_transformers.json": {"default_prompt_name": None}}}},
     "xlm-roberta-pairs": {"model": transformers.XLMRobertaForSequenceClassification,
                           "config": transformers.XLMRobertaConfig(**{**roberta().to_dict(), "num_labels": 1}),
-                          "tokenizer": byte_bpe, "act": torch.sigmoid,
+                          "tokenizer": unigram, "act": torch.sigmoid,
                           "off": {"positions": {"config.json": {"pad_token_id": 0}}}},
 }
 
