@@ -48,7 +48,7 @@ static void generation_copy(struct engine_generation *to, const struct checkpoin
 
 bool draft_open(struct draft *draft, const char *model, struct error *error) {
   struct engine_facts *facts = &draft->facts;
-  draft->checkpoint = (draft->ranks ? checkpoint_open_ranker : checkpoint_open)(model, error);
+  draft->checkpoint = checkpoint_open_for(model, draft->ranks, error);
   if (!draft->checkpoint) return false;
   draft->chat_template = checkpoint_chat_template(draft->checkpoint);
   snprintf(facts->name, sizeof facts->name, "%s", checkpoint_name(draft->checkpoint));

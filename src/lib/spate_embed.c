@@ -42,33 +42,37 @@ static bool prompt_find(const spate_engine *engine, const spate_embed_request *r
   return true;
 }
 
+static struct request_params params_make(const spate_embed_request *r, struct slice lead) {
+  return (struct request_params){.prompt = slice_make(r->text, r->text ? r->text_size : 0),
+                                 .vector = true,
+                                 .lead = lead,
+                                 .again = r->again,
+                                 .behind = r->behind,
+                                 .pair = slice_make(r->pair, r->pair ? r->pair_size : 0),
+                                 .dimensions = r->dimensions,
+                                 .cut = r->truncate,
+                                 .last_most = r->max_tokens_per_doc,
+                                 .chat = r->chat,
+                                 .plain = r->plain,
+                                 .tokens = r->tokens,
+                                 .n_token = r->n_token,
+                                 .n_answer = 1,
+                                 .max_tokens = 1,
+                                 .sampling = {.top_p = 1},
+                                 .priority = r->priority,
+                                 .tenant = r->tenant,
+                                 .timeout_s = r->timeout_s};
+}
+
 uint64_t spate_embed(spate_engine *engine, spate_inbox *inbox, const spate_embed_request *request, spate_error *error) {
   struct error detail = {0};
+  struct slice lead = {0};
   spate_embed_request copy;
   uint64_t id = 0;
   spate_embed_request_init(&copy);
   memcpy(&copy, request, request->size < sizeof copy ? request->size : sizeof copy);
-  struct slice lead = {0};
   if (request_check(&copy, &detail) && prompt_find(engine, &copy, &lead, &detail)) {
-    struct request_params params = {.prompt = slice_make(copy.text, copy.text ? copy.text_size : 0),
-                                    .vector = true,
-                                    .lead = lead,
-                                    .again = copy.again,
-                                    .behind = copy.behind,
-                                    .pair = slice_make(copy.pair, copy.pair ? copy.pair_size : 0),
-                                    .dimensions = copy.dimensions,
-                                    .cut = copy.truncate,
-                                    .last_most = copy.max_tokens_per_doc,
-                                    .chat = copy.chat,
-                                    .plain = copy.plain,
-                                    .tokens = copy.tokens,
-                                    .n_token = copy.n_token,
-                                    .n_answer = 1,
-                                    .max_tokens = 1,
-                                    .sampling = {.top_p = 1},
-                                    .priority = copy.priority,
-                                    .tenant = copy.tenant,
-                                    .timeout_s = copy.timeout_s};
+    struct request_params params = params_make(&copy, lead);
     id = runtime_submit(engine->runtime, inbox->inbox, &params, &detail);
   }
   if (id == 0) error_export(&detail, error);

@@ -257,20 +257,12 @@ static struct checkpoint *checkpoint_new(const char *path, struct error *error) 
   return c;
 }
 
-static struct checkpoint *either_open(const char *path, bool ranks, struct error *error) {
+struct checkpoint *checkpoint_open_for(const char *path, bool ranks, struct error *error) {
   struct checkpoint *c = checkpoint_new(path, error);
   if (c) c->wants_rank = ranks;
   if (c && path_open(c, path, error)) return c;
   checkpoint_close(c);
   return NULL;
-}
-
-struct checkpoint *checkpoint_open(const char *path, struct error *error) {
-  return either_open(path, false, error);
-}
-
-struct checkpoint *checkpoint_open_ranker(const char *path, struct error *error) {
-  return either_open(path, true, error);
 }
 
 struct checkpoint *checkpoint_of_config(const char *name, struct slice config, struct error *error) {

@@ -21,8 +21,8 @@ enum checkpoint_kind { CHECKPOINT_HF, CHECKPOINT_GGUF };
  * (gguf_pair.h), is a GGUF checkpoint too; no tensor data is read but zero points and group numbers of matrices that
  * were quantized elsewhere, which become one tensor each (packed_tensors.h). A path that is neither is refused. */
 struct checkpoint *checkpoint_open(const char *path, struct error *error);
-/* The same of a model that is to rank texts: a decoder that does not say so does by its words "yes" and "no". */
-struct checkpoint *checkpoint_open_ranker(const char *path, struct error *error);
+/* The same; `ranks`: it is to rank texts, and a decoder that does not say so does by its words "yes" and "no". */
+struct checkpoint *checkpoint_open_for(const char *path, bool ranks, struct error *error);
 /* One that has a config.json and no tensors: enough for a plan (family_outline). */
 struct checkpoint *checkpoint_of_config(const char *name, struct slice config, struct error *error);
 void checkpoint_close(struct checkpoint *checkpoint); /* NULL is allowed */

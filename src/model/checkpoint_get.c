@@ -1,6 +1,10 @@
 /* What an open checkpoint says. */
 #include "model/checkpoint_state.h"
 
+struct checkpoint *checkpoint_open(const char *path, struct error *error) {
+  return checkpoint_open_for(path, false, error);
+}
+
 bool checkpoint_has_modules(const struct checkpoint *checkpoint) { return checkpoint->has_modules; }
 
 enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint) {
