@@ -17,28 +17,43 @@ static bool request_check(const spate_embed_request *r, struct error *error) {
   return true;
 }
 
+/* What a request asks of the model's prompts, which are a template's instruction where one joins two texts. */
+static bool prompt_check(const spate_engine *engine, const spate_embed_request *r, struct error *error) {
+  const struct engine_facts *facts = engine->loaded->file.facts;
+  bool named = r->prompt_name && *r->prompt_name, joins = facts->encoder.pair_form != PAIR_PLAIN;
+  if (joins && r->n_token == 0 && !r->pair && !r->chat)
+    return error_set(error, ERROR_INVALID,
+                     "The model %s scores two texts, which its chat template joins: send both (/v1/rerank, /v1/score), "
+                     "or the tokens of a conversation.",
+                     facts->name);
+  if (r->instruct && (!joins || !r->pair || r->prompt_name))
+    return error_set(error, ERROR_INVALID,
+                     "instruct goes with two texts of a ranker by yes and no, whose chat template joins them, and "
+                     "without a prompt_name; the model is %s.",
+                     facts->name);
+  if (named && (r->n_token > 0 || r->chat || (r->pair && !joins)))
+    return error_set(error, ERROR_INVALID,
+                     "A prompt_name goes with a text alone, not with token ids, messages or a pair.");
+  return true;
+}
+
 /* What stands before the text: nothing, where ids are given. */
 static bool prompt_find(const spate_engine *engine, const spate_embed_request *r, struct slice *lead,
                         struct error *error) {
   const struct engine_encoder *encoder = &engine->loaded->file.facts->encoder;
   bool named = r->prompt_name && *r->prompt_name;
   const char *text = r->prompt_name && !named ? "" : encoder_prompt(encoder, r->prompt_name);
-  bool joins = encoder->pair_form != PAIR_PLAIN; /* the prompt is the template's instruction */
-  if (joins && r->n_token == 0 && !r->pair && !r->chat)
-    return error_set(error, ERROR_INVALID,
-                     "The model %s scores two texts, which its chat template joins: send both (/v1/rerank, /v1/score), "
-                     "or the tokens of a conversation.",
-                     engine->loaded->file.facts->name);
-  if (named && (r->n_token > 0 || r->chat || (r->pair && !joins)))
-    return error_set(error, ERROR_INVALID,
-                     "A prompt_name goes with a text alone, not with token ids, messages or a pair.");
+  if (!prompt_check(engine, r, error)) return false;
   if (!text)
     return error_set(
         error, ERROR_INVALID,
         "prompt_name is \"%.60s\"; the model %s has %d prompts (config_sentence_transformers.json), none of "
         "that name.",
         r->prompt_name, engine->loaded->file.facts->name, encoder->n_prompt);
-  if (r->n_token == 0 && !r->chat && (!r->pair || joins)) *lead = slice_text(text);
+  if (r->instruct)
+    *lead = slice_make(r->instruct, r->instruct_size);
+  else if (r->n_token == 0 && !r->chat && (!r->pair || encoder->pair_form != PAIR_PLAIN))
+    *lead = slice_text(text);
   return true;
 }
 

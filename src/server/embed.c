@@ -225,6 +225,12 @@ static bool classify_read(struct embed_work *w, struct error *error) {
 static bool pairs_settle(struct embed_work *w, struct error *error) {
   const spate_engine_info *info = &w->served->info;
   w->pairs = info->task != SPATE_TASK_EMBED;
+  if (w->wanted.instruct.data && !w->pairs) {
+    w->wanted.param = "instruct";
+    return error_set(error, ERROR_INVALID,
+                     "instruct is for rankers by yes and no; the model %.100s compares vectors: see prompt_name.",
+                     info->name);
+  }
   if (!activation_read(w, error)) return false;
   if (info->task != SPATE_TASK_CLASSIFY || info->vector_size == 1) return true;
   return error_set(error, ERROR_INVALID,

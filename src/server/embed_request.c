@@ -62,6 +62,14 @@ static bool prompt_read(struct embed_request *r, struct error *error) {
   return !field || r->prompt_name || field_refuse(r, "prompt_name", "a string", error);
 }
 
+/* SGLang's name for it. */
+static bool instruct_read(struct embed_request *r, struct error *error) {
+  static const char name[] = "instruct";
+  const json_t *field = field_find(r, name);
+  if (json_is_string(field)) r->instruct = json_slice(field);
+  return !field || r->instruct.data || field_refuse(r, name, "a string", error);
+}
+
 static bool model_read(struct embed_request *r, struct error *error) {
   const json_t *field = field_find(r, "model");
   r->model = json_string_value(field);
@@ -93,8 +101,8 @@ bool embed_request_read(struct embed_request *r, struct slice body, struct error
   *r = (struct embed_request){.json = json_parse_client(body, false, error), .return_documents = true};
   if (!r->json) return false;
   if (!json_is_object(r->json)) return error_set(error, ERROR_INVALID, "The body is not a JSON object.");
-  return model_read(r, error) && prompt_read(r, error) && timeout_read(r, error) && rank_fields_read(r, error) &&
-         cuts_read(r, error) &&
+  return model_read(r, error) && prompt_read(r, error) && instruct_read(r, error) && timeout_read(r, error) &&
+         rank_fields_read(r, error) && cuts_read(r, error) &&
          embed_int_read(r, "truncate_prompt_tokens", -1, LIMIT_MODEL_POSITIONS, &r->truncate, error) &&
          embed_int_read(r, "priority", INT_MIN + 1, INT_MAX, &r->priority, error);
 }

@@ -17,6 +17,7 @@ struct embed_request {
   json_t *json;            /* owned */
   const char *model;       /* as the client named it; NULL: it did not */
   const char *prompt_name; /* of the prompt before each text; NULL: the model's usual one */
+  struct slice instruct;   /* of two texts, what the second is to do for the first; no data: nothing is said */
   const char *param;       /* the field that a sentence is about; NULL: none */
   struct embed_texts first, second;
   bool base64, return_documents;

@@ -31,7 +31,7 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
   "\"chat_template_kwargs\":{\"type\":\"object\"}"
 #define EITHER_SCHEMA     "\"anyOf\":[{\"required\":[\"input\"]},{\"required\":[\"messages\"]}]"
 #define ACTIVATION_SCHEMA ",\"use_activation\":{\"type\":\"boolean\",\"default\":true}"
-#define PER_DOC_SCHEMA    ",\"max_tokens_per_doc\":{\"type\":\"integer\",\"minimum\":0}"
+#define PER_DOC_SCHEMA    ",\"instruct\":{\"type\":\"string\"},\"max_tokens_per_doc\":{\"type\":\"integer\",\"minimum\":0}"
 #define RERANK_SCHEMA                                                                                                  \
   "{\"type\":\"object\",\"required\":[\"query\",\"documents\"],\"properties\":{\"query\":{\"type\":\"string\"},"       \
   "\"documents\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":\"string\"}},\"top_n\":{"    \

@@ -354,6 +354,23 @@ class YesAndNo(unittest.TestCase):
             self.assertEqual([item["relevance_score"] for item in body["results"]],
                              sorted((item["score"] for item in scores["data"]), reverse=True))
 
+    def test_an_instruction_of_ones_own_is_as_good_as_a_prompt(self):
+        pair = expected("qwen3-yes-no")["pairs"][0]["text"]
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            def ranked(**fields):
+                return ask(server, "/v1/rerank", {"query": pair[0], "documents": [pair[1]], **fields})
+            for name, text in (("query", "which is near?"), ("other", "which is not?")):
+                self.assertEqual(ranked(instruct=text)[1]["results"], ranked(prompt_name=name)[1]["results"])
+            self.assertNotEqual(ranked(instruct="")[1]["results"], ranked()[1]["results"])
+            for fields, said in (({"instruct": 7}, "instruct must be a string"), ({"instruct": "a", "prompt_name": "query"}, "without a prompt_name")):
+                status, body = ranked(**fields)
+                self.assertEqual((status, said in body["error"]["message"]), (400, True), body)
+        for name in ("bert-pairs", "bert"):
+            with served(FIXTURES / name, "--quant-mode", "FP32") as server:
+                status, body = ask(server, "/v1/score", {"text_1": "a", "text_2": "b", "instruct": "c"})
+                self.assertEqual((status, "rankers by yes and no" in body["error"]["message"] or "a ranker by yes and no" in body["error"]["message"]),
+                                 (400, True), body)
+
     def test_long_texts_are_refused_or_keep_what_the_template_ends_with(self):
         for name in ("qwen3-yes-no", "qwen3-yes"):
             cut = expected(name)["cut"]

@@ -270,6 +270,8 @@ class EmbedRequest(ctypes.Structure):
     behind: Int
     max_tokens_per_doc: Int
     chat: Bool
+    instruct: Text
+    instruct_size: Size
 
 
 @structure
