@@ -387,6 +387,11 @@ CHECKPOINTS = {
                        vocab_size=160, max_position_embeddings=64, n_layers=2, n_heads=3, dim=36, hidden_dim=52, pad_token_id=0),
                    "tokenizer": word_piece, "pool": "cls", "normalize": True,
                    "off": {"act": {"config.json": {"activation": "silu"}}, "heads": {"config.json": {"n_heads": 2}}}},
+    "electra-pairs": {"model": transformers.ElectraForSequenceClassification, "config": transformers.ElectraConfig(**{
+                          **SIZES, "hidden_size": 24, "embedding_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1,
+                          "intermediate_size": 32, "pad_token_id": 0, "num_labels": 1}),
+                      "tokenizer": word_piece, "act": torch.sigmoid,
+                      "off": {"types": {"tokenizer.json": "second type"}, "act": {"config.json": {"hidden_act": "silu"}}}},
     "distilbert-labels": {"model": transformers.DistilBertForSequenceClassification, "config": transformers.DistilBertConfig(
                               vocab_size=160, max_position_embeddings=64, n_layers=1, n_heads=2, dim=24, hidden_dim=32, pad_token_id=0,
                               id2label={0: "NEGATIVE", 1: "POSITIVE"}),

@@ -50,6 +50,8 @@ static const struct {
     {"bert", "BertModel"},
     {"roberta", "RobertaModel"},
     {"xlm-roberta", "XLMRobertaModel"},
+    {"camembert", "CamembertModel"},
+    {"electra", "ElectraModel"},
     {"modernbert", "ModernBertModel"},
     {"nomic_bert", "NomicBertModel"},
     {"mpnet", "MPNetModel"},

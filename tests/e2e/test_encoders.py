@@ -19,7 +19,7 @@ from spate_server import JSON, ROOT, SPATE, Schemas, Server, VECTOR_ANSWERS, wai
 
 FIXTURES = ROOT / "tests/fixtures/encoder"
 BACKEND = os.environ.get("SPATE_TEST_BACKEND", "cpu")
-CPU_ALONE = ("nomic-moe", "mpnet", "jina-bert") if BACKEND == "cuda" else ()  # experts, scores by distance
+CPU_ALONE = ("nomic-moe", "mpnet", "mpnet-labels", "jina-bert") if BACKEND == "cuda" else ()  # experts, scores by distance
 CLOSE = 2e-5  # of numbers of fp32 networks, relative to the largest
 FAR = 2e-4    # what a feature that is switched off changes at least
 
@@ -206,6 +206,19 @@ class Networks(unittest.TestCase):
                 self.assertIn(said, engine.sentence or "it was built")
             engine.remove()
             shutil.rmtree(folder)
+
+    def test_other_names_of_a_network_are_that_network(self):
+        for name, architectures, prefix in (("xlm-roberta-pairs", ("CamembertForSequenceClassification", "RobertaForSequenceClassification"), None),
+                                            ("electra-pairs", ("ElectraForSequenceClassification",), None)):
+            for architecture in architectures:
+                folder, model = switched_off(name, {"config.json": {"architectures": [architecture]}})
+                with self.subTest(architecture), served(model, "--quant-mode", "FP32") as server:
+                    for got, want in numbers(server, name):
+                        self.assertLess(off(got, want), CLOSE)
+                shutil.rmtree(folder)
+        folder, model = switched_off("electra-pairs", {"config.json": {"embedding_size": 12}})
+        self.assertIn("embedding_size is 12, expected hidden_size, which is 24", built(model))
+        shutil.rmtree(folder)
 
     def test_calibration_is_for_decoders(self):
         engine = Engine(FIXTURES / "bert", "--quant-mode", "INT8_WEIGHT", "--quant-algo", "AWQ")
