@@ -480,7 +480,7 @@ FAMILIES |= {
         {**PHIMOE, "num_local_experts": 5, "router_jitter_noise": 0.25, "sliding_window": 12, "rope_scaling": {
             "type": "longrope", "short_mscale": 1.243163121016122, "long_mscale": 1.1, "original_max_position_embeddings": 512,
             **LONG}},
-        hub=phimoe_hub),
+        hub=phimoe_hub, seed="phimoed"),
     "phimoe_plain": family("PhimoeForCausalLM", "phimoe", {"near": {"router_jitter_noise": 0.4}},
         {**PHIMOE, "num_local_experts": 3, "router_jitter_noise": 0.01},
         hub=phimoe_hub, gguf="phimoe", gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
