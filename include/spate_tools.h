@@ -37,6 +37,8 @@ struct spate_build_options {
                              and padding included */
   const char *merge_lora; /* a folder with an adapter that becomes part of the weights before they are rounded, and
                              perhaps = and a scale; of spate_build alone */
+  bool rerank; /* pairs of texts have a score, by the words yes and no of a decoder that does not say so itself
+                  (Qwen3-Reranker) */
 };
 
 static inline void spate_build_options_init(spate_build_options *options) {

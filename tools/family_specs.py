@@ -396,6 +396,10 @@ def mixtral_hub(name, data):
     return experts_apart("w1", "w3", "w2")(name.replace(".mlp.", ".block_sparse_moe."), data)
 
 
+def phimoe_hub(name, data):
+    return mixtral_hub(name.replace(".router.", ".gate."), data)
+
+
 def granite_moe_hub(name, data):
     for new, old in {"router.weight": "router.layer.weight", "experts.gate_up_proj": "input_linear.weight",
                      "experts.down_proj": "output_linear.weight"}.items():
@@ -451,6 +455,11 @@ QWEN_MOE = {**MOE, "num_hidden_layers": 3, "head_dim": 10, "num_experts": 7, "nu
             "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False,
             "sliding_window": None, "max_window_layers": 3}
 
+PHIMOE = {**MOE, "num_experts_per_tok": 2, "intermediate_size": 16, "num_hidden_layers": 1, "attention_bias": True,
+          "lm_head_bias": True, "sliding_window": None, "input_jitter_noise": 0.0, "attention_dropout": 0.0}
+# Of heads of 8: four frequencies.
+LONG = {"short_factor": [1.0, 1.1, 1.3, 1.6], "long_factor": [1.0, 2.0, 3.0, 4.0]}
+
 FAMILIES |= {
     "mixtral": family("MixtralForCausalLM", "mixtral", {
         "k": {"num_experts_per_tok": 3}, "experts": {"num_local_experts": 4}, "window": {"sliding_window": None},
@@ -463,6 +472,18 @@ FAMILIES |= {
     "mixtral_apart": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
         {**MOE, "num_local_experts": 3, "num_experts_per_tok": 2, "num_hidden_layers": 1, "sliding_window": None},
         hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_name=experts_apart_name),
+    "phimoe": family("PhimoeForCausalLM", "phimoe", {
+        "near": {"router_jitter_noise": 0.05}, "k": {"num_experts_per_tok": 1}, "head": {"lm_head_bias": False},
+        "attention": {"attention_bias": False}, "scale": {"rope_scaling": {"type": "longrope", "short_mscale": 1.0, "long_mscale": 1.0,
+        "short_factor": LONG["short_factor"], "long_factor": LONG["long_factor"], "original_max_position_embeddings": 512}},
+        "window": {"sliding_window": None}, "norms": {"rms_norm_eps": 0.5}},
+        {**PHIMOE, "num_local_experts": 5, "router_jitter_noise": 0.25, "sliding_window": 12, "rope_scaling": {
+            "type": "longrope", "short_mscale": 1.243163121016122, "long_mscale": 1.1, "original_max_position_embeddings": 512,
+            **LONG}},
+        hub=phimoe_hub, seed="phimoed"),
+    "phimoe_plain": family("PhimoeForCausalLM", "phimoe", {"near": {"router_jitter_noise": 0.4}},
+        {**PHIMOE, "num_local_experts": 3, "router_jitter_noise": 0.01},
+        hub=phimoe_hub, gguf="phimoe", gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
     "qwen3_moe": family("Qwen3MoeForCausalLM", "qwen3_moe", {
         "normalize": {"norm_topk_prob": False}, "k": {"num_experts_per_tok": 2}, "rope": {"rope_theta": 100.0},
         "dense": {"mlp_only_layers": [1]}, "step": {"decoder_sparse_step": 2}, "width": {"moe_intermediate_size": 19}},

@@ -91,6 +91,25 @@ PARTS_TEMPLATE = """{%- for message in messages if message.role != "system" -%}
 {%- for message in messages if message.role == "system" %}{{ message.content[0].text }}? {% endfor -%}"""
 
 
+def unigram():
+    """As XLM-R's: pieces with scores, a few of SentencePiece's rules for characters, and <mask> behind all."""
+    from make_tokenizer_fixtures import charsmap
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [mark + word for word in dict.fromkeys(WORDS) for mark in ("\u2581", "")] + ["\u2581"]
+    pieces += [letter for letter in map(chr, range(33, 127)) if letter not in pieces] + ["\u00e9", "\u00ef", "\u2581ju", "ump", "ps"]
+    pieces = list(dict.fromkeys(pieces))
+    vocab = [(token, 0.0) for token in special] + [(p, -8.0 + len(p) / 2 - i / 64) for i, p in enumerate(pieces)] + [("<mask>", 0.0)]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(vocab, 3, False))
+    tokenizer.normalizer = tokenizers.normalizers.Precompiled(charsmap())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+        tokenizers.pre_tokenizers.WhitespaceSplit(), tokenizers.pre_tokenizers.Metaspace("\u2581", prepend_scheme="always")])
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.decoder = tokenizers.decoders.Metaspace("\u2581", prepend_scheme="always")
+    tokenizer.add_special_tokens(special + [tokenizers.AddedToken("<mask>", lstrip=True, normalized=False)])
+    return tokenizer
+
+
 def ranker_bpe():
     """Byte-level, with merges across the seams of RANKER_TEMPLATE, and Qwen's special tokens."""
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -130,6 +149,13 @@ def qwen(kind=transformers.Qwen3Config, **change):
              "intermediate_size": 52, "vocab_size": 260, "max_position_embeddings": 160, "rope_theta": 1e6, "pad_token_id": 1,
              "bos_token_id": None, "eos_token_id": 2}
     return kind(**{**sizes, **change})
+
+
+def gemma(kind, **change):
+    """With GGUF's or config.json's usual head, and the token that texts end with as padding: what a classifier looks at is before it."""
+    return qwen(kind, **{"hidden_size": 24, "head_dim": 8, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 20,
+                         "query_pre_attn_scalar": 8, "sliding_window": 9, "hidden_activation": "gelu_pytorch_tanh", "pad_token_id": 2,
+                         **change})
 
 
 def nomic(**change):
@@ -361,6 +387,32 @@ CHECKPOINTS = {
                        vocab_size=160, max_position_embeddings=64, n_layers=2, n_heads=3, dim=36, hidden_dim=52, pad_token_id=0),
                    "tokenizer": word_piece, "pool": "cls", "normalize": True,
                    "off": {"act": {"config.json": {"activation": "silu"}}, "heads": {"config.json": {"n_heads": 2}}}},
+    "electra-pairs": {"model": transformers.ElectraForSequenceClassification, "config": transformers.ElectraConfig(**{
+                          **SIZES, "hidden_size": 24, "embedding_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1,
+                          "intermediate_size": 32, "pad_token_id": 0, "num_labels": 1}),
+                      "tokenizer": word_piece, "act": torch.sigmoid,
+                      "off": {"types": {"tokenizer.json": "second type"}, "act": {"config.json": {"hidden_act": "silu"}}}},
+    "distilbert-labels": {"model": transformers.DistilBertForSequenceClassification, "config": transformers.DistilBertConfig(
+                              vocab_size=160, max_position_embeddings=64, n_layers=1, n_heads=2, dim=24, hidden_dim=32, pad_token_id=0,
+                              id2label={0: "NEGATIVE", 1: "POSITIVE"}),
+                          "tokenizer": word_piece, "act": lambda x: torch.softmax(x, -1),
+                          "off": {"softmax": {"config.json": {"problem_type": "multi_label_classification"}}}},
+    "mpnet-labels": {"model": transformers.MPNetForSequenceClassification, "config": transformers.MPNetConfig(**{
+                         **SIZES, "vocab_size": 260, "max_position_embeddings": 162, "pad_token_id": 1, "bos_token_id": 0,
+                         "eos_token_id": 2, "hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 20,
+                         "problem_type": "multi_label_classification", "id2label": {0: "joy", 1: "fear", 2: "grief"}}),
+                     "tokenizer": byte_bpe, "act": torch.sigmoid,
+                     "off": {"sigmoid": {"config.json": {"problem_type": "single_label_classification"}}}},
+    "gemma2-labels": {"model": transformers.Gemma2ForSequenceClassification, "config": gemma(
+                          transformers.Gemma2Config, id2label={0: "low", 1: "middle", 2: "high"}),
+                      "tokenizer": lambda: byte_bpe("</s>"), "act": lambda x: torch.softmax(x, -1),
+                      "off": {"padding": {"config.json": {"pad_token_id": 1}}, "cap": {"config.json": {"attn_logit_softcapping": 0.5}},
+                              "window": {"config.json": {"sliding_window": 40}}}},
+    "gemma3-reward": {"model": transformers.Gemma3TextForSequenceClassification, "config": gemma(
+                          transformers.Gemma3TextConfig, num_labels=1, problem_type="regression",
+                          layer_types=["sliding_attention", "full_attention"]),
+                      "tokenizer": lambda: byte_bpe("</s>"), "act": lambda x: x,
+                      "off": {"padding": {"config.json": {"pad_token_id": 1}}, "regression": {"config.json": {"problem_type": None}}}},
     "jina-bert": {"model": JinaBert, "config": transformers.BertConfig(**{**SIZES, "hidden_act": "gelu", "pad_token_id": 0}),
                   "architecture": "JinaBertForMaskedLM", "settings": JINA_SAYS, "tokenizer": word_piece, "pool": "mean", "normalize": True,
                   "off": {"act": {"config.json": {"hidden_act": "silu"}}, "heads": {"config.json": {"num_attention_heads": 2}},
@@ -376,7 +428,7 @@ CHECKPOINTS = {
                              "prompt": {"config_sentence_transformers.json": {"default_prompt_name": None}}}},
     "xlm-roberta-pairs": {"model": transformers.XLMRobertaForSequenceClassification,
                           "config": transformers.XLMRobertaConfig(**{**roberta().to_dict(), "num_labels": 1}),
-                          "tokenizer": byte_bpe, "act": torch.sigmoid,
+                          "tokenizer": unigram, "act": torch.sigmoid,
                           "off": {"positions": {"config.json": {"pad_token_id": 0}}}},
 }
 

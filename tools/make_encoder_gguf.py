@@ -8,6 +8,7 @@ has made and TWINS names gets a model.gguf beside it, matrices in BF16. The conv
 here their kind is said.
 """
 import argparse
+import base64
 import json
 import os
 import shutil
@@ -22,8 +23,7 @@ QWEN = {"eos_token": "</s>", "pad_token": "<pad>"}
 TWINS = {
     "bert": {"tokens": BERT, "pre": "jina-v2-en"},
     "roberta": {"tokens": BYTES, "pre": "roberta-bpe"},
-    # The converter takes XLM-R with a Unigram vocabulary alone; the network is RoBERTa's. Of BERT it drops the pooler.
-    "xlm-roberta-pairs": {"tokens": BYTES, "pre": "roberta-bpe", "config": {"architectures": ["RobertaForSequenceClassification"]}},
+    "xlm-roberta-pairs": {"tokens": BYTES, "pre": "default", "pieces": True},
     "nomic": {"tokens": BERT, "pre": "jina-v2-en", "config": {"n_positions": 8192, "max_trained_positions": 2048, "causal": False,
                                                              "rotary_emb_interleaved": False, "rotary_emb_scale_base": None,
                                                              "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3,
@@ -54,6 +54,21 @@ convert_hf_to_gguf.main()
 """
 
 
+def write_pieces(folder):
+    """The vocabulary as a SentencePiece file, which XLM-R's folders have: without <pad> and <mask>, and <unk> before all."""
+    os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
+    from sentencepiece import sentencepiece_model_pb2
+    tokenizer = json.load(open(f"{folder}/tokenizer.json"))
+    model = sentencepiece_model_pb2.ModelProto()
+    model.trainer_spec.model_type = 1
+    model.normalizer_spec.precompiled_charsmap = base64.b64decode(tokenizer["normalizer"]["precompiled_charsmap"])
+    model.normalizer_spec.add_dummy_prefix = model.normalizer_spec.remove_extra_whitespaces = True
+    for i, (piece, score) in enumerate([("<unk>", 0), ("<s>", 0), ("</s>", 0)] + tokenizer["model"]["vocab"][4:-1]):
+        model.pieces.add(piece=piece, score=score, type=2 if i == 0 else 3 if i < 3 else 1)
+    with open(f"{folder}/sentencepiece.bpe.model", "wb") as file:
+        file.write(model.SerializeToString())
+
+
 def twin(converter, out, name, spec):
     with tempfile.TemporaryDirectory() as folder:
         model = f"{folder}/{spec.get('folder', name)}"
@@ -64,6 +79,8 @@ def twin(converter, out, name, spec):
             known = json.load(open(path)) if os.path.exists(path) else {}
             with open(path, "w") as to:
                 json.dump({**known, **extra}, to)
+        if spec.get("pieces"):
+            write_pieces(model)
         path = f"{out}/{name}/model.gguf"
         subprocess.run([sys.executable, "-c", CONVERT, converter, model, path, spec["pre"],
                         *spec.get("options", [])], check=True)

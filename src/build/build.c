@@ -97,7 +97,7 @@ static void serving_check(const struct build *build) {
 /* An engine without a usable chat template serves prompts. */
 static void chat_check(const struct draft *draft) {
   struct error problem;
-  struct slice source = checkpoint_chat_template(draft->checkpoint);
+  struct slice source = draft->chat_template;
   struct chat_template *template = source.size ? chat_template_open(source, &problem) : NULL;
   if (source.size && !template)
     log_warning("%s will serve prompts but refuse conversations. %s", draft->facts.name, problem.text);
@@ -165,7 +165,7 @@ static bool file_write(struct build *build, struct error *error) {
                                      .plan = draft_plan(draft),
                                      .vision = draft_vision(draft),
                                      .tokenizer = buffer_slice(&draft->tokenizer_blob),
-                                     .chat_template = checkpoint_chat_template(draft->checkpoint),
+                                     .chat_template = draft->chat_template,
                                      .images = checkpoint_preprocessor(draft->checkpoint)};
   if (build->merge) job.transforms = merge_adapter_transforms(build->merge);
   serving_check(build);
@@ -209,6 +209,7 @@ bool build_engine(const struct build_options *options, struct error *error) {
   build.draft.overrides = options->overrides;
   build.draft.emulate = options->emulate;
   build.draft.target_bits = options->target_bits;
+  build.draft.ranks = options->ranks;
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
   buffer_init(&build.evaluation, LIMIT_MANIFEST_BYTES);
   buffer_init(&build.folds, LIMIT_FOLD_BYTES);

@@ -17,6 +17,7 @@ struct build_options {
   const char *overrides;         /* modes of single weights (quant_override.h); NULL: none */
   bool emulate;                  /* FP8 may run as floats where there is no such arithmetic */
   double target_bits;            /* of quant_mode auto; 0 for others */
+  bool ranks;                    /* the model is to rank texts (checkpoint_open_for) */
   const char *merge_lora;        /* as merge_adapter_open takes it; NULL: none */
   int n_thread;                  /* at most, fewer where memory is short; 0: as many as affinity allows */
   /* May be NULL. Called from the calling thread at most about ten times a second and at the end of each stage; done and

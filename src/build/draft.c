@@ -8,6 +8,7 @@
 #include "model/encoder_frame.h"
 #include "model/encoder_labels.h"
 #include "model/family.h"
+#include "model/rank_words.h"
 #include "model/sentence_config.h"
 #include "model/text_tail.h"
 #include "text/pair_text.h"
@@ -47,8 +48,9 @@ static void generation_copy(struct engine_generation *to, const struct checkpoin
 
 bool draft_open(struct draft *draft, const char *model, struct error *error) {
   struct engine_facts *facts = &draft->facts;
-  draft->checkpoint = checkpoint_open(model, error);
+  draft->checkpoint = checkpoint_open_for(model, draft->ranks, error);
   if (!draft->checkpoint) return false;
+  draft->chat_template = checkpoint_chat_template(draft->checkpoint);
   snprintf(facts->name, sizeof facts->name, "%s", checkpoint_name(draft->checkpoint));
   snprintf(facts->architecture, sizeof facts->architecture, "%s", checkpoint_architecture(draft->checkpoint));
   facts->created = (int64_t)time(NULL);
@@ -127,17 +129,43 @@ static bool prompts_make(struct draft *draft, const struct sentence_config *sent
   return ok;
 }
 
+static bool template_joins(struct slice source, bool generation_prompt, enum pair_form *form, struct error *error) {
+  struct chat_template *template = chat_template_open(source, error);
+  bool ok = template && pair_form_find(template, generation_prompt, form, error);
+  chat_template_close(template);
+  return ok;
+}
+
+/* A ranker by words whose folder has no template for that, but one for conversations of any roles, or none, has the
+ * prompt that Qwen3-Reranker was trained with, if it is one. */
+static bool words_template_settle(struct draft *draft, struct error *error) {
+  struct slice own = draft->chat_template;
+  if (own.size > 0 && memmem(own.data, own.size, "document", 8)) return true;
+  draft->chat_template = slice_text(rank_words_template);
+  return strncmp(draft->facts.architecture, "Qwen3For", 8) == 0 ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "The chat template of %s is not one of a query and a document: a ranker by words needs one, in "
+                   "chat_template.jinja, of messages of these roles.",
+                   draft->facts.name);
+}
+
 /* A ranker whose chat template joins two texts has one that does. */
 static bool pairs_settle(struct draft *draft, const struct sentence_config *sentence, struct error *error) {
   struct engine_encoder *encoder = &draft->facts.encoder;
   enum pair_form form = PAIR_PLAIN;
   if (sentence->yes < 0) return true;
-  struct chat_template *template = chat_template_open(checkpoint_chat_template(draft->checkpoint), error);
-  bool ok = template && pair_form_find(template, sentence->generation_prompt, &form, error);
+  if (checkpoint_words(draft->checkpoint) && !words_template_settle(draft, error)) return false;
+  bool ok = template_joins(draft->chat_template, sentence->generation_prompt, &form, error);
   encoder->pair_form = (uint8_t)form;
   encoder->generation_prompt = sentence->generation_prompt;
-  chat_template_close(template);
   return ok;
+}
+
+/* Does each text have its last token's numbers, which know of none behind it? */
+static bool last_token_decides(const struct plan *plan) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].kind == OP_ATTEND && !plan_ops(plan)[i].args.attend.causal) return false;
+  return !plan_pools(plan);
 }
 
 /* What serving is to do with an encoder's numbers, and how long its texts are as a rule. */
@@ -150,6 +178,9 @@ static bool encoder_facts_make(struct draft *draft, struct error *error) {
   if (!sentence_config_read(&sentence, draft->checkpoint, error) ||
       !encoder_frame_read(draft->checkpoint, &one, &two, error))
     return false;
+  if (text_classifies(draft->checkpoint) && last_token_decides(plan) &&
+      !encoder_frame_unpad(draft->checkpoint, &one, &two, error))
+    return false;
   encoder->one = frame_copy(&one);
   encoder->two = frame_copy(&two);
   config->encodes = 1;
@@ -159,6 +190,16 @@ static bool encoder_facts_make(struct draft *draft, struct error *error) {
   encoder->normalize = encoder->task == TASK_EMBED && sentence.normalize;
   return prompts_make(draft, &sentence, error) && pairs_settle(draft, &sentence, error) &&
          (encoder->task == TASK_EMBED || labels_make(draft, error));
+}
+
+static bool rank_check(const struct draft *draft, struct error *error) {
+  const struct engine_encoder *encoder = &draft->facts.encoder;
+  if (encoder->task == TASK_CLASSIFY && encoder->n_label == 1) return true;
+  return error_set(error, ERROR_INVALID, "rerank is set, and the model %s %s: it has no score of two texts.",
+                   draft->facts.name,
+                   encoder->task == TASK_EMBED      ? "makes vectors of texts"
+                   : encoder->task == TASK_CLASSIFY ? "tells several labels"
+                                                    : "generates text, and its file is not a ranker's");
 }
 
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,
@@ -176,6 +217,7 @@ bool draft_settle(struct draft *draft, const struct engine_config *config, const
   draft->notes = calloc(n_weight + 1, sizeof *draft->notes);
   if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %zu weights.", n_weight);
   if (plan->role == PLAN_ENCODER && !encoder_facts_make(draft, error)) return false;
+  if (draft->ranks && !rank_check(draft, error)) return false;
   return engine_config_complete(&draft->facts.config, plan->max_position, error) &&
          schemes_settle(draft, backend, error);
 }

@@ -12,8 +12,10 @@ struct draft {
   const char *overrides; /* as in struct scheme_wish: set before it is settled */
   bool emulate;
   double target_bits;
+  bool ranks; /* set before it is opened: the model is to rank texts */
   struct checkpoint *checkpoint;
   struct engine_facts facts;
+  struct slice chat_template;      /* the checkpoint's, or another that a ranker has */
   struct buffer block[PLAN_ROLES]; /* plans by role; empty until settled, and where the network has none */
   const char **notes;              /* of scheme_choose, for the weights of the decoder, then of the vision plan */
   struct buffer tokenizer_blob;

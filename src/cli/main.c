@@ -63,6 +63,7 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->calib_data = s->calib_data;
   build->quant_override = s->quant_override;
   build->merge_lora = s->merge_lora;
+  build->rerank = s->rerank;
   build->emulate = s->emulate;
   build->target_bits = s->target_bits;
   build->target = s->target;

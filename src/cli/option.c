@@ -22,6 +22,7 @@ const struct option options[] = {
      "how integers are found: to nearest by RTN (default), or by AWQ, GPTQ or SMOOTHQUANT"},
     {"quant-override", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_override), "LIST",
      "modes of single weights, such as lm_head=INT8_WEIGHT,*.down_proj=BF16; the last that matches wins"},
+    {"rerank", 0, OPTION_FLAG, FOR_LIMITS, PLAIN(rerank), 0, "score pairs of texts by a decoder's words yes and no"},
     {"merge-lora", 0, OPTION_TEXT, FOR_BUILD, PLAIN(merge_lora), "DIR",
      "make an adapter (LoRA) part of the weights before they are rounded; with DIR=SCALE times that"},
     {"target-bits", 0, OPTION_REAL, FOR_LIMITS, PLAIN(target_bits), "BITS",

@@ -60,7 +60,7 @@ struct settings {
   int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
 
   int threads, block_size, cpu_experts, max_queue, max_queue_tokens, batch_delay_ms;
-  bool no_block_reuse, no_fuse, emulate, batch_invariant;
+  bool no_block_reuse, no_fuse, emulate, rerank, batch_invariant;
   const char *lora_dir;
   int max_loras, max_lora_rank, max_cpu_loras;
   int image_decoders, max_images, media_timeout;

@@ -46,6 +46,7 @@ static bool path_build(const char *model, const spate_build_options *options, co
                                 .overrides = options->quant_override,
                                 .merge_lora = options->merge_lora,
                                 .emulate = options->emulate,
+                                .ranks = options->rerank,
                                 .target_bits = options->target_bits,
                                 .progress = options->progress,
                                 .user = options->user};
@@ -127,7 +128,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   hash_parts(hasher, model);
   uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real, false) : 0;
   hasher_update(hasher, slice_make(&files, sizeof files));
-  int numbers[] = {build->max_input_len, build->max_seq_len,
+  int numbers[] = {build->max_input_len, build->max_seq_len, build->rerank,
                    build->emulate}; /* what was allowed once is not allowed for all */
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
   hash_quantization(hasher, build);
@@ -182,11 +183,17 @@ static bool build_options_absent(const spate_build_options *build, const char *p
   const struct {
     const char *name;
     bool given;
-  } options[] = {{"max_input_len", build->max_input_len != 0},      {"max_seq_len", build->max_seq_len != 0},
-                 {"quant_mode", build->quant_mode != NULL},         {"kv_cache_type", build->kv_cache_type != NULL},
-                 {"quant_algo", build->quant_algo != NULL},         {"calib_data", build->calib_data != NULL},
-                 {"quant_override", build->quant_override != NULL}, {"emulate", build->emulate},
-                 {"target_bits", build->target_bits != 0},          {"merge_lora", build->merge_lora != NULL}};
+  } options[] = {{"max_input_len", build->max_input_len != 0},
+                 {"max_seq_len", build->max_seq_len != 0},
+                 {"quant_mode", build->quant_mode != NULL},
+                 {"kv_cache_type", build->kv_cache_type != NULL},
+                 {"quant_algo", build->quant_algo != NULL},
+                 {"calib_data", build->calib_data != NULL},
+                 {"quant_override", build->quant_override != NULL},
+                 {"emulate", build->emulate},
+                 {"target_bits", build->target_bits != 0},
+                 {"merge_lora", build->merge_lora != NULL},
+                 {"rerank", build->rerank}};
   for (size_t i = 0; i < sizeof options / sizeof *options; i++)
     if (options[i].given)
       return error_set(error, ERROR_INVALID,

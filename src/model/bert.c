@@ -1,6 +1,6 @@
-/* BERT and RoBERTa, with XLM-R: attention to everything and a plain feed-forward, each normed together with what it is
- * added to; tables of types and of positions, which in RoBERTa begin behind that of its padding. GGUF files have both
- * under the name "bert", and their positions from the first one on. */
+/* BERT, ELECTRA and RoBERTa, with XLM-R and CamemBERT: attention to everything and a plain feed-forward, each normed
+ * together with what it is added to; tables of types and of positions, which in RoBERTa begin behind that of its
+ * padding. GGUF files have both under the name "bert", and their positions from the first one on. */
 #include "model/decoder.h"
 #include "model/encoder_labels.h"
 #include "model/family.h"
@@ -24,10 +24,13 @@ static const struct decoder_names names = {
            [ROLE_SANDWICH_MLP_POST] = "output.LayerNorm"},
     .gguf = {[ROLE_SANDWICH_ATTEND_POST] = "attn_output_norm", [ROLE_SANDWICH_MLP_POST] = "layer_output_norm"}};
 
-/* RoBERTa's, or XLM-R's. */
+/* RoBERTa's, XLM-R's or CamemBERT's. */
 static bool is_roberta(const struct checkpoint *c) {
-  return strstr(checkpoint_architecture(c), "Rob") != NULL || strncmp(checkpoint_architecture(c), "XLMR", 4) == 0;
+  const char *name = checkpoint_architecture(c);
+  return strstr(name, "Rob") != NULL || strncmp(name, "XLMR", 4) == 0 || strncmp(name, "Camembert", 9) == 0;
 }
+
+static bool is_electra(const struct checkpoint *c) { return strncmp(checkpoint_architecture(c), "Electra", 7) == 0; }
 
 /* --- the config --------------------------------------------------------------------------------------------------- */
 
@@ -73,12 +76,23 @@ static bool types_read(struct decoder *d, const struct checkpoint *c, struct err
   return true;
 }
 
+/* Small ELECTRAs have narrower embeddings, and a matrix behind them. */
+static bool width_check(const struct decoder *d, const struct checkpoint *c, struct error *error) {
+  int width = d->hidden;
+  if (!is_electra(c)) return true;
+  if (!config_int(c, (struct config_key){"embedding_size", NULL}, CONFIG_OPTIONAL, 1, LIMIT_MODEL_WIDTH, &width, error))
+    return false;
+  return width == d->hidden ||
+         error_set(error, ERROR_UNSUPPORTED, "config.json: embedding_size is %d, expected hidden_size, which is %d.",
+                   width, d->hidden);
+}
+
 static bool config_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   return config_float(c, (struct config_key){"layer_norm_eps", "attention.layer_norm_epsilon"}, CONFIG_OPTIONAL, 0, 1,
                       &d->eps, error) &&
          decoder_read(d, c, error) && types_read(d, c, error) &&
          decoder_read_act(c, (struct config_key){"hidden_act", NULL}, &d->act, error) && kind_check(c, error) &&
-         skip_read(d, c, error);
+         width_check(d, c, error) && skip_read(d, c, error);
 }
 
 /* --- the head ----------------------------------------------------------------------------------------------------- */
@@ -87,18 +101,18 @@ static bool config_read(struct decoder *d, const struct checkpoint *c, struct er
 static bool labels_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   static const char *const heads[][2] = {
       {"bert.pooler.dense", "classifier"}, {"classifier.dense", "classifier.out_proj"}, {"cls", "cls.output"}};
-  int n_label, kind = checkpoint_kind(c) == CHECKPOINT_GGUF ? 2 : is_roberta(c);
+  int n_label, kind = checkpoint_kind(c) == CHECKPOINT_GGUF ? 2 : is_roberta(c) || is_electra(c);
   bool dense = kind < 2 || decoder_has(c, "cls.weight");
   if (!encoder_label_count(c, &n_label, error)) return false;
   d->tail.pool = POOL_FIRST;
   d->tail.n_linear = 0;
-  if (dense) text_tail_add(&d->tail, heads[kind][0], d->hidden, d->hidden)->act = ACT_TANH;
+  if (dense) text_tail_add(&d->tail, heads[kind][0], d->hidden, d->hidden)->act = is_electra(c) ? ACT_GELU : ACT_TANH;
   text_tail_add(&d->tail, heads[kind][1], d->hidden, n_label)->bias = kind < 2 || decoder_has(c, "cls.output.bias");
   return true;
 }
 
 static bool bert_build(const struct checkpoint *c, struct plan_builder *builder, struct error *error) {
-  static const char *const prefixes[] = {"", "bert.", "roberta.", NULL};
+  static const char *const prefixes[] = {"", "bert.", "roberta.", "electra.", NULL};
   static const struct decoder usual = {
       .feed_forward = 3072, .n_layer = 12, .n_head = 12, .hidden = 768, .max_position = 512, .types = 2};
   struct decoder d = checkpoint_kind(c) == CHECKPOINT_HF ? usual : (struct decoder){0};
@@ -119,7 +133,9 @@ static bool bert_build(const struct checkpoint *c, struct plan_builder *builder,
 /* What pre-training left: heads that guess words, the pooler where no labels are wanted; counted places. */
 static bool bert_unused(const struct checkpoint *c, const char *tensor) {
   return strncmp(tensor, "cls.predictions.", 16) == 0 || strncmp(tensor, "cls.seq_relationship.", 21) == 0 ||
-         strncmp(tensor, "lm_head.", 8) == 0 || decoder_name_ends(tensor, "embeddings.position_ids") ||
+         strncmp(tensor, "lm_head.", 8) == 0 || strncmp(tensor, "generator_", 10) == 0 ||
+         strncmp(tensor, "discriminator_predictions.", 26) == 0 ||
+         decoder_name_ends(tensor, "embeddings.position_ids") ||
          (strstr(tensor, "pooler.dense.") && (!text_classifies(c) || is_roberta(c)));
 }
 
@@ -133,10 +149,17 @@ static const struct architecture architectures[] = {{"BertModel", "bert"},
                                                     {"XLMRobertaModel", "bert"},
                                                     {"XLMRobertaForMaskedLM", "bert"},
                                                     {"XLMRobertaForSequenceClassification", "bert"},
+                                                    {"CamembertModel", "bert"},
+                                                    {"CamembertForMaskedLM", "bert"},
+                                                    {"CamembertForSequenceClassification", "bert"},
+                                                    {"ElectraModel", "bert"},
+                                                    {"ElectraForMaskedLM", "bert"},
+                                                    {"ElectraForPreTraining", "bert"},
+                                                    {"ElectraForSequenceClassification", "bert"},
                                                     {"bert", "bert"},
                                                     {NULL, NULL}};
 
-const struct family bert_family = {.title = "BERT, RoBERTa, XLM-R",
+const struct family bert_family = {.title = "BERT, ELECTRA, RoBERTa, XLM-R, CamemBERT",
                                    .tried = "all-MiniLM-L6-v2",
                                    .architectures = architectures,
                                    .encodes = family_always_encodes,

@@ -189,7 +189,8 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
   name_from_path(c);
   c->safetensors = safetensors_open_directory(c->path, error);
   return c->safetensors && old_names_mend(&c->safetensors->tensors, &c->safetensors->arena, error) &&
-         stages_open(c, error) && packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
+         stages_open(c, error) && rank_words_open(&c->words, c, c->wants_rank, error) &&
+         packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
 }
 
 /* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
@@ -251,12 +252,14 @@ static struct checkpoint *checkpoint_new(const char *path, struct error *error) 
   }
   c->vocabulary.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
   c->preprocessor.descriptor = -1;
+  c->words = (struct rank_words){-1, -1};
   c->generation = generation_plain;
   return c;
 }
 
-struct checkpoint *checkpoint_open(const char *path, struct error *error) {
+struct checkpoint *checkpoint_open_for(const char *path, bool ranks, struct error *error) {
   struct checkpoint *c = checkpoint_new(path, error);
+  if (c) c->wants_rank = ranks;
   if (c && path_open(c, path, error)) return c;
   checkpoint_close(c);
   return NULL;

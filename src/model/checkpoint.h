@@ -21,6 +21,8 @@ enum checkpoint_kind { CHECKPOINT_HF, CHECKPOINT_GGUF };
  * (gguf_pair.h), is a GGUF checkpoint too; no tensor data is read but zero points and group numbers of matrices that
  * were quantized elsewhere, which become one tensor each (packed_tensors.h). A path that is neither is refused. */
 struct checkpoint *checkpoint_open(const char *path, struct error *error);
+/* The same; `ranks`: it is to rank texts, and a decoder that does not say so does by its words "yes" and "no". */
+struct checkpoint *checkpoint_open_for(const char *path, bool ranks, struct error *error);
 /* One that has a config.json and no tensors: enough for a plan (family_outline). */
 struct checkpoint *checkpoint_of_config(const char *name, struct slice config, struct error *error);
 void checkpoint_close(struct checkpoint *checkpoint); /* NULL is allowed */
@@ -58,6 +60,9 @@ struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint);
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint);
 /* Whether it is a GGUF ranker by yes and no (model/rank_template.h), with a template for that. */
 bool checkpoint_ranks(const struct checkpoint *checkpoint);
+/* The words whose logits are the score of a ranker without modules.json (model/rank_words.h); NULL: it is none. */
+struct rank_words;
+const struct rank_words *checkpoint_words(const struct checkpoint *checkpoint);
 /* The text of preprocessor_config.json, which says what a picture becomes, or of a processor's that has it within;
  * without the files, what an encoder's file has of it. */
 struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint);

@@ -1,6 +1,10 @@
 /* What an open checkpoint says. */
 #include "model/checkpoint_state.h"
 
+struct checkpoint *checkpoint_open(const char *path, struct error *error) {
+  return checkpoint_open_for(path, false, error);
+}
+
 bool checkpoint_has_modules(const struct checkpoint *checkpoint) { return checkpoint->has_modules; }
 
 enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint) {
@@ -18,6 +22,10 @@ struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint) {
 }
 
 bool checkpoint_ranks(const struct checkpoint *checkpoint) { return checkpoint->rank_template.size > 0; }
+
+const struct rank_words *checkpoint_words(const struct checkpoint *checkpoint) {
+  return checkpoint->words.yes >= 0 ? &checkpoint->words : NULL;
+}
 
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
   const struct buffer *ranks = &checkpoint->rank_template;

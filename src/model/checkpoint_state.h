@@ -7,6 +7,7 @@
 #include "model/checkpoint.h"
 #include "model/gguf_pair.h"
 #include "model/packed_tensors.h"
+#include "model/rank_words.h"
 #include "model/stage_tensors.h"
 
 #include <limits.h>
@@ -21,6 +22,8 @@ struct checkpoint {
   struct safetensors *safetensors; /* NULL for GGUF, as is all below */
   struct stage_tensors stages;     /* those of Dense stages too; none where there are none */
   bool has_modules;                /* there is a modules.json */
+  bool wants_rank;                 /* as it is opened: it is to rank texts */
+  struct rank_words words;         /* yes −1: none */
   struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
   json_t *config;
   struct file vocabulary, tokenizer_config, template_file;

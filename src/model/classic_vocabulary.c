@@ -21,6 +21,7 @@ static const struct class {
 } classes[] = {
     {"BertTokenizer", "bert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
     {"DistilBertTokenizer", "distilbert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
+    {"ElectraTokenizer", "electra", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
     {"BertTokenizer", "nomic_bert", true, true, {"[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]"}},
     {"RobertaTokenizer", "roberta", false, true, {"<unk>", "<s>", "</s>", "<mask>", "<pad>"}},
     {"GPT2Tokenizer", "gpt2", false, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, NULL}},

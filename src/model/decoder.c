@@ -142,7 +142,8 @@ bool decoder_read_act(const struct checkpoint *checkpoint, struct config_key key
                {"gelu_pytorch_tanh", ACT_GELU_TANH},
                {"gelu_accurate", ACT_GELU_TANH},
                {"gelu_python", ACT_GELU},
-               {"quick_gelu", ACT_GELU_QUICK}};
+               {"quick_gelu", ACT_GELU_QUICK},
+               {"relu", ACT_RELU}};
   struct slice name = {0};
   char text[160];
   if (!config_text(checkpoint, key, &name, error)) return false;
@@ -153,7 +154,8 @@ bool decoder_read_act(const struct checkpoint *checkpoint, struct config_key key
       return true;
     }
   return error_set(error, ERROR_UNSUPPORTED,
-                   "%s is \"%.*s\", expected \"silu\", \"gelu\", \"gelu_new\" or \"gelu_pytorch_tanh\".",
+                   "%s is \"%.*s\", expected \"silu\", \"gelu\", \"gelu_new\", \"gelu_pytorch_tanh\" or "
+                   "\"relu\".",
                    config_key_name(checkpoint, key, text), SLICE_ARGS(name));
 }
 

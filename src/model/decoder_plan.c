@@ -145,10 +145,13 @@ static void tail_add(const struct decoder_maker *m) {
   if (d->tied)
     head.weight[0] = m->embed;
   else
-    maker_matrix_add(
-        m,
-        &(struct matrix_spec){.name = "head", .n_part = 1, .part = {{ROLE_HEAD, .rows = d->vocab}}, .cols = d->hidden},
-        &head);
+    maker_matrix_add(m,
+                     &(struct matrix_spec){.name = "head",
+                                           .n_part = 1,
+                                           .part = {{ROLE_HEAD, .rows = d->vocab}},
+                                           .cols = d->hidden,
+                                           .bias = d->head_bias},
+                     &head);
   maker_linear_norm(&head, m, maker_norm_add(m, ROLE_FINAL_NORM, d->hidden));
   plan_add_op(m->builder, &head);
   plan_add_op(m->builder, &sample);

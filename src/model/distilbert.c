@@ -1,5 +1,7 @@
-/* DistilBERT: BERT without types of tokens, under names of its own. GGUF has it as "bert". */
+/* DistilBERT: BERT without types of tokens, under names of its own; its classifier's first linear ends with a ReLU.
+ * GGUF has it as "bert". */
 #include "model/decoder.h"
+#include "model/encoder_labels.h"
 #include "model/family.h"
 #include "model/vision_tower.h"
 
@@ -36,6 +38,15 @@ static const struct decoder usual = {.n_layer = 6,
                                      .embed_norm = true,
                                      .both_ways = true};
 
+static bool labels_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  int n_label;
+  if (!encoder_label_count(c, &n_label, error)) return false;
+  d->tail = (struct text_tail){.pool = POOL_FIRST};
+  text_tail_add(&d->tail, "pre_classifier", d->hidden, d->hidden)->act = ACT_RELU;
+  text_tail_add(&d->tail, "classifier", d->hidden, n_label);
+  return true;
+}
+
 static bool distilbert_build(const struct checkpoint *c, struct plan_builder *builder, struct error *error) {
   static const char *const prefixes[] = {"", "distilbert.", NULL};
   struct decoder d = usual;
@@ -47,7 +58,8 @@ static bool distilbert_build(const struct checkpoint *c, struct plan_builder *bu
   d.prefix = tensor_prefix_find(c, prefixes, "embeddings.word_embeddings.weight");
   return decoder_read_sizes(c, sizes, error) && decoder_read(&d, c, error) &&
          decoder_read_act(c, (struct config_key){"activation", NULL}, &d.act, error) &&
-         text_tail_read(&d.tail, c, POOL_MEAN, d.hidden, error) && decoder_build(&d, c, builder, error);
+         text_tail_read(&d.tail, c, POOL_MEAN, d.hidden, error) && (!text_classifies(c) || labels_read(&d, c, error)) &&
+         decoder_build(&d, c, builder, error);
 }
 
 /* The head that guesses words. */
@@ -56,8 +68,11 @@ static bool distilbert_unused(const struct checkpoint *c, const char *tensor) {
   return strncmp(tensor, "vocab_", 6) == 0 || decoder_name_ends(tensor, "embeddings.position_ids");
 }
 
-static const struct architecture architectures[] = {
-    {"DistilBertModel", "bert"}, {"DistilBertForMaskedLM", "bert"}, {"distilbert", "bert"}, {NULL, NULL}};
+static const struct architecture architectures[] = {{"DistilBertModel", "bert"},
+                                                    {"DistilBertForMaskedLM", "bert"},
+                                                    {"DistilBertForSequenceClassification", "bert"},
+                                                    {"distilbert", "bert"},
+                                                    {NULL, NULL}};
 
 const struct family distilbert_family = {.title = "DistilBERT",
                                          .architectures = architectures,

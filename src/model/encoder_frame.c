@@ -152,3 +152,20 @@ bool encoder_frame_read(const struct checkpoint *checkpoint, struct encoder_fram
   json_decref(root);
   return ok;
 }
+
+static void ending_leave(int32_t ids[ENCODER_FRAME_IDS], int32_t id) {
+  int count = 0;
+  while (count < ENCODER_FRAME_IDS && ids[count] >= 0) count++;
+  while (count > 0 && ids[count - 1] == id) ids[--count] = -1;
+}
+
+bool encoder_frame_unpad(const struct checkpoint *checkpoint, struct encoder_frame *one, struct encoder_frame *two,
+                         struct error *error) {
+  int padding = -1;
+  if (!config_int(checkpoint, (struct config_key){"pad_token_id", NULL}, CONFIG_OPTIONAL, -1, LIMIT_VOCAB, &padding,
+                  error))
+    return false;
+  if (padding >= 0) ending_leave(one->after, padding);
+  if (padding >= 0) ending_leave(two->after, padding);
+  return true;
+}

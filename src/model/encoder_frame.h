@@ -16,4 +16,9 @@ struct encoder_frame {
 bool encoder_frame_read(const struct checkpoint *checkpoint, struct encoder_frame *one, struct encoder_frame *two,
                         struct error *error);
 
+/* Of a classifier that looks at the last token, and no token behind itself: transformers' looks at the last that is no
+ * padding, so that padding which a tokenizer ends texts with is left out. */
+bool encoder_frame_unpad(const struct checkpoint *checkpoint, struct encoder_frame *one, struct encoder_frame *two,
+                         struct error *error);
+
 #endif

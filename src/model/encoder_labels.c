@@ -32,6 +32,18 @@ bool encoder_label_count(const struct checkpoint *c, int *count, struct error *e
   return true;
 }
 
+bool encoder_last_read(struct text_tail *tail, const struct checkpoint *c, int hidden, struct error *error) {
+  bool gguf = checkpoint_kind(c) == CHECKPOINT_GGUF;
+  int n_label;
+  if (!text_tail_read(tail, c, POOL_TOKEN, hidden, error)) return false;
+  if (!text_classifies(c)) return true;
+  if (!encoder_label_count(c, &n_label, error)) return false;
+  *tail = (struct text_tail){.pool = POOL_TOKEN};
+  text_tail_add(tail, gguf ? "cls.output" : "score", hidden, n_label)->bias =
+      gguf && checkpoint_find(c, "cls.output.bias") != NULL;
+  return true;
+}
+
 /* The label's name in a GGUF file; no data: it has none. */
 static struct slice gguf_label(const struct checkpoint *c, int index) {
   char key[160];

@@ -8,11 +8,12 @@
 #include <stdlib.h>
 
 static const struct family *const families[] = {
-    &llama_family,      &gemma_family, &gemma3_family,     &phi3_family,     &granite_family,  &olmo2_family,
-    &smollm3_family,    &glm4_family,  &cohere_family,     &gpt2_family,     &gpt_neox_family, &starcoder2_family,
-    &falcon_family,     &mpt_family,   &mixtral_family,    &gpt_oss_family,  &deepseek_family, &gemma3_vision_family,
-    &idefics3_family,   &llava_family, &mistral3_family,   &qwen2_vl_family, &bert_family,     &modernbert_family,
-    &nomic_bert_family, &mpnet_family, &distilbert_family, &jina_bert_family};
+    &llama_family,      &gemma_family,      &gemma3_family,     &phi3_family,          &granite_family,
+    &olmo2_family,      &smollm3_family,    &glm4_family,       &cohere_family,        &gpt2_family,
+    &gpt_neox_family,   &starcoder2_family, &falcon_family,     &mpt_family,           &mixtral_family,
+    &phimoe_family,     &gpt_oss_family,    &deepseek_family,   &gemma3_vision_family, &idefics3_family,
+    &llava_family,      &mistral3_family,   &qwen2_vl_family,   &bert_family,          &modernbert_family,
+    &nomic_bert_family, &mpnet_family,      &distilbert_family, &jina_bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -259,7 +260,12 @@ bool family_outline(const struct family *family, const struct checkpoint *checkp
   struct plan_builder builder;
   plan_builder_init(&builder, family->encodes && family->encodes(checkpoint) ? PLAN_ENCODER : PLAN_DECODER);
   builder.length = length;
-  bool ok = family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
+  bool words = !checkpoint_words(checkpoint) || builder.head.role == PLAN_ENCODER ||
+               error_set(error, ERROR_UNSUPPORTED,
+                         "The score of two texts is to be of the logits of words, which Spate does of Llama, Mistral, "
+                         "Qwen 2 and Qwen 3; the network is of architecture %.64s.",
+                         checkpoint_architecture(checkpoint));
+  bool ok = words && family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
   plan_builder_release(&builder);
   return ok;
 }

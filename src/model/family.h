@@ -32,8 +32,8 @@ struct family {
 /* One object for each family, defined in its file. */
 extern const struct family llama_family, gemma_family, gemma3_family, phi3_family, granite_family, olmo2_family,
     smollm3_family, glm4_family, cohere_family, gpt2_family, gpt_neox_family, starcoder2_family, falcon_family,
-    mpt_family, mixtral_family, gpt_oss_family, deepseek_family, gemma3_vision_family, idefics3_family, llava_family,
-    mistral3_family, qwen2_vl_family, bert_family, modernbert_family, nomic_bert_family, mpnet_family,
+    mpt_family, mixtral_family, phimoe_family, gpt_oss_family, deepseek_family, gemma3_vision_family, idefics3_family,
+    llava_family, mistral3_family, qwen2_vl_family, bert_family, modernbert_family, nomic_bert_family, mpnet_family,
     distilbert_family, jina_bert_family;
 
 /* Of families that are nothing else. */

@@ -1,12 +1,18 @@
 /* Gemma 1 and 2, text: norms stored as offsets from one, GELU gate, embeddings scaled by √hidden. Gemma 2 has norms
  * after each half too, caps on scores and logits, and a sliding window in every second layer, the first included. */
 #include "model/decoder.h"
+#include "model/encoder_labels.h"
 #include "model/family.h"
 
 #include <math.h>
 
-static const struct architecture architectures[] = {
-    {"GemmaForCausalLM", "gemma"}, {"Gemma2ForCausalLM", "gemma2"}, {"gemma", "gemma"}, {"gemma2", "gemma2"}, {0}};
+static const struct architecture architectures[] = {{"GemmaForCausalLM", "gemma"},
+                                                    {"GemmaForSequenceClassification", "gemma"},
+                                                    {"Gemma2ForCausalLM", "gemma2"},
+                                                    {"Gemma2ForSequenceClassification", "gemma2"},
+                                                    {"gemma", "gemma"},
+                                                    {"gemma2", "gemma2"},
+                                                    {0}};
 
 /* What configs may leave out. */
 static const struct decoder hf_defaults = {.head_dim = 256, .eps = 1e-6};
@@ -82,7 +88,9 @@ static bool gemma_build(const struct checkpoint *checkpoint, struct plan_builder
                  d.max_position, error))
     return false;
   d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
+  if (builder->head.role == PLAN_ENCODER && !encoder_last_read(&d.tail, checkpoint, d.hidden, error)) return false;
   return decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family gemma_family = {.title = "Gemma 1 and 2", .architectures = architectures, .build = gemma_build};
+const struct family gemma_family = {
+    .title = "Gemma 1 and 2", .architectures = architectures, .encodes = text_classifies, .build = gemma_build};

@@ -3,6 +3,7 @@
  * that also sees images keeps its text network under "text_config" and a longer tensor prefix. */
 #include "format/tensor.h"
 #include "model/decoder.h"
+#include "model/encoder_labels.h"
 #include "model/family.h"
 #include "model/gemma3_text.h"
 
@@ -11,6 +12,7 @@
 
 static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
                                                     {"Gemma3TextModel", "gemma-embedding"},
+                                                    {"Gemma3TextForSequenceClassification", "gemma3"},
                                                     {"gemma-embedding", "gemma-embedding"},
                                                     {"gemma3", "gemma3"},
                                                     {0}};
@@ -115,6 +117,7 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct e
   d->both_ways = is_embedding(c);
   if (!config_bool(c, (struct config_key){"use_bidirectional_attention", NULL}, &d->both_ways, error)) return false;
   if (d->both_ways) d->window /= 2;
+  if (text_classifies(c)) return encoder_last_read(&d->tail, c, d->hidden, error);
   if (!text_tail_read(&d->tail, c, d->both_ways ? POOL_MEAN : POOL_TOKEN, d->hidden, error)) return false;
   if (is_embedding(c)) gguf_dense_read(d, c);
   return true;

@@ -112,7 +112,6 @@ static bool axes_check(const struct decoder *d, struct error *error) {
 /* Of those that make vectors, or scores of labels, of texts: tokens see those behind them where the config says so. */
 static bool encoder_read(struct decoder *d, const struct checkpoint *c, const char *embedding, struct error *error) {
   bool causal = true;
-  int n_label;
   struct sentence_config sentence;
   if (!config_bool(c, (struct config_key){"is_causal", "attention.causal"}, &causal, error) ||
       !sentence_config_read(&sentence, c, error))
@@ -122,14 +121,7 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, const ch
   if (checkpoint_ranks(c)) return text_tail_score(&d->tail, &sentence, "cls.output.weight", d->hidden, 2, error);
   if (sentence.yes >= 0)
     return text_tail_score(&d->tail, &sentence, d->tied ? embedding : "lm_head.weight", d->hidden, d->vocab, error);
-  if (!text_tail_read(&d->tail, c, POOL_TOKEN, d->hidden, error)) return false;
-  if (!text_classifies(c)) return true;
-  bool gguf = checkpoint_kind(c) == CHECKPOINT_GGUF;
-  if (!encoder_label_count(c, &n_label, error)) return false;
-  d->tail = (struct text_tail){.pool = POOL_TOKEN};
-  text_tail_add(&d->tail, gguf ? "cls.output" : "score", d->hidden, n_label)->bias =
-      gguf && decoder_has(c, "cls.output.bias");
-  return true;
+  return encoder_last_read(&d->tail, c, d->hidden, error);
 }
 
 /* Of files from before experts were stacked: a tensor for each. */

@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "model/model_config.h"
+#include "model/rank_words.h"
 
 #include <stdio.h>
 
@@ -54,7 +55,8 @@ static const struct {
 } dense_acts[] = {{"torch.nn.modules.linear.Identity", ACT_NONE},
                   {"torch.nn.modules.activation.Tanh", ACT_TANH},
                   {"torch.nn.modules.activation.GELU", ACT_GELU},
-                  {"torch.nn.modules.activation.SiLU", ACT_SILU}};
+                  {"torch.nn.modules.activation.SiLU", ACT_SILU},
+                  {"torch.nn.modules.activation.ReLU", ACT_RELU}};
 
 static bool dense_act_read(struct dense_stage *stage, const char *path, const json_t *object, struct error *error) {
   const json_t *given = json_object_get(object, "activation_function");
@@ -65,7 +67,7 @@ static bool dense_act_read(struct dense_stage *stage, const char *path, const js
     return true;
   }
   return error_set(error, ERROR_UNSUPPORTED,
-                   "%s: activation_function is \"%.80s\", expected torch's Identity, Tanh, GELU or SiLU.", path,
+                   "%s: activation_function is \"%.80s\", expected torch's Identity, Tanh, GELU, SiLU or ReLU.", path,
                    name ? name : "");
 }
 
@@ -235,5 +237,11 @@ bool sentence_config_read(struct sentence_config *config, const struct checkpoin
   if (!checkpoint_json(c, "modules.json", &list, error)) return false;
   bool ok = !list || stages_read(config, c, list, error);
   json_decref(list);
-  return ok && length_read(config, c, error);
+  if (!ok || !length_read(config, c, error)) return false;
+  const struct rank_words *words = checkpoint_words(c);
+  if (!words) return true;
+  config->yes = words->yes;
+  config->no = words->no;
+  config->generation_prompt = true;
+  return true;
 }

@@ -16,7 +16,8 @@ bool text_encodes(const struct checkpoint *c) {
   if (checkpoint_kind(c) == CHECKPOINT_GGUF)
     return config_int(c, (struct config_key){NULL, "pooling_type"}, CONFIG_OPTIONAL, 0, INT_MAX, &pooling, NULL) &&
            pooling > 0;
-  return decoder_name_ends(checkpoint_architecture(c), "Model") || text_classifies(c) || checkpoint_has_modules(c);
+  return decoder_name_ends(checkpoint_architecture(c), "Model") || text_classifies(c) || checkpoint_has_modules(c) ||
+         checkpoint_words(c);
 }
 
 bool text_tail_read(struct text_tail *tail, const struct checkpoint *c, enum select_pool usual, int hidden,
@@ -26,8 +27,9 @@ bool text_tail_read(struct text_tail *tail, const struct checkpoint *c, enum sel
   if (sentence.yes >= 0)
     return error_set(error, ERROR_UNSUPPORTED,
                      "%s, which Spate does of Llama, Mistral, Qwen 2 and Qwen 3; the network is of architecture %.64s.",
-                     checkpoint_kind(c) == CHECKPOINT_HF ? "modules.json has a LogitScore stage"
-                                                         : "The file ranks texts by the labels yes and no",
+                     checkpoint_kind(c) != CHECKPOINT_HF ? "The file ranks texts by the labels yes and no"
+                     : checkpoint_words(c)               ? "The score of two texts is to be of the logits of words"
+                                                         : "modules.json has a LogitScore stage",
                      checkpoint_architecture(c));
   *tail = (struct text_tail){.pool = sentence.found ? sentence.pool : usual};
   for (int i = 0, cols = hidden; i < sentence.n_dense; i++) {
@@ -56,8 +58,8 @@ bool text_tail_score(struct text_tail *tail, const struct sentence_config *sente
                      int vocab, struct error *error) {
   int larger = sentence->yes > sentence->no ? sentence->yes : sentence->no;
   if (larger >= vocab)
-    return error_set(error, ERROR_INVALID, "modules.json: the LogitScore names token %d, expected 0 to %d.", larger,
-                     vocab - 1);
+    return error_set(error, ERROR_INVALID, "The score of two texts names token %d, expected 0 to %d.",
+                     larger, vocab - 1);
   *tail = (struct text_tail){.pool = POOL_TOKEN};
   if (sentence->no >= 0) row_add(tail, TEXT_SCORE_NO, head, sentence->no, hidden)->scale = -1;
   row_add(tail, TEXT_SCORE_YES, head, sentence->yes, hidden)->joins = sentence->no >= 0;

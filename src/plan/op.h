@@ -28,6 +28,7 @@ enum act_kind {
   ACT_GELU,       /* x · Φ(x), by the error function */
   ACT_GELU_QUICK, /* x · sigmoid(1.702 x) */
   ACT_TANH,
+  ACT_RELU,
 };
 enum rope_style { ROPE_NONE, ROPE_HALF, ROPE_PAIRS }; /* partner of i: i + dim/2, or its neighbour */
 
@@ -113,6 +114,8 @@ enum route_score {
   ROUTE_SOFTMAX, /* over all experts */
   ROUTE_SIGMOID, /* of each by itself */
   ROUTE_CHOSEN,  /* softmax over those that are chosen */
+  ROUTE_NEAR,    /* of each choice in turn, softmax over it and those left whose logits x are near its own, b:
+                    b − x ≤ near × max(|x|, b); without bias and groups */
   ROUTE_SCORES,
 };
 
@@ -127,7 +130,7 @@ struct route_args {
   int32_t n_group, top_group; /* 0 and 0: there are no groups */
   uint8_t score;              /* enum route_score */
   uint8_t normalize, group_pair, reserved;
-  float scale;
+  float scale, near;
 };
 
 #define ROUTE_LEAST 1e-20f

@@ -12,7 +12,7 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 12,
+  PLAN_VERSION = 13,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   PLAN_CHANNELS = 4,    /* of an image, at most, */

@@ -29,6 +29,9 @@ const char *route_misfit(const struct plan *p, const struct op *op) {
   if (a->n_expert != out->n_expert || in->cols != a->n_expert || a->k < 1 || out->cols != 2 * (int64_t)a->k)
     return "does not fit its input or output";
   if (a->score >= ROUTE_SCORES || a->normalize > 1 || !isfinite(a->scale)) return "has an unknown score or scale";
+  bool alone = a->n_group == 0 && op->weight[0] == -1;
+  if (a->score == ROUTE_NEAR && (!alone || !(a->near >= 0 && a->near <= 1)))
+    return "weighs by what is near with a bias, with groups, or not within 0 to 1";
   if (!groups_valid(a)) return "has groups that do not fit its experts";
   if (op->weight[0] == -1) return NULL;
   if (op->weight[0] < 0 || op->weight[0] >= p->n_weight) return "has a bias of the wrong length";

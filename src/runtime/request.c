@@ -53,6 +53,7 @@ static void params_keep(struct request *r, const struct request_params *params) 
   r->chat = params->chat;
   r->plain = params->plain;
   r->cut = params->cut;
+  r->last_most = params->last_most;
   r->n_number = params->vector ? params->dimensions : 0;
   r->max_tokens = params->max_tokens;
   r->show_stop = params->show_stop;

@@ -19,6 +19,7 @@ struct request_params {
   struct slice pair;     /* a second text behind it; no data: there is none */
   int32_t dimensions;    /* the first numbers of the vector; 0: all */
   int32_t cut;           /* tokens that a longer text is cut to, those around it included; 0: it is refused */
+  int32_t last_most;     /* tokens of the pair, or without one of the prompt, that count; 0: all */
   bool plain;            /* the numbers as the network gives them */
   bool chat;             /* the prompt is a conversation in JSON */
   const int32_t *tokens; /* instead of text */
@@ -74,7 +75,7 @@ struct request {
   char *pair;       /* the same of a second text; NULL: none */
   size_t pair_size;
   bool plain;
-  int32_t cut;
+  int32_t cut, last_most;
   int32_t n_number; /* wanted of the vector; 0: it is a request for text */
   float *numbers;   /* [n_number] owned */
   bool chat;

@@ -50,8 +50,11 @@ bool text_join_encode(const struct text_join *join, struct slice first, struct s
   struct slice text[2] = {first, second};
   bool ok = true;
   for (int i = 0; i < 2; i++) token_list_init(&part[i], text[i].size + 1);
-  for (int i = 0; ok && i < 2 && text[i].data; i++)
+  for (int i = 0; ok && i < 2 && text[i].data; i++) {
+    size_t most = join->most[i] > 0 ? (size_t)join->most[i] : SIZE_MAX;
     ok = tokenizer_encode(join->tokenizer, text[i], ENCODE_PARSE_SPECIAL, &part[i], error);
+    if (part[i].count > most) part[i].count = most;
+  }
   ok = ok && parts_join(join, part, second.data != NULL, out, n_first, error);
   for (int i = 0; i < 2; i++) token_list_release(&part[i]);
   return ok;

@@ -9,6 +9,7 @@ struct text_join {
   const struct tokenizer *tokenizer;
   const struct text_frame *frame;
   int32_t max_tokens; /* of it all */
+  int32_t most[2];    /* of each of two texts by itself: those behind it do not count; 0: all do */
   bool cut;           /* longer ones are, the longer of two first; otherwise they are ERROR_LIMIT */
 };
 

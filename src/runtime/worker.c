@@ -70,11 +70,43 @@ static bool pair_encode(const struct runtime *rt, struct request *r, int32_t max
                                  .generation_prompt = encoder->generation_prompt,
                                  .instruction = slice_make(r->prompt, r->lead_size),
                                  .query = slice_make(r->prompt + r->lead_size, r->prompt_size - r->lead_size),
-                                 .document = slice_make(r->pair, r->pair_size)};
+                                 .document = slice_make(r->pair, r->pair_size),
+                                 .most = r->last_most};
   if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
   if (!pair_text_encode(&pair, (size_t)max, r->cut > 0, list, error)) return false;
   r->generation[0].sequence.n_first = (int32_t)list->count;
   return true;
+}
+
+/* A conversation that becomes a vector, or labels. */
+static bool conversation_encode_whole(const struct runtime *rt, struct request *r, int32_t max, struct token_list *list,
+                                      struct error *error) {
+  struct token_list whole;
+  struct slice json = slice_make(r->prompt, r->prompt_size);
+  if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
+  token_list_init(&whole, r->prompt_size + LIMIT_TEMPLATE_OUTPUT_BYTES);
+  bool ok = conversation_encode(rt->chat, json, NULL, rt->tokenizer, &whole, error);
+  if (ok && whole.count > (size_t)max && r->cut == 0)
+    ok = error_set(error, ERROR_LIMIT,
+                   "The conversation has %zu tokens, more than max_seq_len %d: shorten it, or have it cut "
+                   "(truncate_prompt_tokens).",
+                   whole.count, max);
+  for (size_t i = 0; ok && i < whole.count && i < (size_t)max; i++)
+    ok = token_list_append(list, whole.ids[i]) ||
+         error_set(error, ERROR_MEMORY, "Out of memory for the tokens of a conversation.");
+  token_list_release(&whole);
+  r->generation[0].sequence.n_first = (int32_t)list->count;
+  return ok;
+}
+
+/* Tokens of the prompt before a text, which do not count among the text's. */
+static bool lead_count(const struct runtime *rt, struct slice lead, int32_t *count, struct error *error) {
+  struct token_list list;
+  token_list_init(&list, lead.size + 1);
+  bool ok = lead.size == 0 || tokenizer_encode(rt->tokenizer, lead, ENCODE_PARSE_SPECIAL, &list, error);
+  *count = (int32_t)list.count;
+  token_list_release(&list);
+  return ok;
 }
 
 static bool texts_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
@@ -84,9 +116,13 @@ static bool texts_encode(const struct runtime *rt, struct request *r, struct tok
                            .frame = r->pair ? &facts->encoder.two : &facts->encoder.one,
                            .max_tokens = r->cut > 0 && r->cut < most ? r->cut : most,
                            .cut = r->cut > 0};
+  if (r->chat) return conversation_encode_whole(rt, r, join.max_tokens, list, error);
   if (r->pair && facts->encoder.pair_form != PAIR_PLAIN) return pair_encode(rt, r, join.max_tokens, list, error);
   struct sequence *q = &r->generation[0].sequence;
   struct slice lead = slice_make(r->prompt, r->lead_size);
+  int32_t before = 0;
+  if (r->last_most > 0 && !lead_count(rt, lead, &before, error)) return false;
+  if (r->last_most > 0) join.most[r->pair != NULL] = before + r->last_most;
   q->second_type = join.frame->second_type;
   return text_join_encode(&join, slice_make(r->prompt, r->prompt_size), slice_make(r->pair, r->pair_size), list,
                           &q->n_first, error) &&

@@ -140,10 +140,28 @@ static void embed_handle(struct server *server, struct http_request *request, fi
 
 static int task_of(const struct embed_work *w) { return w->served->info.task; }
 
+/* A conversation in place of texts. */
+static bool messages_read(struct embed_work *w, struct error *error) {
+  struct embed_request *r = &w->wanted;
+  r->param = "messages";
+  if (embed_has(r, "input"))
+    return error_set(error, ERROR_INVALID, "There are both input and messages: send texts, or a conversation.");
+  if (r->prompt_name && *r->prompt_name)
+    return error_set(error, ERROR_INVALID, "A prompt_name goes with texts alone, not with messages.");
+  r->param = NULL;
+  return embed_messages_read(r, error);
+}
+
 /* Texts or the ids of tokens that the model has. */
 static bool input_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
   int vocab = w->served->info.vocab_size;
+  if (r->max_tokens_per_doc > 0) {
+    r->param = "max_tokens_per_doc";
+    return error_set(error, ERROR_INVALID,
+                     "max_tokens_per_doc is not taken here: truncate_prompt_tokens cuts texts that are too long.");
+  }
+  if (embed_has(r, "messages")) return messages_read(w, error);
   if (!embed_texts_read(r, "input", true, &r->first, error)) return false;
   int64_t beyond = embed_id_beyond(&r->first, vocab);
   if (beyond < 0) return true;
@@ -176,6 +194,14 @@ static bool normalize_read(struct embed_work *w, struct error *error) {
                    w->served->info.name);
 }
 
+/* Labels and scores may be wanted as the network has them, as vLLM's clients ask for the scores of reward models. */
+static bool activation_read(struct embed_work *w, struct error *error) {
+  bool use = true;
+  if (!embed_bool_read(&w->wanted, "use_activation", &use, error)) return false;
+  w->wanted.plain = !use && task_of(w) == SPATE_TASK_CLASSIFY;
+  return true;
+}
+
 static bool embeddings_read(struct embed_work *w, struct error *error) {
   if (task_of(w) == SPATE_TASK_CLASSIFY)
     return error_set(error, ERROR_INVALID,
@@ -192,13 +218,20 @@ static bool classify_read(struct embed_work *w, struct error *error) {
                      "The model %.100s makes vectors of texts; it tells no labels: see "
                      "/v1/embeddings.",
                      w->served->info.name);
-  return input_read(w, error);
+  return input_read(w, error) && activation_read(w, error);
 }
 
 /* A classifier of pairs has one score for both; vectors are compared. */
 static bool pairs_settle(struct embed_work *w, struct error *error) {
   const spate_engine_info *info = &w->served->info;
   w->pairs = info->task != SPATE_TASK_EMBED;
+  if (w->wanted.instruct.data && !w->pairs) {
+    w->wanted.param = "instruct";
+    return error_set(error, ERROR_INVALID,
+                     "instruct is for rankers by yes and no; the model %.100s compares vectors: see prompt_name.",
+                     info->name);
+  }
+  if (!activation_read(w, error)) return false;
   if (info->task != SPATE_TASK_CLASSIFY || info->vector_size == 1) return true;
   return error_set(error, ERROR_INVALID,
                    "The model %.100s tells %d labels, where one score is wanted: see "

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool field_refuse(struct embed_request *r, const char *name, const char *expected, struct error *error) {
@@ -61,6 +62,14 @@ static bool prompt_read(struct embed_request *r, struct error *error) {
   return !field || r->prompt_name || field_refuse(r, "prompt_name", "a string", error);
 }
 
+/* SGLang's name for it. */
+static bool instruct_read(struct embed_request *r, struct error *error) {
+  static const char name[] = "instruct";
+  const json_t *field = field_find(r, name);
+  if (json_is_string(field)) r->instruct = json_slice(field);
+  return !field || r->instruct.data || field_refuse(r, name, "a string", error);
+}
+
 static bool model_read(struct embed_request *r, struct error *error) {
   const json_t *field = field_find(r, "model");
   r->model = json_string_value(field);
@@ -78,24 +87,22 @@ static bool rank_fields_read(struct embed_request *r, struct error *error) {
 }
 
 /* What other servers cut documents by. */
-static bool cuts_refuse(struct embed_request *r, struct error *error) {
-  static const char *const names[] = {"max_tokens_per_doc", "max_chunks_per_doc"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    const json_t *field = field_find(r, names[i]);
-    if (!field || (json_is_integer(field) && json_integer_value(field) == 0)) continue;
-    r->param = names[i];
-    return error_set(error, ERROR_INVALID, "%s is not taken here: truncate_prompt_tokens cuts texts that are too long.",
-                     names[i]);
-  }
-  return true;
+static bool cuts_read(struct embed_request *r, struct error *error) {
+  static const char chunks[] = "max_chunks_per_doc";
+  const json_t *field = field_find(r, chunks);
+  if (!embed_int_read(r, "max_tokens_per_doc", 0, LIMIT_MODEL_POSITIONS, &r->max_tokens_per_doc, error)) return false;
+  if (!field || (json_is_integer(field) && json_integer_value(field) == 0)) return true;
+  r->param = chunks;
+  return error_set(error, ERROR_INVALID, "%s is not taken here: max_tokens_per_doc cuts texts that are too long.",
+                   chunks);
 }
 
 bool embed_request_read(struct embed_request *r, struct slice body, struct error *error) {
   *r = (struct embed_request){.json = json_parse_client(body, false, error), .return_documents = true};
   if (!r->json) return false;
   if (!json_is_object(r->json)) return error_set(error, ERROR_INVALID, "The body is not a JSON object.");
-  return model_read(r, error) && prompt_read(r, error) && timeout_read(r, error) && rank_fields_read(r, error) &&
-         cuts_refuse(r, error) &&
+  return model_read(r, error) && prompt_read(r, error) && instruct_read(r, error) && timeout_read(r, error) &&
+         rank_fields_read(r, error) && cuts_read(r, error) &&
          embed_int_read(r, "truncate_prompt_tokens", -1, LIMIT_MODEL_POSITIONS, &r->truncate, error) &&
          embed_int_read(r, "priority", INT_MIN + 1, INT_MAX, &r->priority, error);
 }
@@ -151,6 +158,35 @@ bool embed_texts_read(struct embed_request *r, const char *name, bool ids, struc
   }
   r->param = NULL;
   return true;
+}
+
+/* NULL: there is no memory. The template adds no beginning of an answer unless that is asked for, as vLLM has it. */
+static json_t *conversation_make(const struct embed_request *r, bool begins) {
+  static const char *const names[] = {"messages", "tools", "tool_choice", "chat_template_kwargs"};
+  json_t *conversation = json_object();
+  bool ok = conversation && json_object_set_new(conversation, "add_generation_prompt", json_boolean(begins)) == 0;
+  for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {
+    json_t *member = json_object_get(r->json, names[i]);
+    ok = !member || json_object_set(conversation, names[i], member) == 0;
+  }
+  if (ok) return conversation;
+  json_decref(conversation);
+  return NULL;
+}
+
+/* Its text is kept in the body, under a name that no field has. */
+bool embed_messages_read(struct embed_request *r, struct error *error) {
+  static const char kept[] = "";
+  bool begins = false;
+  if (!embed_bool_read(r, "add_generation_prompt", &begins, error)) return false;
+  json_t *conversation = conversation_make(r, begins);
+  char *text = conversation ? json_dumps(conversation, JSON_COMPACT) : NULL;
+  bool ok = text && json_object_set_new(r->json, kept, json_string(text)) == 0;
+  free(text);
+  json_decref(conversation);
+  r->chat = true;
+  r->first = (struct embed_texts){json_object_get(r->json, kept), 1, true};
+  return ok || error_set(error, ERROR_MEMORY, "Out of memory for a conversation.");
 }
 
 const json_t *embed_text_at(const struct embed_texts *texts, size_t index) {

@@ -17,13 +17,16 @@ struct embed_request {
   json_t *json;            /* owned */
   const char *model;       /* as the client named it; NULL: it did not */
   const char *prompt_name; /* of the prompt before each text; NULL: the model's usual one */
+  struct slice instruct;   /* of two texts, what the second is to do for the first; no data: nothing is said */
   const char *param;       /* the field that a sentence is about; NULL: none */
   struct embed_texts first, second;
   bool base64, return_documents;
-  bool plain;     /* the network's numbers, not normed */
+  bool plain;     /* the network's numbers, not normed, no sigmoid or softmax */
+  bool chat;      /* `first` is a conversation in JSON */
   bool text_only; /* of objects the text counts, whatever else they have: the client says so */
   int dimensions, top_n;
   int truncate, priority;
+  int max_tokens_per_doc; /* of texts of `second`; 0: all */
   float timeout_s;
 };
 
@@ -34,6 +37,9 @@ void embed_request_release(struct embed_request *request);
 /* A field of texts, 1 to LIMIT_REQUEST_TEXTS; `ids`: they may be lists of token ids. */
 bool embed_texts_read(struct embed_request *request, const char *name, bool ids, struct embed_texts *texts,
                       struct error *error);
+
+/* "messages" and what belongs to them, in place of texts: a conversation as the engine takes it. */
+bool embed_messages_read(struct embed_request *request, struct error *error);
 
 /* Text `index`, which is the only one of a field that has one. */
 const json_t *embed_text_at(const struct embed_texts *texts, size_t index);

@@ -25,18 +25,26 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
   ",\"model\":{\"type\":\"string\"},\"prompt_name\":{\"type\":\"string\"},\"truncate_prompt_tokens\":{\"type\":"       \
   "\"integer\",\"minimum\":-1},\"priority\":{"                                                                         \
   "\"type\":\"integer\"},\"timeout_s\":{\"type\":\"number\",\"minimum\":0}"
+#define MESSAGES_SCHEMA                                                                                                \
+  ",\"messages\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},\"add_generation_prompt\":{\"type\":"            \
+  "\"boolean\"},"                                                                                                      \
+  "\"chat_template_kwargs\":{\"type\":\"object\"}"
+#define EITHER_SCHEMA     "\"anyOf\":[{\"required\":[\"input\"]},{\"required\":[\"messages\"]}]"
+#define ACTIVATION_SCHEMA ",\"use_activation\":{\"type\":\"boolean\",\"default\":true}"
+#define PER_DOC_SCHEMA    ",\"instruct\":{\"type\":\"string\"},\"max_tokens_per_doc\":{\"type\":\"integer\",\"minimum\":0}"
 #define RERANK_SCHEMA                                                                                                  \
   "{\"type\":\"object\",\"required\":[\"query\",\"documents\"],\"properties\":{\"query\":{\"type\":\"string\"},"       \
   "\"documents\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":\"string\"}},\"top_n\":{"    \
   "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true},\"rank_fields\":"  \
-  "{\"const\":[\"text\"]}" EMBED_SCHEMA "}}"
+  "{\"const\":[\"text\"]}" PER_DOC_SCHEMA ACTIVATION_SCHEMA EMBED_SCHEMA "}}"
 #define SCORE_SCHEMA                                                                                                   \
   "{\"type\":\"object\",\"anyOf\":[{\"required\":[\"text_1\",\"text_2\"]},{\"required\":[\"data_1\",\"data_2\"]},{"    \
   "\"required\":[\"queries\",\"documents\"]}],\"properties\":{\"text_1\":" TEXTS_SCHEMA ",\"text_2\":" TEXTS_SCHEMA    \
   ",\"data_1\":" TEXTS_SCHEMA ",\"data_2\":" TEXTS_SCHEMA ",\"queries\":" TEXTS_SCHEMA                                 \
-  ",\"documents\":" TEXTS_SCHEMA EMBED_SCHEMA "}}"
+  ",\"documents\":" TEXTS_SCHEMA PER_DOC_SCHEMA ACTIVATION_SCHEMA EMBED_SCHEMA "}}"
 #define CLASSIFY_SCHEMA                                                                                                \
-  "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA EMBED_SCHEMA "}}"
+  "{\"type\":\"object\"," EITHER_SCHEMA                                                                                \
+  ",\"properties\":{\"input\":" TEXTS_SCHEMA MESSAGES_SCHEMA ACTIVATION_SCHEMA EMBED_SCHEMA "}}"
 #define NAME_SCHEMA "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}"
 
 const struct route routes[ROUTE_COUNT] = {
@@ -48,7 +56,7 @@ const struct route routes[ROUTE_COUNT] = {
      JSON_CONTENT_TYPE, chat_handle, REQUEST_CHAT, NULL, "ChatCompletion"},
     {"/v1/embeddings", 1u << METHOD_POST, ROUTE_KEYED, "The vectors of texts, as OpenAI's API", JSON_CONTENT_TYPE,
      embeddings_handle, REQUEST_EMBED,
-     "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA
+     "{\"type\":\"object\"," EITHER_SCHEMA ",\"properties\":{\"input\":" TEXTS_SCHEMA MESSAGES_SCHEMA
      ",\"encoding_format\":{\"enum\":[\"float\",\"base64\"]},\"dimensions\":{\"type\":\"integer\",\"minimum\":1,"
      "\"maximum\":1048576},\"normalize\":{\"type\":\"boolean\"}" EMBED_SCHEMA "}}",
      "Embeddings"},

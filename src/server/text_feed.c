@@ -61,6 +61,8 @@ bool text_feed_take(const struct text_feed *feed, spate_embed_request *one, int3
   *ids = NULL;
   one->dimensions = r->dimensions;
   one->plain = r->plain;
+  one->chat = r->chat;
+  if (second || feed->pairs) one->max_tokens_per_doc = r->max_tokens_per_doc;
   one->truncate = r->truncate;
   one->priority = r->priority;
   one->tenant = feed->tenant;
@@ -73,6 +75,8 @@ bool text_feed_take(const struct text_feed *feed, spate_embed_request *one, int3
   }
   one->prompt_name = feed->prompt[second];
   if (!feed->pairs || !r->second.field) return true;
+  one->instruct = (const char *)r->instruct.data;
+  one->instruct_size = r->instruct.size;
   const json_t *pair = embed_text_at(&r->second, index);
   one->pair = json_string_value(pair);
   one->pair_size = json_string_length(pair);

@@ -1,6 +1,7 @@
 #include "text/pair_text.h"
 
 #include "base/limits.h"
+#include "text/detokenizer.h"
 
 #include <string.h>
 
@@ -112,11 +113,35 @@ static bool whole_cut(const struct pair_text *pair, struct token_list *whole, si
   return ok;
 }
 
+/* The text of the document's first tokens, for no more than are to count; `room` has it where it is shorter. */
+static bool document_cut(struct pair_text *pair, struct buffer *room, struct error *error) {
+  struct token_list ids;
+  if (pair->most == 0) return true;
+  token_list_init(&ids, pair->document.size + 1);
+  bool ok = tokenizer_encode(pair->tokenizer, pair->document, 0, &ids, error);
+  if (ok && ids.count > (size_t)pair->most) {
+    ok = detokenize(pair->tokenizer, ids.ids, (size_t)pair->most, DETOKENIZE_START, room) ||
+         error_set(error, ERROR_MEMORY, "Out of memory for the beginning of a text.");
+    pair->document = buffer_slice(room);
+  }
+  token_list_release(&ids);
+  return ok;
+}
+
+/* All of it as its tokens, the document perhaps shorter than it was. */
+static bool pair_encode(struct pair_text pair, struct token_list *out, struct error *error) {
+  struct buffer room;
+  buffer_init(&room, 4 * pair.document.size + DETOKENIZER_OUT_MAX);
+  bool ok = document_cut(&pair, &room, error) && whole_encode(&pair, out, error);
+  buffer_release(&room);
+  return ok;
+}
+
 bool pair_text_encode(const struct pair_text *pair, size_t max, bool cut, struct token_list *out, struct error *error) {
   struct token_list whole;
   size_t most = pair->instruction.size + pair->query.size + pair->document.size + LIMIT_TEMPLATE_OUTPUT_BYTES;
   token_list_init(&whole, most);
-  bool ok = whole_encode(pair, &whole, error);
+  bool ok = pair_encode(*pair, &whole, error);
   if (ok && whole.count > max)
     ok = cut ? whole_cut(pair, &whole, max, error)
              : error_set(error, ERROR_LIMIT,

@@ -15,6 +15,7 @@ struct pair_text {
   enum pair_form form;
   bool generation_prompt;                    /* the template is asked for the beginning of an answer */
   struct slice instruction, query, document; /* borrowed; instruction without bytes: none */
+  int32_t most;                              /* tokens of the document that count; 0: all */
 };
 
 /* The form in which both texts reach what the template writes; a template that takes them in none is

@@ -19,7 +19,7 @@ from spate_server import JSON, ROOT, SPATE, Schemas, Server, VECTOR_ANSWERS, wai
 
 FIXTURES = ROOT / "tests/fixtures/encoder"
 BACKEND = os.environ.get("SPATE_TEST_BACKEND", "cpu")
-CPU_ALONE = ("nomic-moe", "mpnet", "jina-bert") if BACKEND == "cuda" else ()  # experts, scores by distance
+CPU_ALONE = ("nomic-moe", "mpnet", "mpnet-labels", "jina-bert") if BACKEND == "cuda" else ()  # experts, scores by distance
 CLOSE = 2e-5  # of numbers of fp32 networks, relative to the largest
 FAR = 2e-4    # what a feature that is switched off changes at least
 
@@ -198,7 +198,7 @@ class Networks(unittest.TestCase):
                 ("nomic-moe", {"moe_normalize_expert_weights": True}, "moe_normalize_expert_weights is true, expected false"),
                 ("mpnet", {"num_attention_heads": 4}, "relative_attention_bias.weight is no matrix of 32 rows for 4 heads"),
                 ("jina-bert", {"architectures": ["BertModel"]}, "position_embedding_type is \"alibi\", expected \"absolute\""),
-                ("distilbert", {"architectures": ["DistilBertForSequenceClassification"]}, "is not one that Spate loads"),
+                ("distilbert", {"architectures": ["DistilBertForTokenClassification"]}, "is not one that Spate loads"),
                 ("distilbert", {"architectures": ["DebertaV2Model"]}, 'The architecture "DebertaV2Model" is not one that Spate loads')):
             folder, model = switched_off(name, {"config.json": change})
             engine = Engine(model)
@@ -206,6 +206,19 @@ class Networks(unittest.TestCase):
                 self.assertIn(said, engine.sentence or "it was built")
             engine.remove()
             shutil.rmtree(folder)
+
+    def test_other_names_of_a_network_are_that_network(self):
+        for name, architectures, prefix in (("xlm-roberta-pairs", ("CamembertForSequenceClassification", "RobertaForSequenceClassification"), None),
+                                            ("electra-pairs", ("ElectraForSequenceClassification",), None)):
+            for architecture in architectures:
+                folder, model = switched_off(name, {"config.json": {"architectures": [architecture]}})
+                with self.subTest(architecture), served(model, "--quant-mode", "FP32") as server:
+                    for got, want in numbers(server, name):
+                        self.assertLess(off(got, want), CLOSE)
+                shutil.rmtree(folder)
+        folder, model = switched_off("electra-pairs", {"config.json": {"embedding_size": 12}})
+        self.assertIn("embedding_size is 12, expected hidden_size, which is 24", built(model))
+        shutil.rmtree(folder)
 
     def test_calibration_is_for_decoders(self):
         engine = Engine(FIXTURES / "bert", "--quant-mode", "INT8_WEIGHT", "--quant-algo", "AWQ")
@@ -229,7 +242,7 @@ class Networks(unittest.TestCase):
 
     def test_dense_stages_that_cannot_be_have_a_sentence(self):
         for change, said in (
-                ({"2_Dense/config.json": {"activation_function": "torch.nn.modules.activation.ReLU"}}, "activation_function is \"torch"),
+                ({"2_Dense/config.json": {"activation_function": "torch.nn.modules.activation.ELU"}}, "activation_function is \"torch"),
                 ({"2_Dense/config.json": {"out_features": 0}}, "out_features is expected to be a number from 1"),
                 ({"2_Dense/config.json": {"in_features": 12}}, "the stage 2_Dense takes 12 numbers, and 36 come to it"),
                 ({"2_Dense/config.json": {"out_features": 45}}, "the stage 3_Dense takes 44 numbers, and 45 come to it"),
@@ -252,7 +265,7 @@ class Networks(unittest.TestCase):
         for name, change, said in (
                 ("modernbert", {"layer_types": ["full_attention"]}, "layer_types has length 1, expected 4"),
                 ("modernbert", {"local_attention": 1}, "local_attention is 1"),
-                ("modernbert", {"hidden_activation": "relu"}, "hidden_activation is \"relu\""),
+                ("modernbert", {"hidden_activation": "relu2"}, "hidden_activation is \"relu2\""),
                 ("modernbert", {"global_attn_every_n_layers": 0}, "global_attn_every_n_layers is 0"),
                 ("modernbert-labels", {"classifier_pooling": "max"}, "classifier_pooling is \"max\""),
                 ("modernbert-labels", {"id2label": {}}, "id2label has 0 labels"),
@@ -354,6 +367,23 @@ class YesAndNo(unittest.TestCase):
             self.assertEqual([item["relevance_score"] for item in body["results"]],
                              sorted((item["score"] for item in scores["data"]), reverse=True))
 
+    def test_an_instruction_of_ones_own_is_as_good_as_a_prompt(self):
+        pair = expected("qwen3-yes-no")["pairs"][0]["text"]
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            def ranked(**fields):
+                return ask(server, "/v1/rerank", {"query": pair[0], "documents": [pair[1]], **fields})
+            for name, text in (("query", "which is near?"), ("other", "which is not?")):
+                self.assertEqual(ranked(instruct=text)[1]["results"], ranked(prompt_name=name)[1]["results"])
+            self.assertNotEqual(ranked(instruct="")[1]["results"], ranked()[1]["results"])
+            for fields, said in (({"instruct": 7}, "instruct must be a string"), ({"instruct": "a", "prompt_name": "query"}, "without a prompt_name")):
+                status, body = ranked(**fields)
+                self.assertEqual((status, said in body["error"]["message"]), (400, True), body)
+        for name in ("bert-pairs", "bert"):
+            with served(FIXTURES / name, "--quant-mode", "FP32") as server:
+                status, body = ask(server, "/v1/score", {"text_1": "a", "text_2": "b", "instruct": "c"})
+                self.assertEqual((status, "rankers by yes and no" in body["error"]["message"] or "a ranker by yes and no" in body["error"]["message"]),
+                                 (400, True), body)
+
     def test_long_texts_are_refused_or_keep_what_the_template_ends_with(self):
         for name in ("qwen3-yes-no", "qwen3-yes"):
             cut = expected(name)["cut"]
@@ -432,6 +462,88 @@ class YesAndNo(unittest.TestCase):
         shutil.copytree(FIXTURES / "qwen3-yes-no/1_LogitScore", model / "1_LogitScore")
         self.assertIn("Spate does of Llama, Mistral, Qwen 2 and Qwen 3", built(model))
         shutil.rmtree(folder)
+
+
+# As Qwen3's own folders have it.
+CONVERSATIONS = "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+ORIGINAL = {"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token": ["no", "yes"], "is_original_qwen3_reranker": True}
+
+
+@contextlib.contextmanager
+def published(config=None, template=CONVERSATIONS):
+    """Qwen3-Reranker's own folder: a decoder, of which nothing says that it ranks; or what a config.json says."""
+    folder, model = switched_off("qwen3-yes-no", {"config.json": config or {}})
+    for name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"):
+        (model / name).unlink()
+    shutil.rmtree(model / "1_LogitScore")
+    (model / "model.gguf").unlink()
+    (model / "chat_template.jinja").write_text(template)
+    try:
+        yield model
+    finally:
+        shutil.rmtree(folder)
+
+
+def pair_scores(server, pairs):
+    left, right = zip(*pairs)
+    return [item["score"] for item in ask(server, "/v1/score", {"text_1": left, "text_2": right})[1]["data"]]
+
+
+class Words(unittest.TestCase):
+    """Rankers by words of their vocabulary, of which no modules.json tells."""
+
+    def test_a_folder_as_it_is_published_ranks_where_that_is_asked(self):
+        want = expected("qwen3-yes-no")
+        pairs, scores = [case["text"] for case in want["pairs"]], [score for score, in want["twin"]]
+        for options, config in ((("--rerank",), {}), ((), ORIGINAL), (("--rerank",), ORIGINAL),
+                                ((), {"classifier_from_token": ["no", "yes"], "method": "from_2_way_softmax"})):
+            with self.subTest(f"{options} {config}"), published(config) as model, \
+                    served(model, "--quant-mode", "FP32", *options) as server:
+                self.assertLess(off(pair_scores(server, pairs), scores), CLOSE)
+        with published({**ORIGINAL, "classifier_from_token": ["yes", "no"]}) as model, served(model, "--quant-mode", "FP32") as server:
+            self.assertLess(off(pair_scores(server, pairs), [1 - score for score in scores]), CLOSE)
+
+    def test_one_word_is_the_score_alone_behind_a_template_of_its_own(self):
+        """The same folder by a LogitScore of one token, whose scores are those of sentence-transformers."""
+        template = (FIXTURES / "qwen3-yes-no/chat_template.jinja").read_text()
+        pairs = [case["text"] for case in expected("qwen3-yes-no")["pairs"]]
+        folder, model = switched_off("qwen3-yes-no", {"1_LogitScore/config.json": {"false_token_id": None},
+                                                      "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None}})
+        with served(model, "--quant-mode", "FP32") as server:
+            want = pair_scores(server, pairs)
+        shutil.rmtree(folder)
+        for config in ({"classifier_from_token": ["yes"]}, {"classifier_from_token": ["yes"], "method": "no_post_processing"}):
+            with published(config, template) as model, served(model, "--quant-mode", "FP32") as server:
+                self.assertEqual(pair_scores(server, pairs), want)
+
+    def test_serve_builds_what_is_asked_for(self):
+        with published() as model, tempfile.TemporaryDirectory() as cache:
+            done = subprocess.run([SPATE, "embed", model, "--cache-dir", cache, "--rerank", "a"], capture_output=True, text=True)
+            self.assertIn("scores two texts, which its chat template joins", done.stderr)
+            done = subprocess.run([SPATE, "embed", model, "--cache-dir", cache, "a"], capture_output=True, text=True)
+            self.assertIn("generates text; it makes no vectors", done.stderr)
+
+    def test_what_cannot_rank_has_a_sentence(self):
+        said_of_words = "expected to be a list of two tokens"
+        for config, said in (({"classifier_from_token": ["no", "maybe"], "method": "from_2_way_softmax"}, 'has no token "maybe"'),
+                             ({"classifier_from_token": ["no", "yes"]}, said_of_words), ({"classifier_from_token": "yes"}, said_of_words),
+                             ({"classifier_from_token": ["yes", 7], "method": "from_2_way_softmax"}, said_of_words),
+                             ({"classifier_from_token": ["yes", "yes"], "method": "from_2_way_softmax"}, "the same token twice"),
+                             ({"classifier_from_token": ["yes"], "architectures": ["GPT2LMHeadModel"]}, "Qwen 2 and Qwen 3; the network is of architecture GPT2"),
+                             ({"classifier_from_token": ["yes"], "architectures": ["Qwen3Model"]}, "is not one of a query and a document")):
+            with self.subTest(str(config)), published(config) as model:
+                self.assertIn(said, built(model))
+        with published({"classifier_from_token": None}) as model, Engine(model):
+            pass  # vLLM's default
+        for name, said in (("bert", "rerank is set, and the model bert makes vectors"), ("bert-labels", "tells several labels"),
+                           ("qwen3/model.gguf", "makes vectors")):
+            engine = Engine(FIXTURES / name, "--rerank")
+            with self.subTest(name):
+                self.assertIn(said, engine.sentence or "it was built")
+            engine.remove()
+        for name in ("bert-pairs", "qwen3-yes-no", "qwen3-yes-no/model.gguf"):
+            with self.subTest(name), Engine(FIXTURES / name, "--rerank"):
+                pass  # they rank anyway
 
 
 class Requests(unittest.TestCase):
@@ -565,6 +677,115 @@ class Requests(unittest.TestCase):
                            % len(body) + body)
         wait_for(lambda: self.server.metric("vllm:num_requests_running{model_name=\"bert\"}") == 0, "nobody's texts to end")
         self.assertEqual(len(vectors(self.server, "a")), 1)
+
+
+LINES = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}"
+
+
+@contextlib.contextmanager
+def conversing(name, *options):
+    """The fixture with a chat template."""
+    folder, model = switched_off(name, {})
+    (model / "chat_template.jinja").write_text(LINES)
+    try:
+        with served(model, "--quant-mode", "FP32", *options) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+def ids_of(server, text):
+    """Special tokens in the text are tokens."""
+    return ask(server, "/tokenize", {"prompt": text, "add_special_tokens": False})[1]["tokens"]
+
+
+class Conversations(unittest.TestCase):
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": [{"type": "text", "text": "a number"}]}]
+    text = "<s>user: hello</s><s>assistant: a number</s>"
+
+    def test_messages_become_a_vector_as_the_template_writes_them(self):
+        with conversing("qwen3") as server:
+            ids = ids_of(server, self.text)
+            status, body = ask(server, "/v1/embeddings", {"messages": self.messages})
+            self.assertEqual((status, [item["index"] for item in body["data"]]), (200, [0]), body)
+            self.assertEqual(body["usage"]["prompt_tokens"], len(ids))
+            self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids))
+            for fields, text in (({"add_generation_prompt": True}, self.text + "<s>assistant: "), ({"user": "x", "prompt_name": ""}, self.text)):
+                _, body = ask(server, "/v1/embeddings", {"messages": self.messages, **fields})
+                self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids_of(server, text)))
+            _, body = ask(server, "/v1/embeddings", {"messages": self.messages, "truncate_prompt_tokens": 9})
+            self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids[:9]))
+            _, body = ask(server, "/v1/embeddings", {"messages": [{"role": "user", "content": "<s>"}]})
+            self.assertEqual(body["usage"]["prompt_tokens"], len(ids_of(server, "<s>user: ")) + 4)
+
+    def test_messages_have_labels_too(self):
+        with conversing("gemma2-labels") as server:
+            _, body = ask(server, "/v1/classify", {"messages": self.messages})
+            _, want = ask(server, "/v1/classify", {"input": ids_of(server, self.text)})
+            self.assertEqual(body["data"], want["data"])
+
+    def test_what_cannot_be_a_conversation_has_a_sentence(self):
+        with conversing("qwen3") as server:
+            for fields, said, param in (({"messages": self.messages, "input": "a"}, "both input and messages", "messages"),
+                                        ({"messages": self.messages, "prompt_name": "query"}, "prompt_name goes with texts", "messages"),
+                                        ({"messages": self.messages, "add_generation_prompt": 1}, "must be true or false", "add_generation_prompt"),
+                                        ({"messages": []}, "messages", None), ({"messages": "a"}, "messages", None),
+                                        ({"messages": [{"role": "user", "content": "a" * 400}]}, "The conversation has 408 tokens, more than", None)):
+                status, body = ask(server, "/v1/embeddings", fields)
+                with self.subTest(str(fields)[:80]):
+                    self.assertEqual((status, body["error"]["param"]), (400, param), body)
+                    self.assertIn(said, body["error"]["message"])
+        with served(FIXTURES / "qwen3", "--quant-mode", "FP32") as server:
+            status, body = ask(server, "/v1/embeddings", {"messages": self.messages})
+            self.assertEqual((status, "has no chat template" in body["error"]["message"]), (400, True), body)
+
+
+class Scores(unittest.TestCase):
+    def test_scores_and_labels_may_be_the_networks_own(self):
+        with served(FIXTURES / "bert-pairs", "--quant-mode", "FP32") as server:
+            fields = {"text_1": "what is a fox", "text_2": ["the quick brown fox", "hello"]}
+            score, plain = ([item["score"] for item in ask(server, "/v1/score", fields | more)[1]["data"]]
+                            for more in ({}, {"use_activation": False}))
+            self.assertLess(off([1 / (1 + math.exp(-x)) for x in plain], score), 1e-6)
+            self.assertGreater(off(plain, score), 0.01)
+            _, body = ask(server, "/rerank", {"query": "what is a fox", "documents": fields["text_2"], "use_activation": False})
+            self.assertEqual(sorted(item["relevance_score"] for item in body["results"]), sorted(plain))
+            status, body = ask(server, "/v1/score", fields | {"use_activation": "no"})
+            self.assertEqual((status, body["error"]["param"]), (400, "use_activation"))
+        with served(FIXTURES / "bert-labels", "--quant-mode", "FP32") as server:
+            probs, plain = (ask(server, "/v1/classify", {"input": "hello", **more})[1]["data"][0]["probs"]
+                            for more in ({}, {"use_activation": False}))
+            whole = [math.exp(x) for x in plain]
+            self.assertLess(off([x / sum(whole) for x in whole], probs), 1e-6)
+
+    def test_documents_are_cut_to_so_many_tokens(self):
+        long, short = "hello world " * 40, "hello world hello"
+        for name, fields in (("bert", {}), ("bert-dense", {"prompt_name": "passage"}), ("bert-dense", {}), ("bert-pairs", {})):
+            with self.subTest(f"{name} {fields}"), served(FIXTURES / name, "--quant-mode", "FP32") as server:
+                for path in ("/v1/rerank", "/v2/rerank"):
+                    _, cut = ask(server, path, {"query": "a number", "documents": [long, "hello"], "max_tokens_per_doc": 3, **fields})
+                    _, want = ask(server, path, {"query": "a number", "documents": [short, "hello"], **fields})
+                    self.assertEqual([(item["index"], item["relevance_score"]) for item in cut["results"]],
+                                     [(item["index"], item["relevance_score"]) for item in want["results"]])
+                _, cut = ask(server, "/v1/score", {"text_1": "a number", "text_2": long, "max_tokens_per_doc": 3, **fields})
+                _, want = ask(server, "/v1/score", {"text_1": "a number", "text_2": short, **fields})
+                self.assertEqual(cut["data"][0]["score"], want["data"][0]["score"])
+                status, body = ask(server, "/v1/rerank", {"query": long, "documents": ["a"], "max_tokens_per_doc": 3, **fields})
+                self.assertEqual(status, 400, body)  # the query is not cut
+                status, body = ask(server, "/v1/rerank", {"query": "a", "documents": ["a"], "max_tokens_per_doc": -3})
+                self.assertEqual((status, body["error"]["param"]), (400, "max_tokens_per_doc"), body)
+
+    def test_documents_that_a_template_joins_are_cut_too(self):
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            text = "the naïve fox. " * 50
+            for most in (1, 6, 7, 12):
+                part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"]
+                _, cut = ask(server, "/v1/score", {"text_1": "hello", "text_2": text, "max_tokens_per_doc": most})
+                _, want = ask(server, "/v1/score", {"text_1": "hello", "text_2": part})
+                self.assertEqual(cut["data"][0]["score"], want["data"][0]["score"])
+            _, whole = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox"})
+            _, same = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox", "max_tokens_per_doc": 100})
+            self.assertEqual(whole["data"][0]["score"], same["data"][0]["score"])
 
 
 class Queue(unittest.TestCase):

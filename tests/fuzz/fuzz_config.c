@@ -32,7 +32,7 @@ static const char *const families[] = {"model/gemma3",        "model/llama3",   
                                        "encoder/bert",        "encoder/roberta",   "encoder/modernbert",
                                        "encoder/nomic",       "encoder/nomic-moe", "encoder/mpnet",
                                        "encoder/distilbert",  "encoder/jina-bert", "encoder/gemma3",
-                                       "model/ministral3"};
+                                       "model/ministral3",    "model/phimoe"};
 
 enum { N_FAMILY = sizeof families / sizeof *families, FOLDER_BYTES = 64, PATH_BYTES = 512 };
 

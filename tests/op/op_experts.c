@@ -98,6 +98,7 @@ static const struct route_case routes[] = {
     {"all", {.n_expert = 5, .k = 5, .normalize = 1}, .bias = false},
     {"the only one", {.n_expert = 1, .k = 1}, .bias = false},
     {"softmax over the chosen", {.n_expert = 32, .k = 4, .score = ROUTE_CHOSEN}, .bias = false},
+    {"softmax over what is near", {.n_expert = 40, .k = 3, .score = ROUTE_NEAR, .near = 0.4f}, .bias = false},
     {"sigmoid, bias, scale", {.n_expert = 16, .k = 3, .score = ROUTE_SIGMOID, .scale = 2.5f}, .bias = true},
     {"sigmoid, bias, pairs, normalized",
      {.n_expert = 24,

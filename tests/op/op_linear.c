@@ -65,6 +65,7 @@ static const struct variant variants[] = {
      .few = 1},
     {.name = "layer norm", .norm = NORM_LAYER, .scale = 1},
     {.name = "tanh, bias", .act = ACT_TANH, .bias = true, .scale = 1},
+    {.name = "relu, bias", .act = ACT_RELU, .bias = true, .scale = 1},
     {.name = "post norm", .post_norm = NORM_RMS, .scale = 1},
     {.name = "norm, post norm, residual in place",
      .norm = NORM_RMS,
@@ -269,6 +270,7 @@ static double act_value(uint8_t act, double x) {
   case ACT_GELU_TANH: return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
   case ACT_GELU: return x * (1 + erf(x / sqrt(2))) / 2;
   case ACT_TANH: return tanh(x);
+  case ACT_RELU: return fmax(x, 0);
   default: return x / (1 + exp(-1.702 * x));
   }
 }

@@ -14,9 +14,9 @@ enum { MODES = 16, METHODS = 8 };
 
 static char folder[] = "/tmp/spate-modes-XXXXXX", engine_path[64], text_path[64];
 
-static const char *const families[] = {"mixtral",       "qwen3_moe",   "olmoe",       "granite_moe",
-                                       "gpt_oss",       "deepseek_v2", "deepseek_v3", "deepseek_lite/model.gguf",
-                                       "gpt_oss_mxfp4", "deepseek_fp8"};
+static const char *const families[] = {"mixtral",       "qwen3_moe",    "olmoe",       "granite_moe",
+                                       "gpt_oss",       "deepseek_v2",  "deepseek_v3", "deepseek_lite/model.gguf",
+                                       "gpt_oss_mxfp4", "deepseek_fp8", "phimoe"};
 
 /* What experts are stored as, and the most that the mean divergence of tokens' distributions from transformers' may be,
  * as a part of the divergence of each token's from the next one's: the networks are tiny and random, and lose more than

@@ -55,6 +55,12 @@ class Embed(spate_python.LlmCase):
                 self.assertEqual(output.outputs.num_classes, 3)
             with self.assertRaisesRegex(spate.InvalidError, "tells 3 labels, where one score is wanted"):
                 llm.score("a", "b")
+        with test_encoders.published() as model, spate.LLM(
+                model, backend=spate_server.CPU, threads=1, cache_dir=CACHE,
+                build_config=spate.BuildConfig(quant_mode=spate.QuantMode.FP32, rerank=True)) as llm:
+            want = test_encoders.expected("qwen3-yes-no")
+            left, right = map(list, zip(*(case["text"] for case in want["pairs"])))
+            self.close([output.outputs.score for output in llm.score(left, right)], [score for score, in want["twin"]])
         for name in ("qwen3-pairs", "qwen3-yes-no"):
             with opened(name) as llm:
                 cases = test_encoders.expected(name)["pairs"]

@@ -70,6 +70,7 @@ class BuildOptions(ctypes.Structure):
     eval_against: Text
     target_bits: Double
     merge_lora: Text
+    rerank: Bool
 
 
 @structure
@@ -267,6 +268,10 @@ class EmbedRequest(ctypes.Structure):
     prompt_name: Text
     again: Bool
     behind: Int
+    max_tokens_per_doc: Int
+    chat: Bool
+    instruct: Text
+    instruct_size: Size
 
 
 @structure

@@ -36,6 +36,7 @@ class BuildConfig:
     emulate: bool = False  # FP8 may run as floats where there is no such arithmetic
     target_bits: float | None = None  # of QuantMode.AUTO
     merge_lora: str | os.PathLike[str] | None = None  # an adapter's folder, or "FOLDER=SCALE": it becomes part of the weights
+    rerank: bool = False  # pairs of texts have a score, by the words yes and no of a decoder (Qwen3-Reranker)
     plugin_config: PluginConfig = field(default_factory=PluginConfig)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -57,7 +58,7 @@ class BuildConfig:
             options.quant_mode = option_bytes("quant_mode", self.quant_mode.name)
             options.quant_algo = algo.value.encode() if algo else None
         check_number("target_bits", self.target_bits)
-        options.emulate, options.target_bits = self.emulate, self.target_bits or 0
+        options.emulate, options.target_bits, options.rerank = self.emulate, self.target_bits or 0, self.rerank
         if self.plugin_config.bert_attention:
             raise UnsupportedError("bert_attention is for encoders, which do not exist here: leave it False.")
         return options

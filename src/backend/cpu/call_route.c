@@ -64,6 +64,16 @@ static void scores_make(const struct route_args *a, const float *logits, const f
   memset(c->taken, 0, (size_t)a->n_expert);
 }
 
+/* The share of `best` among those that are left and near it. */
+static float near_share(const struct route_args *a, const float *logits, const uint8_t *taken, int best) {
+  float sum = 0, most = logits[best];
+  for (int i = 0; i < a->n_expert; i++) {
+    float x = logits[i];
+    if (!taken[i] && !(most - x > a->near * fmaxf(fabsf(x), most))) sum += expf(x - most);
+  }
+  return 1 / sum;
+}
+
 static void token_route(const struct route_args *a, const float *logits, const float *bias, const struct choice *c,
                         float *out) {
   float *weight = out + a->k, sum = ROUTE_LEAST;
@@ -71,9 +81,9 @@ static void token_route(const struct route_args *a, const float *logits, const f
   if (a->n_group > 0) groups_leave(a, c);
   for (int j = 0; j < a->k; j++) {
     int best = best_find(c->by, c->taken, 0, a->n_expert);
-    c->taken[best] = 1;
     out[j] = (float)best;
-    weight[j] = c->score[best];
+    weight[j] = a->score == ROUTE_NEAR ? near_share(a, logits, c->taken, best) : c->score[best];
+    c->taken[best] = 1;
   }
   if (a->score == ROUTE_CHOSEN) softmax(weight, a->k, weight);
   for (int j = 0; j < a->k; j++) sum += weight[j];

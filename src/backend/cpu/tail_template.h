@@ -3,6 +3,7 @@
 static ALWAYS_INLINE vfloat act_apply(enum act_kind act, vfloat x) {
   if (act == ACT_SILU) return vfloat_mul(x, vfloat_sigmoid(x));
   if (act == ACT_GELU) return vfloat_gelu(x);
+  if (act == ACT_RELU) return vfloat_max(vfloat_set(0), x);
   if (act == ACT_TANH) /* 2 · sigmoid(2x) − 1 */
     return vfloat_sub(vfloat_mul(vfloat_set(2), vfloat_sigmoid(vfloat_mul(x, vfloat_set(2)))), vfloat_set(1));
   if (act == ACT_GELU_QUICK) return vfloat_mul(x, vfloat_sigmoid(vfloat_mul(x, vfloat_set(1.702f))));
@@ -94,6 +95,7 @@ static void rows_store_by_act(const struct linear_tail *tail, struct tail_rows r
   case ACT_SILU: rows_store(ACT_SILU, tail, rows); break;
   case ACT_GELU: rows_store(ACT_GELU, tail, rows); break;
   case ACT_TANH: rows_store(ACT_TANH, tail, rows); break;
+  case ACT_RELU: rows_store(ACT_RELU, tail, rows); break;
   case ACT_GELU_QUICK: rows_store(ACT_GELU_QUICK, tail, rows); break;
   case ACT_GELU_TANH: rows_store(ACT_GELU_TANH, tail, rows); break;
   default: rows_store(ACT_NONE, tail, rows); break;

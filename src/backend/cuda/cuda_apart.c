@@ -3,7 +3,8 @@
  * do that before and after them. */
 #include "backend/cuda/cuda_program.h"
 
-_Static_assert((int)CURVE_TANH == (int)ACT_TANH, "kernels know the plan's numbers by other names");
+_Static_assert((int)CURVE_TANH == (int)ACT_TANH && (int)CURVE_RELU == (int)ACT_RELU,
+               "kernels know the plan's numbers by other names");
 
 /* Tokens of a norm with a mean as the product takes them: in 16 bits where matrix units multiply, in floats elsewhere,
  * and where the shrink of adapters reads them first. Tokens of 8 bits are rounded with a scale of their own. */

@@ -7,6 +7,7 @@
 SAME(SCORE_SOFTMAX, ROUTE_SOFTMAX);
 SAME(SCORE_SIGMOID, ROUTE_SIGMOID);
 SAME(SCORE_CHOSEN, ROUTE_CHOSEN);
+SAME(SCORE_NEAR, ROUTE_NEAR);
 SAME(EXPERT_LISTS, LIMIT_MODEL_EXPERTS);
 
 enum { HOSTED_WHOLE = 16 }; /* pairs of an expert in the mean */
@@ -24,7 +25,8 @@ void cuda_route_run(struct program *p, const struct op *op) {
                                .score = args->score,
                                .normalize = args->normalize,
                                .group_pair = args->group_pair,
-                               .scale = args->scale};
+                               .scale = args->scale,
+                               .near = args->near};
   cuda_route(&a, p->device->stream);
   p->listed = (struct cuda_listed){.value = -1};
 }

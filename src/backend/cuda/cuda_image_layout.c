@@ -32,7 +32,7 @@ bool cuda_image_linear_fits(const struct plan *plan, const struct op *op) {
   const struct weight *w = plan_weights(plan) + op->weight[0];
   const struct linear_args *a = &op->args.linear;
   bool normed = a->post_norm != NORM_NONE && !cuda_image_sum_normed(plan, op);
-  bool plain = !a->gated && !a->multiply && !normed && !(a->softcap > 0) && a->scale == 1 && a->act != ACT_TANH;
+  bool plain = !a->gated && !a->multiply && !normed && !(a->softcap > 0) && a->scale == 1 && a->act < ACT_TANH;
   return plain && w->scheme.kind == SCHEME_BF16 && w->rows % 8 == 0 && w->rows == plan_values(plan)[op->out].cols;
 }
 
@@ -121,9 +121,9 @@ static bool linear_supported(const struct linear_args *a, const struct op *op, c
   bool late = a->act > ACT_GELU_TANH;
   bool more = op->in[1] >= 0 || a->gated || a->post_norm != NORM_NONE || a->softcap > 0;
   bool ends = a->post_norm == NORM_LAYER || a->post_sum || a->limit > 0 || a->up_add != 0;
-  *why = "its activation is followed by more than a factor, or is tanh, for which there is no kernel";
+  *why = "its activation is followed by more than a factor, or is tanh or ReLU, for which there is no kernel";
   if (ends) *why = "encoders of images have no kernel for its post norm or gate";
-  return !ends && (!late || (!more && a->act != ACT_TANH));
+  return !ends && (!late || (!more && a->act < ACT_TANH));
 }
 
 bool cuda_image_supports(const struct plan *plan, const struct op *op, const char **why) {

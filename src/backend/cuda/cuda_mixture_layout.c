@@ -28,8 +28,8 @@ static bool is_bf16(const struct plan *plan, const struct op *op) {
 
 static bool route_fits(const struct op *op, int n_token) {
   const struct route_args *a = &op->args.route;
-  return op->kind == OP_ROUTE && op->weight[0] < 0 && a->n_group == 0 && a->k <= MIXTURE_CHOSEN &&
-         a->n_expert <= MIXTURE_EXPERTS && n_token * a->k <= MIXTURE_PAIRS;
+  return op->kind == OP_ROUTE && op->weight[0] < 0 && a->n_group == 0 && a->score != ROUTE_NEAR &&
+         a->k <= MIXTURE_CHOSEN && a->n_expert <= MIXTURE_EXPERTS && n_token * a->k <= MIXTURE_PAIRS;
 }
 
 static bool spread_fits(const struct plan *plan, const struct op *route, const struct op *op) {

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* enum route_score; cuda_experts.c holds them against the plan's. */
-enum { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_CHOSEN };
+enum { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_CHOSEN, SCORE_NEAR };
 
 enum {
   ROUTE_GROUPS = 64,         /* of experts, at most */
@@ -33,7 +33,7 @@ struct cuda_route {
   float *choice;              /* [n_token][2k]: ids, weights */
   int32_t n_token, n_expert, k, n_group, top_group;
   uint8_t score, normalize, group_pair;
-  float scale;
+  float scale, near;
 };
 void cuda_route(const struct cuda_route *route, cuda_stream stream);
 

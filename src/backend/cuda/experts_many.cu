@@ -348,7 +348,7 @@ float time_of(const version &v, const expert_work &w) {
 expert_end end_of(const cuda_experts &e) {
   const cuda_linear &a = e.linear;
   if (e.gather) return END_PRODUCTS;
-  bool curve = a.act && a.act != CURVE_GELU && a.act != CURVE_GELU_ERF && a.act != CURVE_TANH;
+  bool curve = a.act && a.act != CURVE_GELU && a.act != CURVE_GELU_ERF && a.act < CURVE_TANH;
   return e.next_tokens && a.gated && curve && !a.residual && !(a.softcap > 0) ? END_GATED : END_ANY;
 }
 

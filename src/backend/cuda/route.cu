@@ -83,6 +83,16 @@ __device__ uint64_t groups_choose(const token &t, uint64_t *group) {
   return last;
 }
 
+/* The share of the choice `key` among those behind it, and itself, whose logits are near its own. */
+__device__ float near_share(const token &t, uint64_t key) {
+  float most = t.logits[route_id(key)], sum = 0;
+  for (int i = threadIdx.x % 32; i < t.a.n_expert; i += 32) {
+    float x = t.logits[i];
+    if (route_key(x, i) <= key && !(most - x > t.a.near * fmaxf(fabsf(x), most))) sum += expf(x - most);
+  }
+  return 1 / lanes_sum(sum);
+}
+
 /* Weights are made by one lane, in the order of the choice. */
 __device__ void weights_finish(const struct cuda_route &a, float *weight) {
   float most = -INFINITY, sum = LEAST;
@@ -107,7 +117,8 @@ __global__ void __launch_bounds__(ROUTE_WARPS * 32) route(struct cuda_route a) {
   for (int j = 0; j < a.k; j++) {
     key = key_next(t, 0, a.n_expert, key, group, least);
     int id = route_id(key);
-    if (threadIdx.x % 32 == 0) choice[j] = (float)id, choice[a.k + j] = t.score(id);
+    float weight = a.score == SCORE_NEAR ? near_share(t, key) : t.score(id);
+    if (threadIdx.x % 32 == 0) choice[j] = (float)id, choice[a.k + j] = weight;
   }
   if (threadIdx.x % 32 == 0) weights_finish(a, choice + a.k);
 }

@@ -26,6 +26,7 @@ template <typename F> static __device__ normed columns_normed(const cuda_norm &n
 }
 
 static __device__ __forceinline__ float curve_any(int act, float x) {
+  if (act == CURVE_RELU) return x < 0 ? 0 : x;
   return act == CURVE_TANH ? tanhf(x) : curve_of(act, x);
 }
 

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-enum { CURVE_TANH = 5 }; /* the last of enum act_kind */
+enum { CURVE_TANH = 5, CURVE_RELU }; /* the last of enum act_kind */
 
 /* out[i] = norm(in[i] + scale × row of the table), by the token's id or by its place: place[i][axis], or, where there
  * are no places, its index in the sequence (of axis 1: 0); `skip` rows further on. */

@@ -118,6 +118,7 @@ static double act_apply(int act, double x) {
   if (act == ACT_GELU_TANH) return 0.5 * x * (1 + tanh(root * (x + 0.044715 * x * x * x)));
   if (act == ACT_GELU) return 0.5 * x * erfc(-x * 0.70710678118654752440);
   if (act == ACT_TANH) return tanh(x);
+  if (act == ACT_RELU) return x > 0 ? x : x != x ? x : 0;
   if (act == ACT_GELU_QUICK) return x / (1 + exp(-1.702 * x));
   return x;
 }

@@ -43,6 +43,16 @@ static void groups_leave(const struct route_args *a, const double *by, bool *tak
   for (int i = 0; i < a->n_expert; i++) taken[i] = !chosen[i / each];
 }
 
+/* The share of `best` among those that are left and near it. */
+static double near_share(const struct route_args *a, const double *logits, const bool *taken, int best) {
+  double sum = 0, most = logits[best];
+  for (int i = 0; i < a->n_expert; i++) {
+    double x = logits[i];
+    if (!taken[i] && !(most - x > (double)a->near * fmax(fabs(x), most))) sum += exp(x - most);
+  }
+  return 1 / sum;
+}
+
 static void token_route(const struct route_args *a, const double *logits, const float *bias, double *out) {
   static _Thread_local struct scores s;
   bool taken[LIMIT_MODEL_EXPERTS] = {0}, by_score = bias || a->group_pair;
@@ -56,9 +66,9 @@ static void token_route(const struct route_args *a, const double *logits, const 
   double *weight = out + a->k, sum = (double)ROUTE_LEAST;
   for (int j = 0; j < a->k; j++) {
     int best = best_find(s.by, taken, 0, a->n_expert);
-    taken[best] = true;
     out[j] = best;
-    weight[j] = s.score[best];
+    weight[j] = a->score == ROUTE_NEAR ? near_share(a, logits, taken, best) : s.score[best];
+    taken[best] = true;
   }
   if (a->score == ROUTE_CHOSEN) softmax(weight, a->k, weight);
   for (int j = 0; j < a->k; j++) sum += weight[j];

@@ -95,16 +95,16 @@ static const struct refusal refusals[] = {
      "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE; OLMo 2 and 3; SmolLM3; GLM-4; "
      "Command R, "
      "R7B; "
-     "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; gpt-oss; DeepSeek V2 and V3; "
-     "Gemma 3 "
-     "with images; Idefics 3, SmolVLM; and more in docs/models.md."},
+     "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; Phi-3.5-MoE; gpt-oss; "
+     "DeepSeek V2 and V3; Gemma 3 with images; Idefics 3, SmolVLM; and more in docs/models.md."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
     {"gemma2", "{\"query_pre_attn_scalar\": 0}", "config.json: query_pre_attn_scalar is 0, expected 0.001 to 1e+06."},
     {"gemma", "{\"hidden_activation\": \"relu\"}",
      "config.json: hidden_activation is \"relu\", expected \"gelu_pytorch_tanh\"."},
-    {"phi3", "{\"hidden_act\": \"relu\"}",
-     "config.json: hidden_act is \"relu\", expected \"silu\", \"gelu\", \"gelu_new\" or \"gelu_pytorch_tanh\"."},
+    {"phi3", "{\"hidden_act\": \"relu2\"}",
+     "config.json: hidden_act is \"relu2\", expected \"silu\", \"gelu\", \"gelu_new\", \"gelu_pytorch_tanh\" or "
+     "\"relu\"."},
     {"phi3", "{\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1, 2], \"long_factor\": [1]}}",
      "config.json: rope_scaling.long_factor has 1 factors, expected one for each frequency, as many short as long "
      "ones."},
@@ -193,6 +193,9 @@ static const struct refusal refusals[] = {
     {"mixtral", "{\"num_local_experts\": 6}",
      "Tensor model.layers.0.block_sparse_moe.gate.weight has shape [5, 32], expected [6, 32] from the config."},
     {"mixtral", "{\"num_experts_per_tok\": 6}", "config.json: num_experts_per_tok is 6, expected 1 to 5."},
+    {"phimoe", "{\"num_experts_per_tok\": 3}", "The config: a token has 3 experts, expected 2 of SparseMixer."},
+    {"phimoe", "{\"router_jitter_noise\": 0.6}", "config.json: router_jitter_noise is 0.6, expected 0 to 0.5."},
+    {"phimoe", "{\"router_jitter_noise\": \"x\"}", "config.json: router_jitter_noise is a text, expected a number."},
     {"mixtral", "{\"num_experts_per_tok\": 0}", "config.json: num_experts_per_tok is 0, expected 1 to 5."},
     {"mixtral", "{\"intermediate_size\": 900000}",
      "2 experts of width 900000 for each token are wider than the 1048576 that Spate allows."},

@@ -5,6 +5,7 @@
 #include "plan/expert_layers.h"
 #include "plan_tamper.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -119,6 +120,9 @@ CHANGE(other_choice_value, values[VALUE_CHOICE].n_expert = EXPERTS - 1)
 CHANGE(odd_choice, values[VALUE_CHOICE].cols = 3)
 CHANGE(wide_choice, values[VALUE_CHOICE].cols = 2 * (EXPERTS + 1))
 CHANGE(odd_score, ops[OP_OF_ROUTE].args.route.score = ROUTE_SCORES)
+CHANGE(near_groups, (ops[OP_OF_ROUTE].args.route.score = ROUTE_NEAR, ops[OP_OF_ROUTE].args.route.n_group = EXPERTS,
+                     ops[OP_OF_ROUTE].args.route.top_group = EXPERTS))
+CHANGE(near_nothing, (ops[OP_OF_ROUTE].args.route.score = ROUTE_NEAR, ops[OP_OF_ROUTE].args.route.near = NAN))
 CHANGE(odd_groups, ops[OP_OF_ROUTE].args.route.n_group = 4)
 CHANGE(few_groups, (ops[OP_OF_ROUTE].args.route.n_group = EXPERTS, ops[OP_OF_ROUTE].args.route.top_group = 1))
 CHANGE(lone_pairs, (ops[OP_OF_ROUTE].args.route.n_group = EXPERTS, ops[OP_OF_ROUTE].args.route.top_group = 2,
@@ -159,6 +163,8 @@ static void test_refusals(void **state) {
       {odd_choice, "Value 2 of the plan has 3 columns, for a choice among 6 experts."},
       {wide_choice, "Value 2 of the plan has 14 columns, for a choice among 6 experts."},
       {odd_score, ROUTE "has an unknown score or scale."},
+      {near_groups, ROUTE "weighs by what is near with a bias, with groups, or not within 0 to 1."},
+      {near_nothing, ROUTE "weighs by what is near with a bias, with groups, or not within 0 to 1."},
       {odd_groups, ROUTE "has groups that do not fit its experts."},
       {few_groups, ROUTE "has groups that do not fit its experts."},
       {lone_pairs, ROUTE "has groups that do not fit its experts."},

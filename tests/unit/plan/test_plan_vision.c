@@ -116,7 +116,7 @@ static void sizes_any(struct plan *p) { p->vision.sizes = SIZES_ANY; }
 static void mean_wide(struct plan *p) { ops(p)[4].args.select.mean = 4; }
 static void order_uneven(struct plan *p) { weights(p)[0].order = 5; }
 static void order_of_vector(struct plan *p) { weights(p)[2].order = ORDER_TRANSPOSED; }
-static void act_unknown(struct plan *p) { ops(p)[1].args.linear.act = ACT_TANH + 1; }
+static void act_unknown(struct plan *p) { ops(p)[1].args.linear.act = ACT_RELU + 1; }
 
 #define SHAPE "The plan's ops do not take patches of "
 #define KEEP  " patches, or they keep keys and values, or sample."
