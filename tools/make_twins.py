@@ -26,15 +26,53 @@ def yarn(writer, config):
     writer.add_rope_scaling_orig_ctx_len(config["rope_scaling"]["original_max_position_embeddings"])
 
 
+def olmo3(writer, config):
+    yarn(writer, config)
+    writer.add_rope_scaling_yarn_attn_factor(config["rope_scaling"]["attention_factor"])
+    writer.add_sliding_window(config["sliding_window"])
+    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config["layer_types"]])
+
+
+def phi4(writer, config):
+    """By the converter a window of none, as 0."""
+    family_specs.long_metadata(writer, config)
+    writer.add_sliding_window(0)
+
+
+def granite4(writer, config):
+    """As Granite 4's dense networks, which have a number of heads for each layer."""
+    family_specs.granite_metadata(writer, config)
+    writer.add_head_count_kv([config["num_key_value_heads"]] * config["num_hidden_layers"])
+
+
+def fused(tensors, config):
+    """What the converter's --fuse-qkv makes of q, k and v."""
+    out = {}
+    for name, data in tensors.items():
+        base, _, rest = name.partition(".self_attn.q_proj.")
+        if rest:
+            parts = [f"{base}.self_attn.{part}_proj.{rest}" for part in "qkv"]
+            name = base.replace("model.layers", "blk") + ".attn_qkv." + rest
+            data = np.concatenate([family_specs.permuted(part, tensors[part], config) for part in parts])
+        elif ".self_attn.k_proj." in name or ".self_attn.v_proj." in name:
+            continue
+        out[name] = data
+    return out
+
+
 # Of numbers that F16 has not.
 LLAMA = {"gguf": "llama", "wide": True, "gguf_tensor": family_specs.permuted}
 TWINS = {
     "qwen2": {"gguf": "qwen2", "wide": True},
     "llama2": LLAMA,
     "smollm2": LLAMA,
-    "llama_bias_yarn": {**LLAMA, "gguf_metadata": yarn},
+    "llama_bias_yarn": {"gguf": "llama", "wide": True, "gguf_metadata": yarn, "gguf_tensors": fused,
+                        "gguf_name": lambda name: name if ".attn_qkv." in name else None},
     "mistral": {**LLAMA, "gguf_metadata": lambda writer, config: writer.add_sliding_window(config["sliding_window"])},
     "glm": {"gguf": "chatglm"},
+    "olmo3": {"gguf": "olmo2", "gguf_metadata": olmo3},
+    "phi4_mini": {"gguf": "phi3", "gguf_metadata": phi4},
+    "granite": {"gguf": "granite", "gguf_metadata": granite4, "gguf_tensor": family_specs.permuted},
     "gpt_neox_serial": {"gguf": "gptneox", "gguf_metadata": family_specs.neox_metadata, "gguf_tensor": family_specs.joined},
 }
 

@@ -157,7 +157,8 @@ struct decoder_size {
 };
 bool decoder_read_sizes(const struct checkpoint *checkpoint, const struct decoder_size *sizes, struct error *error);
 
-/* Reads "sliding_window", which config.json may have as null, or the file not at all: then *window stays. */
+/* Reads "sliding_window", which config.json may have as null, or the file not at all: then *window stays. 0, as GGUF
+ * files of Phi-4 have it, is none. */
 bool decoder_read_window(const struct checkpoint *checkpoint, int *window, struct error *error);
 
 /* Of networks whose layers are alike: one rotation, and the window, if the config has one, in each of them. */
