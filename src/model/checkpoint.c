@@ -77,38 +77,15 @@ static bool optional_json(const struct checkpoint *c, const char *name, json_t *
   return error_set(error, ERROR_FORMAT, "%s holds no JSON object.", name);
 }
 
-/* "chat_template" is a text, which has no name, or a list of {"name", "template"}. */
-static struct slice template_choose(const json_t *value, const char *wanted) {
-  for (size_t i = 0; i < json_array_size(value); i++) {
-    const json_t *entry = json_array_get(value, i), *source = json_object_get(entry, "template");
-    const char *name = json_string_value(json_object_get(entry, "name"));
-    if (name && strcmp(name, wanted) == 0 && json_is_string(source)) return json_slice(source);
-  }
-  return (struct slice){0};
-}
-
-static bool template_keep(struct checkpoint *c, struct slice usual, struct slice tools, struct error *error) {
-  c->chat_template = usual;
-  if (usual.size == 0 || tools.size == 0 || slice_equal(usual, tools)) return true;
-  if (!tool_template_join(&c->joint_template, usual, tools))
-    return error_set(error, ERROR_LIMIT,
-                     "The chat templates have %zu and %zu bytes, more together than the %d allowed.", usual.size,
-                     tools.size, LIMIT_TEMPLATE_BYTES);
-  c->chat_template = buffer_slice(&c->joint_template);
-  return true;
-}
-
 static bool template_read(struct checkpoint *c, struct error *error) {
   struct file *usual = &c->template_file, *tools = &c->tool_template_file;
   if (!optional_open(c, "chat_template.jinja", LIMIT_CONFIG_BYTES, usual, error) ||
       !optional_open(c, TOOL_TEMPLATE_FILE, LIMIT_CONFIG_BYTES, tools, error) ||
       !optional_json(c, "tokenizer_config.json", &c->template_json, error))
     return false;
-  const json_t *listed = json_object_get(c->template_json, "chat_template");
-  if (usual->data)
-    return template_keep(c, slice_make(usual->data, usual->size), slice_make(tools->data, tools->size), error);
-  if (json_is_string(listed)) return template_keep(c, json_slice(listed), (struct slice){0}, error);
-  return template_keep(c, template_choose(listed, "default"), template_choose(listed, TOOL_TEMPLATE), error);
+  struct template_pair pair = {slice_make(usual->data, usual->size), slice_make(tools->data, tools->size)};
+  if (!usual->data) pair = template_pair_listed(json_object_get(c->template_json, "chat_template"));
+  return template_pair_join(pair, &c->joint_template, &c->chat_template, error);
 }
 
 static bool preprocessor_read(struct checkpoint *c, struct error *error) {
@@ -209,14 +186,15 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
 /* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
 
 static bool metadata_read(struct checkpoint *c, struct error *error) {
-  struct slice architecture = {0}, name = {0}, usual = {0}, tools = {0};
+  struct slice architecture = {0}, name = {0};
+  struct template_pair pair = {.usual = {0}};
   buffer_init(&c->rank_template, LIMIT_CONFIG_BYTES);
   if (!gguf_get_string(c->gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
       !gguf_get_string(c->gguf, "general.name", GGUF_OPTIONAL, &name, error) ||
-      !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &usual, error) ||
-      !gguf_get_string(c->gguf, "tokenizer.chat_template." TOOL_TEMPLATE, GGUF_OPTIONAL, &tools, error) ||
-      !template_keep(c, usual, tools, error) || !rank_template_write(c->gguf, &c->rank_template, error) ||
-      !generation_from_gguf(&c->generation, c->gguf, error))
+      !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &pair.usual, error) ||
+      !gguf_get_string(c->gguf, "tokenizer.chat_template." TOOL_TEMPLATE, GGUF_OPTIONAL, &pair.tools, error) ||
+      !template_pair_join(pair, &c->joint_template, &c->chat_template, error) ||
+      !rank_template_write(c->gguf, &c->rank_template, error) || !generation_from_gguf(&c->generation, c->gguf, error))
     return error_prefix(error, "%s: ", c->path);
   if (!text_copy(c->architecture, architecture))
     return error_set(error, ERROR_FORMAT, "%s: general.architecture has %zu bytes, expected 1 to %d.", c->path,

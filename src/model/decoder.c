@@ -125,8 +125,7 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
                               struct error *error) {
   const struct config_key key = {"layer_types", NULL};
   int count = -1;
-  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
-    return gguf_layer_types_read(decoder, checkpoint, listed, error);
+  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) return gguf_layer_types_read(decoder, checkpoint, listed, error);
   if (!config_list(checkpoint, key, &count, error)) return false;
   *listed = count >= 0;
   if (!*listed) return true;

@@ -170,19 +170,6 @@ static struct config_key key_found(struct config_key key, const struct place *pl
   return (struct config_key){place->value ? place->path : key.hf, key.gguf};
 }
 
-/* Files may state a number for each layer, which counts where it is the same for all. */
-static bool gguf_whole(const struct checkpoint *c, const char *name, int64_t *number, struct error *error) {
-  const struct gguf_value *value = gguf_find(checkpoint_gguf(c), name);
-  size_t same = 0;
-  int64_t next;
-  if (!value->is_array || value->count == 0 || !gguf_value_int(value, 0, number))
-    return gguf_get_i64(checkpoint_gguf(c), name, GGUF_REQUIRED, number, error);
-  while (same < value->count && gguf_value_int(value, same, &next) && next == *number) same++;
-  return same == value->count ||
-         error_set(error, ERROR_UNSUPPORTED, "%s is a list whose elements differ, expected one number for all layers.",
-                   name);
-}
-
 bool config_int(const struct checkpoint *checkpoint, struct config_key key, enum config_need need, int min, int max,
                 int *value, struct error *error) {
   struct place place = {0};
@@ -192,7 +179,7 @@ bool config_int(const struct checkpoint *checkpoint, struct config_key key, enum
   if (!gguf && !value_find(checkpoint, key, &kind_whole, &place, error)) return false;
   found = gguf ? gguf_at(checkpoint, key, name) != NULL : place.value != NULL;
   if (!found) return need == CONFIG_OPTIONAL || config_missing(checkpoint, key, error);
-  if (gguf && !gguf_whole(checkpoint, name, &number, error)) return false;
+  if (gguf && !gguf_get_alike(checkpoint_gguf(checkpoint), name, &number, error)) return false;
   if (!gguf) number = json_integer_value(place.value);
   if (number < min || number > max)
     return error_set(error, ERROR_INVALID, "%s is %lld, expected %d to %d.",

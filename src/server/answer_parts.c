@@ -117,21 +117,12 @@ static const char *call_end_mark(const struct answer_parts *p) {
   return *p->call.name || p->call.bare ? NULL : p->dialect.calls->forms[p->call.form].end;
 }
 
-/* How much of the mark of its end the call ends with, where the answer was cut. */
-static size_t mark_begun(const struct answer_parts *p, struct slice call) {
-  const char *mark = call_end_mark(p);
-  size_t size = mark ? strlen(mark) : 0;
-  if (size > call.size) size = call.size;
-  while (size > 0 && memcmp(call.data + call.size - size, mark, size) != 0) size--;
-  return size;
-}
-
 /* The mark of a call's end, or the answer's: the call is told, or is content. False: the mark is part of an argument.
  */
 static bool call_end(struct answer_parts *p, size_t size, size_t mark_size) {
   struct slice call = slice_make(p->held.data + p->call.at, size - p->call.at);
   bool endless = mark_size == 0 && !*p->call.name && !call_end_mark(p);
-  size_t read = call.size, begun = mark_size > 0 ? 0 : mark_begun(p, call);
+  size_t read = call.size, begun = mark_size > 0 ? 0 : answer_mark_begun(call, call_end_mark(p));
   if (call_tell(p, call, mark_size > 0, endless && !p->call.exact ? &read : NULL) ||
       (begun > 0 && call_tell(p, slice_make(call.data, call.size - begun), false, NULL))) {
     answer_seam_spaces(&p->seam, slice_make(p->held.data, p->call.spaces), true);

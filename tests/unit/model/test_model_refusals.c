@@ -422,7 +422,7 @@ static void test_gguf_lists(void **state) {
        "gemma2.attention.sliding_window_pattern has elements that are no flags.", GGUF_FLOAT32, 4, 4, fractions},
       {"phi4_mini", "phi3.attention.sliding_window", NULL, GGUF_UINT32, 2, 4, same},
       {"phi4_mini", "phi3.attention.sliding_window",
-       "phi3.attention.sliding_window is a list whose elements differ, expected one number for all layers.",
+       "Key \"phi3.attention.sliding_window\" is a list whose elements differ; expected one number for all layers.",
        GGUF_UINT32, 2, 4, other},
       {"phi4_mini", "phi3.attention.sliding_window",
        "Key \"phi3.attention.sliding_window\" is of type array of uint32; expected an integer.", GGUF_UINT32, 0, 4,

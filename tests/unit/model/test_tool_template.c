@@ -53,22 +53,30 @@ static void test_joined(void **state) {
   json_t *tools = json_pack("[{s:s}]", "name", "f");
   for (int i = 0; i < N; i++)
     for (int k = 0; k < N; k++) {
-      struct buffer source;
-      buffer_init(&source, 4096);
-      assert_true(tool_template_join(&source, slice_text(templates[i]), slice_text(templates[k])));
-      same_check(buffer_slice(&source), templates[i], NULL);
-      same_check(buffer_slice(&source), templates[k], tools);
-      buffer_release(&source);
+      struct buffer joint;
+      struct slice source;
+      struct error error;
+      buffer_init(&joint, 4096);
+      assert_true(template_pair_join((struct template_pair){slice_text(templates[i]), slice_text(templates[k])}, &joint,
+                                     &source, &error));
+      same_check(source, templates[i], NULL);
+      same_check(source, templates[k], tools);
+      buffer_release(&joint);
     }
   json_decref(tools);
 }
 
 static void test_limit(void **state) {
   (void)state;
-  struct buffer source;
-  buffer_init(&source, 64);
-  assert_false(tool_template_join(&source, slice_text("0123456789012345678901234567890123456789"), slice_text("x")));
-  buffer_release(&source);
+  struct buffer joint;
+  struct slice source;
+  struct error error;
+  buffer_init(&joint, 64);
+  assert_false(template_pair_join(
+      (struct template_pair){slice_text("0123456789012345678901234567890123456789"), slice_text("x")}, &joint, &source,
+      &error));
+  assert_string_equal(error.text, "The chat templates have 40 and 1 bytes, more than the 64 allowed.");
+  buffer_release(&joint);
 }
 
 int main(void) {
