@@ -4,7 +4,8 @@
     make_twins.py --out FOLDER    writes FOLDER/NAME.gguf, or FOLDER/NAME, for each (needs gguf, numpy)
 
 GGUF files are as those of make_family_fixtures.py: tensors by llama.cpp's own names, and what its converter does to the
-numbers and says about them. Directories are as a network's first files have it, from before transformers knew it."""
+numbers and says about them. Directories are as a network's first files have it, from before transformers knew it, or with a head beside a
+config that says there is none."""
 import argparse
 import os
 import shutil
@@ -106,7 +107,16 @@ def chatglm(config, tensors):
     return said, out
 
 
-FIRST = {"glm": chatglm}
+def said_tied(config, tensors):
+    """A head that was trained apart, and a config that does not know it."""
+    return {**config, "tie_word_embeddings": True}, tensors
+
+
+def stored_twice(config, tensors):
+    return config, {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}
+
+
+FIRST = {"glm": chatglm, "qwen2": said_tied, "smollm2": stored_twice}
 
 
 def directory_write(folder, source, change):

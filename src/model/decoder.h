@@ -91,7 +91,7 @@ struct decoder {
   bool qkv_bias, out_bias, mlp_bias;
   bool down_bias;             /* of a feed-forward's last matrix, where mlp_bias is not */
   bool layer_norm, norm_bias; /* norms are no RMS norms; they have shifts */
-  bool tied;                  /* the head is the embedding table */
+  bool tied;                  /* the head is the embedding table, unless another is stored */
   bool head_bias;             /* of a head that is not */
   bool transposed;            /* matrices of layers are stored so in a Hugging Face checkpoint */
   bool positions;             /* a table of them is added to the embeddings, */
