@@ -15,7 +15,7 @@ static const char *const models[] = {
     "gpt_oss",         "gpt_oss_mxfp4", "deepseek_v2",     "deepseek_lite", "deepseek_v3", "deepseek_dense",
     "deepseek_fp8",    "mixtral",       "mixtral_full",    "mixtral_apart", "olmoe_clip",  "mpt_clip",
     "mpt_norms",       "qwen3_moe",     "qwen3_moe_mixed", "olmoe",         "granite_moe", "granite_moe_shared",
-    "phimoe",          "phimoe_plain"};
+    "phimoe",          "phimoe_plain",  "granite4"};
 
 enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 30 };
 

@@ -59,6 +59,12 @@ static const struct refusal refusals[] = {
      "config.json: rmsnorm is false, expected true."},
     {"ministral3", "{\"rope_parameters.llama_4_scaling_beta\": null}",
      "config.json: rope_parameters.llama_4_scaling_beta is missing; the model cannot be loaded without it."},
+    {"granite4", "{\"layer_types\": null}", "config.json: layer_types has length 0, expected 2: one for each layer."},
+    {"granite4", "{\"layer_types\": [\"attention\", \"mamba\"]}",
+     "config.json: layer_types[1] is \"mamba\", expected \"attention\"; of Granite 4's networks those without Mamba "
+     "layers load."},
+    {"granite4", "{\"num_local_experts\": null}",
+     "config.json: num_local_experts is 8, expected 0; of Granite 4's networks those without experts load."},
     {"granite_moe_shared", "{\"shared_intermediate_size\": -1}",
      "config.json: shared_intermediate_size is -1, expected 0 to 1048576."},
     {"mpt", "{\"attn_config\": 7}", "config.json: attn_config is a whole number, expected an object."},
@@ -92,7 +98,8 @@ static const struct refusal refusals[] = {
     {"llama2", "{\"architectures\": [\"BloomForCausalLM\"]}",
      "The architecture \"BloomForCausalLM\" is not one that Spate loads; it loads those of Llama 2 and 3, Mistral, "
      "Ministral, Qwen 2, "
-     "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE; OLMo 2 and 3; SmolLM3; GLM-4; "
+     "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE, dense 4; OLMo 2 and 3; "
+     "SmolLM3; GLM-4; "
      "Command R, "
      "R7B; "
      "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; Phi-3.5-MoE; gpt-oss; "
