@@ -4,10 +4,11 @@
     make_twins.py --out FOLDER    writes FOLDER/NAME.gguf, or FOLDER/NAME, for each (needs gguf, numpy)
 
 GGUF files are as those of make_family_fixtures.py: tensors by llama.cpp's own names, and what its converter does to the
-numbers and says about them. Directories are as a network's first files have it, from before transformers knew it, or with a head beside a
-config that says there is none."""
+numbers and says about them. Directories are as a network's first files have it, from before transformers knew it, with a head beside a
+config that says there is none, or with all experts in one tensor."""
 import argparse
 import os
+import re
 import shutil
 
 import numpy as np
@@ -116,7 +117,24 @@ def stored_twice(config, tensors):
     return config, {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}
 
 
-FIRST = {"glm": chatglm, "qwen2": said_tied, "smollm2": stored_twice}
+def stacked(config, tensors):
+    """Experts as transformers 5 has them in memory (save_pretrained with save_original_format=False)."""
+    of, out = {}, {}
+    for name, data in tensors.items():
+        found = re.match(r"(model\.layers\.\d+)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight$", name)
+        if found:
+            of.setdefault(found[1], {}).setdefault({"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}.get(found[3], found[3]), {})[
+                int(found[2])] = data
+        else:
+            out[name.replace("block_sparse_moe.gate", "mlp.gate")] = data
+    for layer, parts in of.items():
+        gate, up, down = (np.stack([part for _, part in sorted(parts[key].items())]) for key in ("gate_proj", "up_proj", "down_proj"))
+        out[layer + ".mlp.experts.gate_up_proj"], out[layer + ".mlp.experts.down_proj"] = np.concatenate([gate, up], 1), down
+    return config, out
+
+
+FIRST = {"glm": chatglm, "qwen2": said_tied, "smollm2": stored_twice, "mixtral": stacked, "qwen3_moe_mixed": stacked,
+         "deepseek_v3": stacked}
 
 
 def directory_write(folder, source, change):
