@@ -103,7 +103,7 @@ static const struct refusal refusals[] = {
      "Command R, "
      "R7B; "
      "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; Phi-3.5-MoE; gpt-oss; "
-     "DeepSeek V2 and V3; Gemma 3 with images; Idefics 3, SmolVLM; and more in docs/models.md."},
+     "DeepSeek V2 and V3; Gemma 3 with images; and more in docs/models.md."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
     {"gemma2", "{\"query_pre_attn_scalar\": 0}", "config.json: query_pre_attn_scalar is 0, expected 0.001 to 1e+06."},
