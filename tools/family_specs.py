@@ -123,6 +123,15 @@ FAMILIES = {
         {**LLAMA, "hidden_size": 40, "tie_word_embeddings": True, "embedding_multiplier": 1.6,
          "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5}, gguf="granite",
         gguf_metadata=granite_metadata, gguf_tensor=permuted),
+    "granite4": family("GraniteMoeHybridForCausalLM", "granitemoehybrid", {
+        "rotation": {"position_embedding_type": "nope"}, "layers": {"layer_types": ["attention", "mamba"]},
+        "experts": {"num_local_experts": 4}, "width": {"shared_intermediate_size": 40}, "logits": {"logits_scaling": 1.0},
+        "rope": {"rope_theta": 100.0}},
+        {**LLAMA, "hidden_size": 40, "tie_word_embeddings": True, "embedding_multiplier": 1.6,
+         "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5, "num_local_experts": 0,
+         "num_experts_per_tok": 0, "shared_intermediate_size": 36, "layer_types": ["attention"] * 2,
+         "position_embedding_type": "rope", "mamba_n_heads": 4, "mamba_d_head": 20, "mamba_d_state": 16,
+         "mamba_expand": 2}),
     "olmo2": family("Olmo2ForCausalLM", "olmo2", {
         "norms": {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, "rope": {"rope_theta": 100.0},
         "eps": {"rms_norm_eps": 0.5}},

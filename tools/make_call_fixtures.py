@@ -369,6 +369,25 @@ BEHIND = [
     own("after the tag, and a text", LLAMA, f"<|python_tag|>{ULM} so", "so", calls=[RAIN]),
     own("MiniCPM's, and a text", ["<function name=\""], '<function name="get_weather"><param name="city">Ulm</param></function> so', "so", calls=[RAIN]),
 ]
+# Answers that end before their marks do: what is complete without them is a call.
+CUT = [
+    own("Hermes', within its end", HERMES, CALL[:-3], calls=[RAIN]),
+    own("Hermes', before its end", HERMES, CALL[:-12], calls=[RAIN]),
+    as_text("Hermes', broken, within its end", HERMES, CALL[:-13] + "</tool"),
+    as_text("GLM's, behind its name", HERMES, "<tool_call>get_weather"),
+    as_text("GLM's, behind a value", HERMES, glm("Ulm")[:-12]),
+    as_text("GLM's, within its end", HERMES, glm("Ulm")[:-3]),
+    as_text("Qwen3-Coder's, behind a value", HERMES, "<tool_call>\n<function=get_weather>\n<parameter=city>\nUlm\n</parameter>\n"),
+    as_text("Mistral's, behind its name", MISTRAL, "[TOOL_CALLS]get_weather"),
+    own("DeepSeek's, behind its arguments", DEEPSEEK,
+        '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{"city": "Ulm"}\n```', calls=[RAIN]),
+    own("DeepSeek's without the end of the last", DEEPSEEK,
+        '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Ulm"}<｜tool▁calls▁end｜>', calls=[RAIN]),
+    own("Kimi's, behind its arguments", KIMI, section(kimi(JSON_ULM).removesuffix("<|tool_call_end|>")).removesuffix("<|tool_calls_section_end|>"), calls=[RAIN]),
+    own("Mistral's without its mark", MISTRAL, 'So.[TOOL_CALLS]get_weather{"city": "Ulm"}[TOOL_CALLS]add-up {}', "So.", calls=[RAIN, ("add-up", {})]),
+    as_text("Mistral's without its mark, of no tool", MISTRAL, '[TOOL_CALLS]f{"city": "Ulm"}'),
+    as_text("Mistral's without its mark, broken", MISTRAL, '[TOOL_CALLS]get_weather{"city": "Ulm"'),
+]
 # Arguments that are as the model wrote them; those that the reader of the fixture has no value for are given as text.
 ARGUMENTS = [
     own("an integer past 64 bits", HERMES, '<tool_call>{"name": "f", "arguments": {"n": 123456789012345678901234567890}}</tool_call>',
@@ -455,7 +474,7 @@ THOUGHTS = [
         "Well. Here is my thought process: none. Here is my response: no."),
     own("Granite 3.2 says here", GRANITE32, "Here is my answer", "Here is my answer"),
 ]
-OWN += AS_WRITTEN + AROUND + WITHIN + BEHIND + ARGUMENTS + VALUES + FAMILIES + THOUGHTS
+OWN += AS_WRITTEN + AROUND + WITHIN + BEHIND + CUT + ARGUMENTS + VALUES + FAMILIES + THOUGHTS
 
 
 def main():

@@ -4,9 +4,11 @@
     make_twins.py --out FOLDER    writes FOLDER/NAME.gguf, or FOLDER/NAME, for each (needs gguf, numpy)
 
 GGUF files are as those of make_family_fixtures.py: tensors by llama.cpp's own names, and what its converter does to the
-numbers and says about them. Directories are as a network's first files have it, from before transformers knew it."""
+numbers and says about them. Directories are as a network's first files have it, from before transformers knew it, with a head beside a
+config that says there is none, or with all experts in one tensor."""
 import argparse
 import os
+import re
 import shutil
 
 import numpy as np
@@ -26,15 +28,53 @@ def yarn(writer, config):
     writer.add_rope_scaling_orig_ctx_len(config["rope_scaling"]["original_max_position_embeddings"])
 
 
+def olmo3(writer, config):
+    yarn(writer, config)
+    writer.add_rope_scaling_yarn_attn_factor(config["rope_scaling"]["attention_factor"])
+    writer.add_sliding_window(config["sliding_window"])
+    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config["layer_types"]])
+
+
+def phi4(writer, config):
+    """By the converter a window of none, as 0."""
+    family_specs.long_metadata(writer, config)
+    writer.add_sliding_window(0)
+
+
+def granite4(writer, config):
+    """As Granite 4's dense networks, which have a number of heads for each layer."""
+    family_specs.granite_metadata(writer, config)
+    writer.add_head_count_kv([config["num_key_value_heads"]] * config["num_hidden_layers"])
+
+
+def fused(tensors, config):
+    """What the converter's --fuse-qkv makes of q, k and v."""
+    out = {}
+    for name, data in tensors.items():
+        base, _, rest = name.partition(".self_attn.q_proj.")
+        if rest:
+            parts = [f"{base}.self_attn.{part}_proj.{rest}" for part in "qkv"]
+            name = base.replace("model.layers", "blk") + ".attn_qkv." + rest
+            data = np.concatenate([family_specs.permuted(part, tensors[part], config) for part in parts])
+        elif ".self_attn.k_proj." in name or ".self_attn.v_proj." in name:
+            continue
+        out[name] = data
+    return out
+
+
 # Of numbers that F16 has not.
 LLAMA = {"gguf": "llama", "wide": True, "gguf_tensor": family_specs.permuted}
 TWINS = {
     "qwen2": {"gguf": "qwen2", "wide": True},
     "llama2": LLAMA,
     "smollm2": LLAMA,
-    "llama_bias_yarn": {**LLAMA, "gguf_metadata": yarn},
+    "llama_bias_yarn": {"gguf": "llama", "wide": True, "gguf_metadata": yarn, "gguf_tensors": fused,
+                        "gguf_name": lambda name: name if ".attn_qkv." in name else None},
     "mistral": {**LLAMA, "gguf_metadata": lambda writer, config: writer.add_sliding_window(config["sliding_window"])},
     "glm": {"gguf": "chatglm"},
+    "olmo3": {"gguf": "olmo2", "gguf_metadata": olmo3},
+    "phi4_mini": {"gguf": "phi3", "gguf_metadata": phi4},
+    "granite": {"gguf": "granite", "gguf_metadata": granite4, "gguf_tensor": family_specs.permuted},
     "gpt_neox_serial": {"gguf": "gptneox", "gguf_metadata": family_specs.neox_metadata, "gguf_tensor": family_specs.joined},
 }
 
@@ -68,7 +108,33 @@ def chatglm(config, tensors):
     return said, out
 
 
-FIRST = {"glm": chatglm}
+def said_tied(config, tensors):
+    """A head that was trained apart, and a config that does not know it."""
+    return {**config, "tie_word_embeddings": True}, tensors
+
+
+def stored_twice(config, tensors):
+    return config, {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}
+
+
+def stacked(config, tensors):
+    """Experts as transformers 5 has them in memory (save_pretrained with save_original_format=False)."""
+    of, out = {}, {}
+    for name, data in tensors.items():
+        found = re.match(r"(model\.layers\.\d+)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight$", name)
+        if found:
+            of.setdefault(found[1], {}).setdefault({"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}.get(found[3], found[3]), {})[
+                int(found[2])] = data
+        else:
+            out[name.replace("block_sparse_moe.gate", "mlp.gate")] = data
+    for layer, parts in of.items():
+        gate, up, down = (np.stack([part for _, part in sorted(parts[key].items())]) for key in ("gate_proj", "up_proj", "down_proj"))
+        out[layer + ".mlp.experts.gate_up_proj"], out[layer + ".mlp.experts.down_proj"] = np.concatenate([gate, up], 1), down
+    return config, out
+
+
+FIRST = {"glm": chatglm, "qwen2": said_tied, "smollm2": stored_twice, "mixtral": stacked, "qwen3_moe_mixed": stacked,
+         "deepseek_v3": stacked}
 
 
 def directory_write(folder, source, change):

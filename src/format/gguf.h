@@ -86,6 +86,9 @@ bool gguf_get_bool(const struct gguf *gguf, const char *key, enum gguf_need need
 bool gguf_get_string(const struct gguf *gguf, const char *key, enum gguf_need need, struct slice *out,
                      struct error *error);
 
+/* An integer that the file has, perhaps for each layer: then all of them have to be the same. */
+bool gguf_get_alike(const struct gguf *gguf, const char *key, int64_t *out, struct error *error);
+
 /* An array of the given element type (GGUF_STRING: use its strings). */
 bool gguf_get_array(const struct gguf *gguf, const char *key, enum gguf_need need, enum gguf_type element,
                     const struct gguf_value **out, struct error *error);

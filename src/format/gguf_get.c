@@ -129,6 +129,18 @@ bool gguf_get_i64(const struct gguf *gguf, const char *key, enum gguf_need need,
   return true;
 }
 
+bool gguf_get_alike(const struct gguf *gguf, const char *key, int64_t *out, struct error *error) {
+  const struct gguf_value *value = gguf_find(gguf, key);
+  size_t same = 0;
+  int64_t next;
+  if (!value || !value->is_array || value->count == 0 || !gguf_value_int(value, 0, out))
+    return gguf_get_i64(gguf, key, GGUF_REQUIRED, out, error);
+  while (same < value->count && gguf_value_int(value, same, &next) && next == *out) same++;
+  return same == value->count ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "Key \"%.200s\" is a list whose elements differ; expected one number for all layers.", key);
+}
+
 bool gguf_get_float(const struct gguf *gguf, const char *key, enum gguf_need need, double *out, struct error *error) {
   const struct gguf_value *value;
   enum lookup found = lookup_scalar(gguf, key, need, "a float", &value, error);

@@ -34,6 +34,12 @@ bool tensor_alike(const struct tensor *a, const struct tensor *b) {
   return memcmp(&a->packed->form, &b->packed->form, sizeof a->packed->form) == 0;
 }
 
+bool tensor_same(const struct tensor *a, const struct tensor *b) {
+  bool plain = !a->packed && !b->packed && !a->factor && !b->factor;
+  return plain && a->type == b->type && a->n_dim == b->n_dim &&
+         memcmp(a->dim, b->dim, (size_t)a->n_dim * sizeof *a->dim) == 0 && slice_equal(a->data, b->data);
+}
+
 const char *tensor_storage(const struct tensor *tensor, char out[TENSOR_STORAGE_TEXT]) {
   if (tensor->packed) return packed_matrix_name(tensor->packed, out);
   snprintf(out, TENSOR_STORAGE_TEXT, "%s", tensor_type_name(tensor->type));

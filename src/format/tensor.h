@@ -36,6 +36,9 @@ const struct tensor *tensor_find(const struct tensor_table *table, const char *n
 /* Whether one scheme can hold the rows of both as they are. Two that are absent (NULL) are alike. */
 bool tensor_alike(const struct tensor *a, const struct tensor *b);
 
+/* Whether both have the same shape, type and bytes; reads them. */
+bool tensor_same(const struct tensor *a, const struct tensor *b);
+
 enum { TENSOR_STORAGE_TEXT = 48 };
 
 /* "BF16", "Q4_K", "GPTQ int4 g128": how the elements are stored, for people. */

@@ -13,6 +13,7 @@
 #include "model/old_names.h"
 #include "model/rank_template.h"
 #include "model/tensor_factors.h"
+#include "model/tool_template.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -76,26 +77,15 @@ static bool optional_json(const struct checkpoint *c, const char *name, json_t *
   return error_set(error, ERROR_FORMAT, "%s holds no JSON object.", name);
 }
 
-/* "chat_template" is a text, or a list of {"name", "template"}. */
-static struct slice template_choose(const json_t *value) {
-  if (json_is_string(value)) return json_slice(value);
-  for (size_t i = 0; i < json_array_size(value); i++) {
-    const json_t *entry = json_array_get(value, i), *source = json_object_get(entry, "template");
-    const char *name = json_string_value(json_object_get(entry, "name"));
-    if (name && strcmp(name, "default") == 0 && json_is_string(source)) return json_slice(source);
-  }
-  return (struct slice){0};
-}
-
 static bool template_read(struct checkpoint *c, struct error *error) {
-  if (!optional_open(c, "chat_template.jinja", LIMIT_CONFIG_BYTES, &c->template_file, error) ||
+  struct file *usual = &c->template_file, *tools = &c->tool_template_file;
+  if (!optional_open(c, "chat_template.jinja", LIMIT_CONFIG_BYTES, usual, error) ||
+      !optional_open(c, TOOL_TEMPLATE_FILE, LIMIT_CONFIG_BYTES, tools, error) ||
       !optional_json(c, "tokenizer_config.json", &c->template_json, error))
     return false;
-  if (c->template_file.data)
-    c->chat_template = slice_make(c->template_file.data, c->template_file.size);
-  else
-    c->chat_template = template_choose(json_object_get(c->template_json, "chat_template"));
-  return true;
+  struct template_pair pair = {slice_make(usual->data, usual->size), slice_make(tools->data, tools->size)};
+  if (!usual->data) pair = template_pair_listed(json_object_get(c->template_json, "chat_template"));
+  return template_pair_join(pair, &c->joint_template, &c->chat_template, error);
 }
 
 static bool preprocessor_read(struct checkpoint *c, struct error *error) {
@@ -197,10 +187,13 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
 
 static bool metadata_read(struct checkpoint *c, struct error *error) {
   struct slice architecture = {0}, name = {0};
+  struct template_pair pair = {.usual = {0}};
   buffer_init(&c->rank_template, LIMIT_CONFIG_BYTES);
   if (!gguf_get_string(c->gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
       !gguf_get_string(c->gguf, "general.name", GGUF_OPTIONAL, &name, error) ||
-      !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &c->chat_template, error) ||
+      !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &pair.usual, error) ||
+      !gguf_get_string(c->gguf, "tokenizer.chat_template." TOOL_TEMPLATE, GGUF_OPTIONAL, &pair.tools, error) ||
+      !template_pair_join(pair, &c->joint_template, &c->chat_template, error) ||
       !rank_template_write(c->gguf, &c->rank_template, error) || !generation_from_gguf(&c->generation, c->gguf, error))
     return error_prefix(error, "%s: ", c->path);
   if (!text_copy(c->architecture, architecture))
@@ -251,7 +244,8 @@ static struct checkpoint *checkpoint_new(const char *path, struct error *error) 
     return NULL;
   }
   c->vocabulary.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
-  c->preprocessor.descriptor = -1;
+  c->preprocessor.descriptor = c->tool_template_file.descriptor = -1;
+  buffer_init(&c->joint_template, LIMIT_TEMPLATE_BYTES);
   c->words = (struct rank_words){-1, -1};
   c->generation = generation_plain;
   return c;
@@ -280,6 +274,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   if (!c) return;
   gguf_pair_release(&c->pair);
   buffer_release(&c->rank_template);
+  buffer_release(&c->joint_template);
   gguf_close(c->gguf);
   safetensors_close(c->safetensors);
   packed_tensors_release(&c->packed);
@@ -289,6 +284,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   file_close(&c->vocabulary);
   file_close(&c->tokenizer_config);
   file_close(&c->template_file);
+  file_close(&c->tool_template_file);
   file_close(&c->preprocessor);
   free(c->classic);
   free(c);

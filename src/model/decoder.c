@@ -97,7 +97,27 @@ bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, 
   if (!counts_read(decoder, checkpoint, error) || !vocab_read(decoder, checkpoint, error)) return false;
   if (decoder->latent.rank > 0) return true;
   if (!heads_read(decoder, checkpoint, error) || !rope_dim_read(decoder, checkpoint, error)) return false;
+  if (decoder_has(checkpoint, "blk.0.attn_qkv.weight")) decoder->qkv_layout = QKV_JOINED; /* of any GGUF file */
   decoder->attend_scale = (float)(1 / sqrt(decoder->head_dim));
+  return true;
+}
+
+/* A flag for each layer: whether it sees a window. A number alone is a pattern, which is a family's to read. */
+static bool gguf_layer_types_read(struct decoder *d, const struct checkpoint *c, bool *listed, struct error *error) {
+  char name[160];
+  const struct gguf_value *flags = gguf_find(
+      checkpoint_gguf(c), config_key_name(c, (struct config_key){NULL, "attention.sliding_window_pattern"}, name));
+  *listed = flags && flags->is_array;
+  if (!*listed) return true;
+  if (flags->count != (size_t)d->n_layer)
+    return error_set(error, ERROR_INVALID, "%s has length %zu, expected %d: one for each layer.", name, flags->count,
+                     d->n_layer);
+  for (int i = 0; i < d->n_layer; i++) {
+    int64_t local;
+    if (!gguf_value_int(flags, (size_t)i, &local))
+      return error_set(error, ERROR_INVALID, "%s has elements that are no flags.", name);
+    d->layer_kind[i] = local ? LAYER_LOCAL : LAYER_GLOBAL;
+  }
   return true;
 }
 
@@ -105,6 +125,7 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
                               struct error *error) {
   const struct config_key key = {"layer_types", NULL};
   int count = -1;
+  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) return gguf_layer_types_read(decoder, checkpoint, listed, error);
   if (!config_list(checkpoint, key, &count, error)) return false;
   *listed = count >= 0;
   if (!*listed) return true;
@@ -202,8 +223,9 @@ bool decoder_read_sizes(const struct checkpoint *checkpoint, const struct decode
 }
 
 bool decoder_read_window(const struct checkpoint *checkpoint, int *window, struct error *error) {
-  return config_int(checkpoint, (struct config_key){"sliding_window", "attention.sliding_window"}, CONFIG_OPTIONAL, 1,
-                    1 << 30, window, error);
+  int least = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF ? 0 : 1;
+  return config_int(checkpoint, (struct config_key){"sliding_window", "attention.sliding_window"}, CONFIG_OPTIONAL,
+                    least, 1 << 30, window, error);
 }
 
 bool decoder_read_alike(struct decoder *d, const struct checkpoint *checkpoint, struct error *error) {

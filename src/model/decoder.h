@@ -91,7 +91,7 @@ struct decoder {
   bool qkv_bias, out_bias, mlp_bias;
   bool down_bias;             /* of a feed-forward's last matrix, where mlp_bias is not */
   bool layer_norm, norm_bias; /* norms are no RMS norms; they have shifts */
-  bool tied;                  /* the head is the embedding table */
+  bool tied;                  /* the head is the embedding table, unless another is stored */
   bool head_bias;             /* of a head that is not */
   bool transposed;            /* matrices of layers are stored so in a Hugging Face checkpoint */
   bool positions;             /* a table of them is added to the embeddings, */
@@ -157,7 +157,8 @@ struct decoder_size {
 };
 bool decoder_read_sizes(const struct checkpoint *checkpoint, const struct decoder_size *sizes, struct error *error);
 
-/* Reads "sliding_window", which config.json may have as null, or the file not at all: then *window stays. */
+/* Reads "sliding_window", which config.json may have as null, or the file not at all: then *window stays. 0, as GGUF
+ * files of Phi-4 have it, is none. */
 bool decoder_read_window(const struct checkpoint *checkpoint, int *window, struct error *error);
 
 /* Of networks whose layers are alike: one rotation, and the window, if the config has one, in each of them. */

@@ -4,6 +4,21 @@
 #include "format/tensor.h"
 #include "model/decoder_maker.h"
 
+/* Of files that are as transformers 5 has the network in memory: gates and ups of all experts in one tensor. */
+static const struct decoder_names stacked_names = {.hf = {[ROLE_EXPERT_DOWN] = "=mlp.experts.down_proj"}};
+
+static void stacked_find(struct decoder *d, const struct checkpoint *c) {
+  char name[TENSOR_NAME_BYTES];
+  if (checkpoint_kind(c) == CHECKPOINT_GGUF || d->experts.layout != EXPERTS_APART) return;
+  for (int i = 0; i < d->n_layer; i++) {
+    decoder_tensor_name(CHECKPOINT_HF, NULL, d->prefix, i, ROLE_EXPERT_GATE_UP, "weight", name);
+    if (!decoder_has(c, name)) continue;
+    d->experts.layout = EXPERTS_JOINED;
+    d->names = &stacked_names;
+    return;
+  }
+}
+
 bool decoder_read_experts(struct decoder *d, const struct checkpoint *c, const char *count_key, struct error *error) {
   struct route_args *route = &d->experts.route;
   bool normalize = route->normalize;
@@ -19,6 +34,7 @@ bool decoder_read_experts(struct decoder *d, const struct checkpoint *c, const c
     return false;
   route->normalize = normalize;
   if (route->scale == 0) route->scale = 1;
+  stacked_find(d, c);
   return decoder_experts_fit(d, error);
 }
 

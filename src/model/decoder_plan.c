@@ -133,6 +133,16 @@ static int embed_add(const struct decoder_maker *m) {
   return embed;
 }
 
+/* A file that stores another head than the table that its config.json says it is means that one, as in transformers 5.
+ */
+static bool head_is_table(const struct decoder_maker *m) {
+  char table[TENSOR_NAME_BYTES], name[TENSOR_NAME_BYTES];
+  maker_tensor_name(m, ROLE_EMBED, "weight", table);
+  maker_tensor_name(m, ROLE_HEAD, "weight", name);
+  const struct tensor *head = checkpoint_find(m->checkpoint, name), *embed = checkpoint_find(m->checkpoint, table);
+  return m->d->tied && (!head || !embed || tensor_same(head, embed));
+}
+
 static void tail_add(const struct decoder_maker *m) {
   const struct decoder *d = m->d;
   struct op select = op_make(OP_SELECT, -1), head = op_make(OP_LINEAR, -1), sample = op_make(OP_SAMPLE, -1);
@@ -142,7 +152,7 @@ static void tail_add(const struct decoder_maker *m) {
   head.out = sample.in[0] = plan_add_value(m->builder, d->vocab, ROWS_OUTPUTS);
   head.args.linear.softcap = d->final_softcap;
   if (d->logit_scale > 0) head.args.linear.scale = d->logit_scale;
-  if (d->tied)
+  if (head_is_table(m))
     head.weight[0] = m->embed;
   else
     maker_matrix_add(m,

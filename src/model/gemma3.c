@@ -31,16 +31,13 @@ static const char *tensor_prefix(const struct checkpoint *c) {
   return "model.";
 }
 
-/* The list of layer types, or every pattern-th layer global. */
+/* The list of layer types, or every pattern-th layer global. A GGUF file that states no window has none. */
 static bool layers_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   bool listed;
   int pattern = 6;
-  d->window = 4096;
-  if (!config_int(c, (struct config_key){"sliding_window", "attention.sliding_window"}, CONFIG_OPTIONAL, 1, 1 << 30,
-                  &d->window, error) ||
-      !decoder_read_layer_types(d, c, &listed, error))
-    return false;
-  if (listed) return true;
+  if (checkpoint_kind(c) == CHECKPOINT_HF) d->window = 4096;
+  if (!decoder_read_window(c, &d->window, error) || !decoder_read_layer_types(d, c, &listed, error)) return false;
+  if (listed || d->window == 0) return true;
   static const struct config_key spellings[] = {{"sliding_window_pattern", "attention.sliding_window_pattern"},
                                                 {"_sliding_window_pattern", NULL}};
   for (int i = 0; i < 2; i++)

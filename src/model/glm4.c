@@ -82,7 +82,6 @@ static bool glm4_build(const struct checkpoint *checkpoint, struct plan_builder 
   bool first = strncmp(checkpoint_architecture(checkpoint), "ChatGLM", 7) == 0;
   if (first && !first_read(&d, checkpoint, &base, error)) return false;
   if (strstr(checkpoint_architecture(checkpoint), "lm4")) d.block = BLOCK_SANDWICH;
-  if (decoder_has(checkpoint, "blk.0.attn_qkv.weight")) d.qkv_layout = QKV_JOINED;
   if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error)) return false;
   d.out_bias = d.mlp_bias = false;
   return rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, base, NULL,

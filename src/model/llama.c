@@ -57,7 +57,7 @@ static bool window_read(struct decoder *d, const struct checkpoint *c, const str
   if (!config_bool(c, (struct config_key){"use_sliding_window", NULL}, &used, error)) return false;
   if (!used) return true;
   if (checkpoint_kind(c) == CHECKPOINT_HF && !member->grows && !config_is_null(c, window)) d->window = HF_WINDOW;
-  if (!config_int(c, window, CONFIG_OPTIONAL, 1, 1 << 30, &d->window, error)) return false;
+  if (!decoder_read_window(c, &d->window, error)) return false;
   if (d->window == 0) return true;
   if (!decoder_read_layer_types(d, c, &listed, error)) return false;
   if (listed) return true;
@@ -71,7 +71,7 @@ static bool window_read(struct decoder *d, const struct checkpoint *c, const str
 
 /* GGUF has no settings for these: a tensor is there or not. */
 static void gguf_variants(struct decoder *d, const struct checkpoint *c) {
-  d->qkv_bias = checkpoint_find(c, "blk.0.attn_q.bias") != NULL;
+  d->qkv_bias = decoder_has(c, "blk.0.attn_q.bias") || decoder_has(c, "blk.0.attn_qkv.bias");
   d->out_bias = checkpoint_find(c, "blk.0.attn_output.bias") != NULL;
   d->mlp_bias = checkpoint_find(c, "blk.0.ffn_gate.bias") != NULL;
   d->tied = checkpoint_find(c, "output.weight") == NULL;

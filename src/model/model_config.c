@@ -179,7 +179,7 @@ bool config_int(const struct checkpoint *checkpoint, struct config_key key, enum
   if (!gguf && !value_find(checkpoint, key, &kind_whole, &place, error)) return false;
   found = gguf ? gguf_at(checkpoint, key, name) != NULL : place.value != NULL;
   if (!found) return need == CONFIG_OPTIONAL || config_missing(checkpoint, key, error);
-  if (gguf && !gguf_get_i64(checkpoint_gguf(checkpoint), name, GGUF_REQUIRED, &number, error)) return false;
+  if (gguf && !gguf_get_alike(checkpoint_gguf(checkpoint), name, &number, error)) return false;
   if (!gguf) number = json_integer_value(place.value);
   if (number < min || number > max)
     return error_set(error, ERROR_INVALID, "%s is %lld, expected %d to %d.",

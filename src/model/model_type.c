@@ -17,6 +17,7 @@ static const struct {
     {"granite", "GraniteForCausalLM"},
     {"granitemoe", "GraniteMoeForCausalLM"},
     {"granitemoeshared", "GraniteMoeSharedForCausalLM"},
+    {"granitemoehybrid", "GraniteMoeHybridForCausalLM"},
     {"olmo2", "Olmo2ForCausalLM"},
     {"olmo3", "Olmo3ForCausalLM"},
     {"smollm3", "SmolLM3ForCausalLM"},

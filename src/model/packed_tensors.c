@@ -31,8 +31,11 @@ static const struct ending endings[] = {
     {NAMING_COMPRESSED, PART_LEFT_OUT, ".v_scale"},
     {NAMING_SCALE_INV, PART_CODES, ".weight"},
     {NAMING_SCALE_INV, PART_SCALE, ".weight_scale_inv"},
+    {NAMING_SCALE_INV, PART_SCALE, ".weight_scale"}, /* the same, as AutoFP8 calls it */
     {NAMING_SCALE_INV, PART_LEFT_OUT, ".input_scale"},
     {NAMING_SCALE_INV, PART_LEFT_OUT, ".activation_scale"},
+    {NAMING_SCALE_INV, PART_LEFT_OUT, ".k_scale"},
+    {NAMING_SCALE_INV, PART_LEFT_OUT, ".v_scale"},
     {NAMING_BLOCKS, PART_CODES, "_blocks"},
     {NAMING_BLOCKS, PART_SCALE, "_scales"},
 };

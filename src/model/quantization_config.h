@@ -10,7 +10,7 @@ enum quantization_naming {
   NAMING_NONE,       /* nothing is packed */
   NAMING_QWEIGHT,    /* AWQ, GPTQ: X.qweight, X.qzeros, X.scales, X.g_idx */
   NAMING_COMPRESSED, /* compressed-tensors: X.weight_packed or X.weight, X.weight_scale, … */
-  NAMING_SCALE_INV,  /* Hugging Face's fp8: X.weight, X.weight_scale_inv */
+  NAMING_SCALE_INV,  /* Hugging Face's fp8: X.weight, X.weight_scale_inv (or X.weight_scale) */
   NAMING_BLOCKS,     /* mxfp4: X_blocks, X_scales */
 };
 

@@ -104,7 +104,8 @@ static bool yarn_read(struct rope *rope, const struct rope_source *source, struc
       !source_float(source, "beta_slow", "rope.scaling.yarn_beta_slow", CONFIG_OPTIONAL, 1e-3, 1e6, &rope->beta_slow,
                     error) ||
       !yarn_attention(source, rope, error) ||
-      !source_float(source, "attention_factor", NULL, CONFIG_OPTIONAL, 1e-3, 1e3, &rope->attention, error))
+      !source_float(source, "attention_factor", "rope.scaling.yarn_attn_factor", CONFIG_OPTIONAL, 1e-3, 1e3,
+                    &rope->attention, error))
     return false;
   return config_bool(source->checkpoint, source_key(source, "truncate", NULL, path), &rope->truncate, error);
 }

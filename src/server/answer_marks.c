@@ -64,4 +64,10 @@ struct place answer_mark_find(struct slice text, size_t at, const struct mark *m
   return (struct place){text.size, NULL};
 }
 
+size_t answer_mark_begun(struct slice text, const char *mark) {
+  const struct mark cut = {.text = mark};
+  size_t most = mark ? strlen(mark) - 1 : 0;
+  return mark ? text.size - answer_mark_find(text, text.size > most ? text.size - most : 0, &cut, 1).at : 0;
+}
+
 bool answer_mark_kept(const char *mark) { return strcmp(mark, "<|channel|>") == 0 || strcmp(mark, "<|start|>") == 0; }

@@ -24,6 +24,9 @@ struct place {
 
 struct place answer_mark_find(struct slice text, size_t at, const struct mark *marks, int n_mark);
 
+/* How much of a mark (NULL: none) a text ends with that was cut. */
+size_t answer_mark_begun(struct slice text, const char *mark);
+
 /* gpt-oss's, which may begin the next header: it is a part of that. */
 bool answer_mark_kept(const char *mark);
 

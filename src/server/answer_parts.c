@@ -46,11 +46,11 @@ static bool calls_tell(struct answer_parts *p, const json_t *calls) {
   return true;
 }
 
-/* The call that ends here. *read: bytes of it, where text may follow, which is not so if read is NULL. False: it cannot
- * be read. */
-static bool call_tell(struct answer_parts *p, struct slice text, size_t *read) {
+/* The call that ends here, by a mark or with the answer. *read: bytes of it, where text may follow, which is not so if
+ * read is NULL. False: it cannot be read. */
+static bool call_tell(struct answer_parts *p, struct slice text, bool marked, size_t *read) {
   json_t *calls =
-      *p->call.name ? tool_call_named(slice_text(p->call.name), text) : tool_calls_read(text, p->tools, read);
+      *p->call.name ? tool_call_named(slice_text(p->call.name), text) : tool_calls_read(text, p->tools, marked, read);
   bool told = calls && calls_tell(p, calls);
   json_decref(calls);
   return told;
@@ -112,13 +112,19 @@ static void call_fail(struct answer_parts *p, size_t size) {
   part_enter(p, p->dialect.channels ? PART_HEADER : PART_CONTENT);
 }
 
+/* The mark that ends the call; NULL: the answer's end. */
+static const char *call_end_mark(const struct answer_parts *p) {
+  return *p->call.name || p->call.bare ? NULL : p->dialect.calls->forms[p->call.form].end;
+}
+
 /* The mark of a call's end, or the answer's: the call is told, or is content. False: the mark is part of an argument.
  */
 static bool call_end(struct answer_parts *p, size_t size, size_t mark_size) {
   struct slice call = slice_make(p->held.data + p->call.at, size - p->call.at);
-  bool endless = mark_size == 0 && !*p->call.name && (p->call.bare || !p->dialect.calls->forms[p->call.form].end);
-  size_t read = call.size;
-  if (call_tell(p, call, endless && !p->call.exact ? &read : NULL)) {
+  bool endless = mark_size == 0 && !*p->call.name && !call_end_mark(p);
+  size_t read = call.size, begun = mark_size > 0 ? 0 : answer_mark_begun(call, call_end_mark(p));
+  if (call_tell(p, call, mark_size > 0, endless && !p->call.exact ? &read : NULL) ||
+      (begun > 0 && call_tell(p, slice_make(call.data, call.size - begun), false, NULL))) {
     answer_seam_spaces(&p->seam, slice_make(p->held.data, p->call.spaces), true);
     buffer_consume(&p->held, p->call.at + read + mark_size);
     part_begin(p, p->dialect.channels ? PART_HEADER : PART_CONTENT);

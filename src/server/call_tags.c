@@ -21,7 +21,8 @@ static struct slice kimi_name(struct slice text) {
 static bool kimi_read(json_t *calls, struct slice *text) {
   struct slice name;
   return call_past(text, "<|tool_call_begin|>") && call_until(text, "<|tool_call_argument_begin|>", &name) &&
-         call_add_next(calls, kimi_name(name), text) && call_past(text, "<|tool_call_end|>");
+         call_add_next(calls, kimi_name(name), text) &&
+         (call_past(text, "<|tool_call_end|>") || call_trimmed(*text).size == 0);
 }
 
 /* --- tags with names in quotes ------------------------------------------------------------------------------------ */

@@ -253,6 +253,7 @@ bool field_store(struct generate_request *request, const struct request_field *f
   case FIELD_STREAM_OPTIONS: return store_stream_options(request, value);
   case FIELD_FORMAT: return format_is_text(value);
   case FIELD_VARIABLES: return json_is_object(value);
+  case FIELD_WORD: return json_is_string(value);
   case FIELD_TOOLS: return store_tools(request, field, value);
   case FIELD_TOOL_CHOICE: return store_tool_choice(request, value);
   case FIELD_BOOL: return store_bool(place, value);

@@ -45,6 +45,7 @@ static const char *const type_words[] = {
     [FIELD_STREAM_OPTIONS] = "an object whose include_usage is true or false",
     [FIELD_FORMAT] = "an object whose type is \"text\"; nothing else exists yet",
     [FIELD_VARIABLES] = "an object",
+    [FIELD_WORD] = "a string",
     [FIELD_TOOL_CHOICE] =
         "\"auto\" or \"none\"; that calls are required needs structured output, which does not exist yet",
     [FIELD_EARLY] = "true, false or \"never\"",

@@ -48,6 +48,7 @@ static const char *const list_schemas[] = {
     [FIELD_STREAM_OPTIONS] = "\"type\":\"object\",\"properties\":{\"include_usage\":{\"type\":\"boolean\"}}",
     [FIELD_FORMAT] = "\"type\":\"object\",\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"text\"}}",
     [FIELD_VARIABLES] = "\"type\":\"object\"",
+    [FIELD_WORD] = "\"type\":\"string\"",
     [FIELD_TOOLS] =
         "\"type\":\"array\",\"minItems\":1,\"maxItems\":%d,\"items\":{\"type\":\"object\",\"required\":[\"type\","
         "\"function\"],\"properties\":{\"type\":{\"const\":\"function\"},\"function\":{\"type\":\"object\","

@@ -35,6 +35,7 @@ enum field_type {
   FIELD_EARLY,          /* engine.early_stopping: a boolean or "never" */
   FIELD_ONE,            /* a number that can only be 1 until more than one of something exists; nothing is stored */
   FIELD_VARIABLES,      /* an object that the template reads in the body */
+  FIELD_WORD,           /* a string that the template reads in the body */
   FIELD_TOOLS,          /* a list of up to max functions with different names; they stay in the body */
   FIELD_TOOL_CHOICE,    /* "auto" or "none" */
   FIELD_FALSE,          /* false, until what it switches on exists; nothing is stored */

@@ -153,10 +153,15 @@ static bool keys_read(json_t *calls, struct slice *text, const json_t *tools) {
 enum { HEAD_BYTES = 4 * LIMIT_TOOL_NAME_BYTES }; /* within which Mistral's name, and its number, come to an end */
 
 /* Mistral's; the numbers of calls are the server's own. */
-static bool named_read(json_t *calls, struct slice *text) {
+static bool named_read(json_t *calls, struct slice *text, const json_t *tools) {
   struct slice name, id;
   call_past(text, "[TOOL_CALLS]");
   struct slice head = slice_make(text->data, text->size < HEAD_BYTES ? text->size : HEAD_BYTES), rest = head;
+  if (call_until(&rest, "{", &name) && tool_find(tools, call_trimmed(name))) { /* the mark was forgotten */
+    *text = call_rest(*text, name.size);
+    return call_add_next(calls, call_trimmed(name), text);
+  }
+  rest = head;
   if (!call_until(&rest, "[ARGS]", &name)) return false;
   *text = call_rest(*text, head.size - rest.size);
   rest = name;
@@ -173,7 +178,7 @@ static bool deepseek_read(json_t *calls, struct slice *text) {
   bool fenced = slice_is(call_trimmed(name), "function") && call_until(text, "```json", &name);
   if (!call_add_next(calls, name, text)) return false;
   if (fenced) call_past(text, "```");
-  return call_past(text, "<｜tool▁call▁end｜>");
+  return call_past(text, "<｜tool▁call▁end｜>") || call_trimmed(*text).size == 0;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -189,7 +194,7 @@ static bool one_read(enum call_kind kind, json_t *calls, struct slice *text, con
   case TAGS: return call_tags_begin(*text) && call_tags_read(calls, text, tools);
   case PYTHON_LIST: return python_list_read(calls, text);
   case PYTHON_LINE: return python_call_read(calls, text, tools);
-  case NAMED: return named_read(calls, text);
+  case NAMED: return named_read(calls, text, tools);
   case LINE: return call_line_read(calls, text, tools);
   default: return keys_read(calls, text, tools);
   }
@@ -243,13 +248,13 @@ static void no_call_off(json_t *calls, const json_t *tools) {
   }
 }
 
-json_t *tool_calls_read(struct slice text, const json_t *tools, size_t *read) {
+json_t *tool_calls_read(struct slice text, const json_t *tools, bool ended, size_t *read) {
   json_t *calls = json_array();
   const uint8_t *begin = text.data;
   text = call_trimmed(text);
   if (slice_starts(text, "functools")) text = call_rest(text, sizeof "functools" - 1);
   for (enum call_kind kind = 0; calls && text.size > 0 && kind < N_KIND; kind++) {
-    if (!may_begin(kind, text)) continue;
+    if (!may_begin(kind, text) || (kind == KEYS && !ended)) continue;
     struct slice rest = kind_read(kind, calls, text, tools);
     if (json_array_size(calls) > 0 && (read || rest.size == 0)) {
       if (read) *read = (size_t)(rest.data - begin);

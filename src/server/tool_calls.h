@@ -2,7 +2,7 @@
  *
  *   {"name": N, "arguments": {…}}, or "parameters", alone, in a list or one after another: Hermes, Llama 3, Granite
  *   {"tool_name": N, "parameters": {…}}: Command
- *   N[ARGS]{…} or N[CALL_ID]…[ARGS]{…}: Mistral
+ *   N[ARGS]{…} or N[CALL_ID]…[ARGS]{…}: Mistral; N{…} of known tools, where it forgets the mark
  *   <function=N><parameter=P>…</parameter></function>: Qwen3-Coder
  *   N<arg_key>P</arg_key><arg_value>…</arg_value>: GLM
  *   <｜tool▁call▁begin｜>N<｜tool▁sep｜>{…}<｜tool▁call▁end｜>, and DeepSeek's older form
@@ -18,8 +18,9 @@
  * model says that it calls none (Command). Arguments that the model wrote as JSON are as it wrote them; those written
  * without a type (Qwen3-Coder, GLM) have the one that the tool's parameters say: tools are OpenAI's list of them.
  * NULL when any part of the text is no call; read not NULL: when it begins with none, and else *read bytes are calls.
+ * ended: the mark of their end stands behind them, without which GLM's could go on.
  */
-json_t *tool_calls_read(struct slice text, const json_t *tools, size_t *read);
+json_t *tool_calls_read(struct slice text, const json_t *tools, bool ended, size_t *read);
 
 /* The same of a tool whose name stands elsewhere. */
 json_t *tool_call_named(struct slice name, struct slice arguments);

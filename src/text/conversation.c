@@ -201,6 +201,18 @@ static bool contents_settle(const struct chat_template *template, json_t *root,
   return true;
 }
 
+/* OpenAI's name for a variable of templates (gpt-oss's), which those that were asked for by name win over. */
+static bool effort_settle(json_t *root, struct error *error) {
+  static const char name[] = "reasoning_effort", among[] = "chat_template_kwargs";
+  json_t *effort = json_object_get(root, name), *variables = json_object_get(root, among);
+  bool made = json_is_object(root) && is_text(effort) && (!variables || json_is_null(variables));
+  if (made && (!(variables = json_object()) || json_object_set_new(root, among, variables) != 0))
+    return error_set(error, ERROR_MEMORY, "Out of memory for a conversation.");
+  if (!is_text(effort) || !json_is_object(variables) || json_object_get(variables, name)) return true;
+  return json_object_set(variables, name, effort) == 0 ||
+         error_set(error, ERROR_MEMORY, "Out of memory for a conversation.");
+}
+
 static bool form_write(const struct chat_template *template, const json_t *root, struct call_form form,
                        const struct tokenizer *tokenizer, struct chat_text *out, struct error *error) {
   struct chat_input input = {0};
@@ -216,7 +228,7 @@ bool conversation_write(const struct chat_template *template, struct slice json,
                         const struct conversation_images *images, const struct tokenizer *tokenizer,
                         struct chat_text *out, struct error *error) {
   json_t *root = json_parse_client(json, true, error);
-  bool settled = root && contents_settle(template, root, images, error);
+  bool settled = root && contents_settle(template, root, images, error) && effort_settle(root, error);
   struct error first = {0}, other; /* the first one is told, where no form is right */
   bool done = settled && form_write(template, root, call_forms[0], tokenizer, out, &first);
   for (size_t i = 1;

@@ -10,8 +10,8 @@ struct conversation_images {
   void *user;
 };
 
-/* json: an object with "messages", and perhaps "tools", "add_generation_prompt" (default true) and
- * "chat_template_kwargs"; other members are ignored. A message's content may be a list of parts of type text: they are
+/* json: an object with "messages", and perhaps "tools", "add_generation_prompt" (default true), "chat_template_kwargs"
+ * and "reasoning_effort"; other members are ignored. A message's content may be a list of parts of type text: they are
  * joined, a line end between two, unless the model sees images: then its template gets the parts, and those of type
  * image_url as {"type": "image"}. Any thread. ERROR_INVALID when a member is not what it must be or the template
  * refuses the messages. */

@@ -15,7 +15,7 @@ static const char *const models[] = {
     "gpt_oss",         "gpt_oss_mxfp4", "deepseek_v2",     "deepseek_lite", "deepseek_v3", "deepseek_dense",
     "deepseek_fp8",    "mixtral",       "mixtral_full",    "mixtral_apart", "olmoe_clip",  "mpt_clip",
     "mpt_norms",       "qwen3_moe",     "qwen3_moe_mixed", "olmoe",         "granite_moe", "granite_moe_shared",
-    "phimoe",          "phimoe_plain"};
+    "phimoe",          "phimoe_plain",  "granite4"};
 
 enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 30 };
 
@@ -86,7 +86,7 @@ static void test_gguf_twins(void **state) {
 /* Those of SPATE_TEST_TWINS, a folder of NAME.gguf and NAME (tests/parity/test_twins.py). */
 static void test_twins_of_a_folder(void **state) {
   (void)state;
-  enum { MADE = 8 };
+  enum { MADE = 16 };
   static const char *const endings[] = {".gguf", ""};
   int count = 0;
   for (int i = 0; i < 2 * MODEL_COUNT; i++) {
@@ -128,26 +128,41 @@ static void test_features_switched_off(void **state) {
   }
 }
 
-/* A copy of a fixture's tensors beside its other files, with the first byte of the named one changed. */
-static void variant_spoil(const struct model_variant *variant, const char *name, const char *tensor, uint8_t byte) {
-  char path[PATH_MAX + 32], source[512];
+/* The bytes of a fixture's tensors, to be changed and given to variant_tensors_write. */
+static uint8_t *variant_tensors(const char *name, size_t *size) {
+  char source[512];
   struct file file;
   struct error error;
-  uint64_t header, offset;
   snprintf(source, sizeof source, "%s/model/%s/model.safetensors", FIXTURES, name);
-  snprintf(path, sizeof path, "%s/model.safetensors", variant->path);
-  assert_true(unlink(path) == 0 && file_open(&file, source, &error));
+  assert_true(file_open(&file, source, &error));
   uint8_t *copy = malloc(file.size);
+  *size = file.size;
   memcpy(copy, file.data, file.size);
+  file_close(&file);
+  return copy;
+}
+
+/* Beside the fixture's other files, in place of its own. */
+static void variant_tensors_write(const struct model_variant *variant, uint8_t *bytes, size_t size) {
+  char path[PATH_MAX + 32];
+  snprintf(path, sizeof path, "%s/model.safetensors", variant->path);
+  assert_int_equal(unlink(path), 0);
+  FILE *stream = fopen(path, "wb");
+  assert_true(stream && fwrite(bytes, 1, size, stream) == size && fclose(stream) == 0);
+  free(bytes);
+}
+
+/* With the first byte of the named tensor changed. */
+static void variant_spoil(const struct model_variant *variant, const char *name, const char *tensor, uint8_t byte) {
+  uint64_t header, offset;
+  size_t size;
+  uint8_t *copy = variant_tensors(name, &size);
   memcpy(&header, copy, sizeof header);
-  char *entry = memmem(copy, file.size, tensor, strlen(tensor));
+  char *entry = memmem(copy, size, tensor, strlen(tensor));
   entry = strstr(entry, "data_offsets\":[");
   offset = strtoull(entry + strlen("data_offsets\":["), NULL, 10);
   copy[sizeof header + header + offset] = byte;
-  FILE *stream = fopen(path, "wb");
-  assert_true(stream && fwrite(copy, 1, file.size, stream) == file.size && fclose(stream) == 0);
-  free(copy);
-  file_close(&file);
+  variant_tensors_write(variant, copy, size);
 }
 
 /* MXFP4's scale that is none. */
@@ -169,12 +184,30 @@ static void test_scale_of_no_number(void **state) {
   variant_remove(&variant);
 }
 
+/* FP8 as AutoFP8 wrote it: the scales have another name. */
+static void test_scales_by_another_name(void **state) {
+  (void)state;
+  static const char from[] = "weight_scale_inv\"", to[] = "weight_scale\"    ";
+  struct model_variant variant;
+  size_t size;
+  int count = 0;
+  uint8_t *copy = variant_tensors("deepseek_fp8", &size);
+  for (uint8_t *at = copy; (at = memmem(at, size - (size_t)(at - copy), from, sizeof from - 1)); count++)
+    memcpy(at, to, sizeof to - 1);
+  assert_true(count > 10);
+  variant_make(&variant, "deepseek_fp8", NULL);
+  variant_tensors_write(&variant, copy, size);
+  model_check("deepseek_fp8", variant.path);
+  variant_remove(&variant);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_directories),
       cmocka_unit_test(test_gguf_twins),
       cmocka_unit_test(test_features_switched_off),
       cmocka_unit_test(test_scale_of_no_number),
+      cmocka_unit_test(test_scales_by_another_name),
   };
   const struct CMUnitTest twins[] = {cmocka_unit_test(test_twins_of_a_folder)};
   if (!mkdtemp(folder)) return 1;

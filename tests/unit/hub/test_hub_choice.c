@@ -45,6 +45,8 @@ static void test_safetensors(void **state) {
         "2_Dense/model.bin",
         "", "config.json model.safetensors 1_Pooling/config.json 2_Dense/model.safetensors");
   check("config.json model.safetensors x.gguf", "", "config.json model.safetensors");
+  check("config.json model.safetensors additional_chat_templates/tool_use.jinja additional_chat_templates/rag.jinja",
+        "", "config.json model.safetensors additional_chat_templates/tool_use.jinja");
   check("config.json model.safetensors x-Q8_0.gguf", "Q8_0", "x-Q8_0.gguf");
 }
 

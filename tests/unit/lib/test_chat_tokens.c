@@ -76,6 +76,29 @@ static void test_conversations(void **state) {
   spate_close(engine);
 }
 
+/* OpenAI's field is a variable of the template; one among the variables wins. */
+static void test_effort(void **state) {
+  (void)state;
+#define HI "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]"
+  static const struct {
+    const char *json;
+    size_t count;
+  } cases[] = {
+      {HI "}", 1},
+      {HI ", \"reasoning_effort\": null}", 1},
+      {HI ", \"reasoning_effort\": \"low\"}", 4},
+      {HI ", \"reasoning_effort\": \"low\", \"chat_template_kwargs\": null}", 4},
+      {HI ", \"reasoning_effort\": \"low\", \"chat_template_kwargs\": {\"tag\": 1}}", 4},
+      {HI ", \"reasoning_effort\": \"low\", \"chat_template_kwargs\": {\"reasoning_effort\": \"high\"}}", 5},
+  };
+  spate_engine *engine = engine_with("{{ '!' }}{% for c in reasoning_effort|default('') %}{{ c }}|{% endfor %}");
+  size_t one = tokens_of(engine, cases[0].json);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    assert_int_equal(tokens_of(engine, cases[i].json) - one, 2 * (cases[i].count - 1));
+  spate_close(engine);
+#undef HI
+}
+
 /* Messages with calls are written as each template takes them: arguments as what they are or as text, a content of null
  * or of nothing. What is written the same has the same tokens. */
 static void test_call_forms(void **state) {
@@ -156,8 +179,8 @@ static void test_too_long(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_conversations), cmocka_unit_test(test_call_forms), cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_no_template),   cmocka_unit_test(test_too_long),
+      cmocka_unit_test(test_conversations), cmocka_unit_test(test_effort),      cmocka_unit_test(test_call_forms),
+      cmocka_unit_test(test_refused),       cmocka_unit_test(test_no_template), cmocka_unit_test(test_too_long),
   };
   return cmocka_run_group_tests(tests, make, remove_all);
 }

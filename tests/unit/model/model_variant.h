@@ -150,4 +150,43 @@ static inline void gguf_variant_make(char *path, const char *name, const char *t
   gguf_variant_make_in(path, "model", name, text, skip, bytes, size);
 }
 
+/* The same with a list as another key, in front of the others: `count` elements of `size` bytes of a GGUF type. */
+static inline void gguf_variant_list(char *path, const char *name, const char *key, uint32_t type, uint64_t count,
+                                     const void *elements, size_t size) {
+  enum { HEAD = 24, COUNT_AT = 16, LIST = 9, STRING = 8, ALIGNMENT = 32 };
+  static const char filler[ALIGNMENT] = "";
+  char source[PATH_MAX];
+  struct file file;
+  struct error error;
+  uint64_t n_value, key_size = strlen(key), all = count * size;
+  snprintf(source, sizeof source, "%s/model/%.100s/model.gguf", FIXTURES, name);
+  if (!file_open(&file, source, &error)) abort();
+  uint64_t added = 8 + key_size + 16 + all + 8 + 1 + 4 + 8, fill = -added % ALIGNMENT, one = 1;
+  memcpy(&n_value, file.data + COUNT_AT, sizeof n_value);
+  n_value += 2;
+  FILE *out = fdopen(mkstemp(path), "wb");
+  if (!out) abort();
+  const struct {
+    const void *bytes;
+    size_t size;
+  } parts[] = {{file.data, COUNT_AT},
+               {&n_value, 8},
+               {&key_size, 8},
+               {key, key_size},
+               {&(uint32_t){LIST}, 4},
+               {&type, 4},
+               {&count, 8},
+               {elements, all},
+               {&one, 8}, /* a text that keeps what is behind aligned */
+               {"_", 1},
+               {&(uint32_t){STRING}, 4},
+               {&fill, 8},
+               {filler, fill},
+               {file.data + HEAD, file.size - HEAD}};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (fwrite(parts[i].bytes, 1, parts[i].size, out) != parts[i].size) abort();
+  if (fclose(out) != 0) abort();
+  file_close(&file);
+}
+
 #endif

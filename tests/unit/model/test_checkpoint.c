@@ -3,6 +3,7 @@
 #include "model/family.h"
 #include "model/old_names.h"
 #include "model/text_tail.h"
+#include "model/tool_template.h"
 #include "model_variant.h"
 
 #include <setjmp.h>
@@ -118,9 +119,26 @@ static void test_chat_template(void **state) {
   text_write(&variant, "tokenizer_config.json",
              "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"t\"}, "
              "{\"name\": \"default\", \"template\": \"d\"}]}");
+  template_expect(&variant, "{% if tools %}\nt{{ '' }}{% else %}\nd{{ '' }}{% endif %}");
+  text_write(&variant, "tokenizer_config.json",
+             "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"t\"}, "
+             "{\"name\": \"rag\", \"template\": \"r\"}]}");
+  template_expect(&variant, "");
+  text_write(&variant, "tokenizer_config.json",
+             "{\"chat_template\": [{\"name\": \"default\", \"template\": \"d\"}, "
+             "{\"name\": \"tool_use\", \"template\": \"d\"}]}");
   template_expect(&variant, "d");
   text_write(&variant, "chat_template.jinja", "from the file");
   template_expect(&variant, "from the file");
+  char folder[PATH_MAX + 64];
+  snprintf(folder, sizeof folder, "%s/additional_chat_templates", variant.path);
+  assert_int_equal(mkdir(folder, 0700), 0);
+  text_write(&variant, TOOL_TEMPLATE_FILE, "with tools\n");
+  template_expect(&variant, "{% if tools %}\nwith tools{{ '' }}{% else %}\nfrom the file{{ '' }}{% endif %}");
+  snprintf(folder, sizeof folder, "%s/" TOOL_TEMPLATE_FILE, variant.path);
+  assert_int_equal(unlink(folder), 0);
+  *strrchr(folder, '/') = '\0';
+  assert_int_equal(rmdir(folder), 0);
   variant_remove(&variant);
 }
 

@@ -59,6 +59,12 @@ static const struct refusal refusals[] = {
      "config.json: rmsnorm is false, expected true."},
     {"ministral3", "{\"rope_parameters.llama_4_scaling_beta\": null}",
      "config.json: rope_parameters.llama_4_scaling_beta is missing; the model cannot be loaded without it."},
+    {"granite4", "{\"layer_types\": null}", "config.json: layer_types has length 0, expected 2: one for each layer."},
+    {"granite4", "{\"layer_types\": [\"attention\", \"mamba\"]}",
+     "config.json: layer_types[1] is \"mamba\", expected \"attention\"; of Granite 4's networks those without Mamba "
+     "layers load."},
+    {"granite4", "{\"num_local_experts\": null}",
+     "config.json: num_local_experts is 8, expected 0; of Granite 4's networks those without experts load."},
     {"granite_moe_shared", "{\"shared_intermediate_size\": -1}",
      "config.json: shared_intermediate_size is -1, expected 0 to 1048576."},
     {"mpt", "{\"attn_config\": 7}", "config.json: attn_config is a whole number, expected an object."},
@@ -92,11 +98,12 @@ static const struct refusal refusals[] = {
     {"llama2", "{\"architectures\": [\"BloomForCausalLM\"]}",
      "The architecture \"BloomForCausalLM\" is not one that Spate loads; it loads those of Llama 2 and 3, Mistral, "
      "Ministral, Qwen 2, "
-     "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE; OLMo 2 and 3; SmolLM3; GLM-4; "
+     "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3 and its MoE, dense 4; OLMo 2 and 3; "
+     "SmolLM3; GLM-4; "
      "Command R, "
      "R7B; "
      "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Mixtral, Qwen 3 MoE, OLMoE; Phi-3.5-MoE; gpt-oss; "
-     "DeepSeek V2 and V3; Gemma 3 with images; Idefics 3, SmolVLM; and more in docs/models.md."},
+     "DeepSeek V2 and V3; Gemma 3 with images; and more in docs/models.md."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
     {"gemma2", "{\"query_pre_attn_scalar\": 0}", "config.json: query_pre_attn_scalar is 0, expected 0.001 to 1e+06."},
@@ -388,7 +395,7 @@ static void test_gguf_refusals(void **state) {
        "The config has 3 attention heads and 2 key/value heads; the first must be a multiple of the second."},
       {"gemma3.attention.value_length", 8, "Heads have 14 dimensions for keys and 8 for values; they must agree."},
       {"gemma3.attention.sliding_window", UINT32_MAX,
-       "gemma3.attention.sliding_window is 4294967295, expected 1 to 1073741824."},
+       "gemma3.attention.sliding_window is 4294967295, expected 0 to 1073741824."},
       {"gemma3.rope.freq_base", 0x7fc00000, "gemma3.rope.freq_base is nan, expected 1.5 to 1e+12."},
       {"gemma3.block_count", 5, "Tensor blk.4.attn_norm.weight is missing, but the config asks for it."},
   };
@@ -400,6 +407,46 @@ static void test_gguf_refusals(void **state) {
     unlink(path);
     if (ok) fail_msg("%s = %u was accepted", cases[i].key, cases[i].number);
     assert_string_equal(error.text, cases[i].sentence);
+  }
+}
+
+/* Lists where most files have a number, or none. */
+static void test_gguf_lists(void **state) {
+  (void)state;
+  static const uint8_t flags[] = {1, 1, 0, 1};
+  static const uint32_t same[] = {400, 400}, other[] = {400, 401};
+  static const float fractions[] = {1, 1, 1, 1};
+  static const struct {
+    const char *model, *key, *sentence; /* NULL: accepted */
+    enum gguf_type type;
+    size_t count, size;
+    const void *elements;
+  } cases[] = {
+      {"gemma2", "gemma2.attention.sliding_window_pattern", NULL, GGUF_BOOL, 4, 1, flags},
+      {"gemma2", "gemma2.attention.sliding_window_pattern",
+       "gemma2.attention.sliding_window_pattern has length 3, expected 4: one for each layer.", GGUF_BOOL, 3, 1, flags},
+      {"gemma2", "gemma2.attention.sliding_window_pattern",
+       "gemma2.attention.sliding_window_pattern has elements that are no flags.", GGUF_FLOAT32, 4, 4, fractions},
+      {"phi4_mini", "phi3.attention.sliding_window", NULL, GGUF_UINT32, 2, 4, same},
+      {"phi4_mini", "phi3.attention.sliding_window",
+       "Key \"phi3.attention.sliding_window\" is a list whose elements differ; expected one number for all layers.",
+       GGUF_UINT32, 2, 4, other},
+      {"phi4_mini", "phi3.attention.sliding_window",
+       "Key \"phi3.attention.sliding_window\" is of type array of uint32; expected an integer.", GGUF_UINT32, 0, 4,
+       other},
+      {"phi4_mini", "phi3.attention.sliding_window",
+       "Key \"phi3.attention.sliding_window\" is of type array of float32; expected an integer.", GGUF_FLOAT32, 4, 4,
+       fractions},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct error error = {0};
+    char path[] = "/tmp/spate-refusal-XXXXXX";
+    gguf_variant_list(path, cases[i].model, cases[i].key, cases[i].type, cases[i].count, cases[i].elements,
+                      cases[i].size);
+    bool ok = model_plan(path, &error);
+    unlink(path);
+    if (ok != !cases[i].sentence) fail_msg("%zu: %s", i, ok ? "was accepted" : error.text);
+    if (!ok) assert_string_equal(error.text, cases[i].sentence);
   }
 }
 
@@ -433,7 +480,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refusals),     cmocka_unit_test(test_accepted),       cmocka_unit_test(test_gguf_refusals),
       cmocka_unit_test(test_gguf_scaling), cmocka_unit_test(test_paths),          cmocka_unit_test(test_table_refusals),
-      cmocka_unit_test(test_row_refusal),  cmocka_unit_test(test_growth_refusal),
+      cmocka_unit_test(test_row_refusal),  cmocka_unit_test(test_growth_refusal), cmocka_unit_test(test_gguf_lists),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
