@@ -43,6 +43,7 @@ enum datum_kind {
 
 struct datum {
   enum datum_kind kind;
+  bool html; /* TEXT: marked as HTML (jinja2's Markup): a plain text that comes to it is escaped */
   union {
     const struct slice *missing; /* UNDEFINED: the name that was looked for, or NULL */
     bool truth;

@@ -153,7 +153,9 @@ bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   case DATUM_INT: return print_int(r, b, d.integer);
   case DATUM_FLOAT: return print_float(r, b, d.number, false);
   case DATUM_BIG: return builder_marked(r, b, *d.text);
-  case DATUM_TEXT: return repr_text(r, b, *d.text);
+  case DATUM_TEXT:
+    if (!d.html) return repr_text(r, b, *d.text);
+    return print_plain(r, b, "Markup(") && repr_text(r, b, *d.text) && print_plain(r, b, ")");
   case DATUM_LIST:
   case DATUM_MAP:
   case DATUM_NAMESPACE: return repr_inner(r, b, d);
@@ -163,15 +165,45 @@ bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   }
 }
 
+/* With \x, \u and \U for what is beyond ASCII. */
+static bool print_ascii(struct rendering *r, struct builder *b, struct marked text) {
+  static const uint8_t marks[12] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  size_t plain = 0, size;
+  if (!rendering_charge_characters(r, text.size)) return false;
+  for (size_t at = 0; at < text.size; at += size) {
+    uint32_t code;
+    char escape[12];
+    size = text_character(text, at, &code);
+    if (code < 0x80) continue;
+    snprintf(escape, sizeof escape, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
+    struct marked escaped = {(const uint8_t *)escape, text.user && text.user[at] ? marks : NULL, strlen(escape)};
+    if (!builder_marked(r, b, marked_part(text, plain, at)) || !builder_marked(r, b, escaped)) return false;
+    plain = at + size;
+  }
+  return builder_marked(r, b, marked_part(text, plain, text.size));
+}
+
 bool print_datum(struct rendering *r, struct builder *b, struct datum d) {
   if (d.kind == DATUM_UNDEFINED) return true;
   return d.kind == DATUM_TEXT ? builder_marked(r, b, *d.text) : print_repr(r, b, d);
 }
 
-bool datum_string(struct rendering *r, struct datum d, const struct marked **out) {
+bool datum_plain(struct rendering *r, struct datum d, struct datum *out) {
   struct builder b = {0};
-  struct datum text = d;
-  if (d.kind != DATUM_TEXT && (!print_datum(r, &b, d) || !builder_take(r, &b, &text))) return false;
+  *out = d;
+  out->html = false;
+  return d.kind == DATUM_TEXT || (print_datum(r, &b, d) && builder_take(r, &b, out));
+}
+
+bool datum_repr(struct rendering *r, struct datum d, bool ascii, struct datum *out) {
+  struct builder b = {0}, all = {0};
+  if (!print_repr(r, &b, d) || !builder_take(r, &b, out)) return false;
+  return !ascii || (print_ascii(r, &all, *out->text) && builder_take(r, &all, out));
+}
+
+bool datum_string(struct rendering *r, struct datum d, const struct marked **out) {
+  struct datum text;
+  if (!datum_plain(r, d, &text)) return false;
   *out = text.text;
   return true;
 }

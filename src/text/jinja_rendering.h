@@ -142,8 +142,10 @@ struct json_style {
 };
 bool print_json(struct rendering *r, struct builder *b, struct datum d, const struct json_style *style);
 
-/* str(d) as a text. */
+/* str(d) as a text that is no HTML; repr(d), or ascii(d). */
+bool datum_plain(struct rendering *r, struct datum d, struct datum *out);
 bool datum_string(struct rendering *r, struct datum d, const struct marked **out);
+bool datum_repr(struct rendering *r, struct datum d, bool ascii, struct datum *out);
 
 /* --- what templates call by name -------------------------------------------------------------------------------- */
 
@@ -176,14 +178,14 @@ struct jinja_test {
 /* The tables, each ended by a row without a name. */
 extern const struct jinja_function global_functions[]; /* jinja_functions.c */
 extern const struct jinja_filter value_filters[], number_filters[], select_filters[], sort_filters[], text_filters[],
-    web_filters[];                                                 /* in their files */
-extern const struct jinja_method object_methods[], text_methods[]; /* jinja_methods.c, jinja_text_methods.c */
+    html_filters[], web_filters[]; /* in their files */
+extern const struct jinja_method object_methods[], text_methods[], html_methods[];
 extern const struct jinja_test value_tests[];                      /* jinja_tests.c */
 
 /* jinja_builtin.c: NULL when there is none of that name. */
 const struct jinja_function *function_find(struct slice name);
 const struct jinja_filter *filter_find(struct slice name);
-const struct jinja_method *method_find(enum datum_kind kind, struct slice name);
+const struct jinja_method *method_find(struct datum self, struct slice name);
 const struct jinja_test *test_find(struct slice name);
 
 /* By name; one that there is not, and arguments that it does not take, fail with a sentence. */

@@ -100,8 +100,7 @@ bool text_rsplit(struct rendering *r, struct datum self, const struct arguments 
   return split(r, self, a, true, out);
 }
 
-/* The bytes of the line's end at `at`, or 0. */
-static size_t line_end(struct marked text, size_t at) {
+size_t text_line_end(struct marked text, size_t at) {
   static const char *const ends[] = {"\r\n", "\n",   "\r",       "\v",           "\f",          "\x1C",
                                      "\x1D", "\x1E", "\xC2\x85", "\xE2\x80\xA8", "\xE2\x80\xA9"};
   uint8_t byte = text.bytes[at];
@@ -118,7 +117,7 @@ bool text_splitlines(struct rendering *r, struct datum self, const struct argume
   if (!rendering_charge_characters(r, text.size) || !list_new(r, 0, out)) return false;
   for (size_t at = 0, start = 0; at < text.size; start = at) {
     size_t size = 0;
-    while (at < text.size && (size = line_end(text, at)) == 0) at++;
+    while (at < text.size && (size = text_line_end(text, at)) == 0) at++;
     if (!append_part(r, out, text, start, keeps ? at + size : at)) return false;
     at += size;
   }

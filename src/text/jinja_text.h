@@ -8,6 +8,8 @@
 size_t text_character(struct marked text, size_t at, uint32_t *code);
 bool text_is_space(uint32_t code); /* as Python's str.isspace */
 
+size_t text_line_end(struct marked text, size_t at); /* the bytes of a line's end at `at`, as str.splitlines; or 0 */
+
 /* Drops the characters of a set, or white space (NULL), from the ends. */
 bool text_strip(struct rendering *r, struct marked text, const struct marked *set, bool left, bool right,
                 struct datum *out);

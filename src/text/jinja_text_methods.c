@@ -1,5 +1,6 @@
 /* Methods of texts, as Python names them. To add one: a function and a row of the table at the end. */
 #include "text/jinja_field.h"
+#include "text/jinja_html.h"
 #include "text/jinja_text_methods.h"
 #include "text/letters.h"
 
@@ -50,14 +51,18 @@ static bool text_capitalize(struct rendering *r, struct datum self, const struct
 
 static bool text_replace_all(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct marked *from = NULL, *to = NULL;
+  struct datum escaped;
   int64_t count = -1;
-  if (!argument_text(r, a, 0, "old", "replace", &from) || !argument_text(r, a, 1, "new", "replace", &to)) return false;
+  if (!argument_text(r, a, 0, "old", "replace", &from)) return false;
+  if (!(self.html ? html_escape(r, a->items[1], &escaped) : argument_text(r, a, 1, "new", "replace", &to))) return false;
+  if (self.html) to = escaped.text;
   return argument_int(r, a, 2, "count", "replace", &count) && text_replace(r, *self.text, *from, *to, count, out);
 }
 
 static bool text_join_items(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   struct datum_list *items;
   if (!datum_items(r, a->items[0], &items)) return false;
+  if (self.html) return html_join(r, items, *self.text, out);
   for (size_t i = 0; i < items->count; i++)
     if (items->items[i].kind != DATUM_TEXT)
       return rendering_fail(r, "join needs texts, not a %s", datum_kind_name(items->items[i]));
@@ -138,7 +143,7 @@ static bool text_swapcase(struct rendering *r, struct datum self, const struct a
 }
 
 static bool text_format(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  return format_braces(r, *self.text, a, out);
+  return format_braces(r, self, a, out);
 }
 
 const struct jinja_method text_methods[] = {
