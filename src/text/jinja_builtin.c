@@ -77,7 +77,7 @@ const struct jinja_function *function_find(struct slice name) {
 const struct jinja_filter *filter_find(struct slice name) {
   static const struct jinja_filter *const tables[] = {value_filters, text_filters,   select_filters,
                                                       sort_filters,  number_filters, html_filters,
-                                                      web_filters};
+ web_filters, link_filters, wrap_filters, pprint_filters};
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
     for (const struct jinja_filter *row = tables[i]; row->name; row++)
       if (slice_is(name, row->name)) return row;

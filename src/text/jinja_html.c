@@ -99,11 +99,17 @@ static bool filter_xmlattr(struct rendering *r, struct datum d, const struct arg
   return builder_take(r, &b, out);
 }
 
+static bool filter_striptags(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  struct datum text;
+  return datum_plain(r, d, &text) && html_striptags(r, text, a, out);
+}
+
 const struct jinja_filter html_filters[] = {
     {"escape", "", filter_escape},
     {"e", "", filter_escape},
     {"forceescape", "", filter_forceescape},
     {"safe", "", filter_safe},
+    {"striptags", "", filter_striptags},
     {"xmlattr", "autospace?", filter_xmlattr},
     {NULL, NULL, NULL},
 };
@@ -118,5 +124,7 @@ static bool html_escape_value(struct rendering *r, struct datum self, const stru
 
 const struct jinja_method html_methods[] = {
     {DATUM_TEXT, "escape", "s/", html_escape_value},
+    {DATUM_TEXT, "striptags", "", html_striptags},
+    {DATUM_TEXT, "unescape", "", html_unescape},
     {0},
 };

@@ -18,4 +18,8 @@ bool html_join(struct rendering *r, const struct datum_list *items, struct marke
 /* Marks a text, or the texts of a list that nobody else has, as HTML. */
 void html_mark(struct datum *d);
 
+/* jinja_unescape.c: methods of such texts, which give plain ones. */
+bool html_unescape(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+bool html_striptags(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+
 #endif

@@ -247,13 +247,13 @@ static int compare_entries(const void *a, const void *b) {
   return order ? order : (x->size > y->size) - (x->size < y->size);
 }
 
-static bool sort_entries(struct rendering *r, const struct datum_map *map, struct map_entry **entries) {
+bool map_sorted(struct rendering *r, const struct datum_map *map, struct map_entry **entries) {
   *entries = rendering_alloc(r, map->count * sizeof **entries);
   size_t rounds = 1;
   while (map->count >> rounds) rounds++;
   if (!*entries || !rendering_charge(r, rounds * map->extent.weight)) return false;
   for (size_t i = 0; i < map->count; i++) {
-    if (map->entries[i].key.kind != DATUM_TEXT) return rendering_fail(r, "tojson sorts only keys that are texts");
+    if (map->entries[i].key.kind != DATUM_TEXT) return rendering_fail(r, "only keys that are texts are sorted");
     (*entries)[i] = map->entries[i];
   }
   qsort(*entries, map->count, sizeof **entries, compare_entries);
@@ -264,7 +264,7 @@ static bool json_map(struct rendering *r, struct builder *b, const struct datum_
                      const struct json_style *style, size_t level) {
   if (map->count == 0) return print_plain(r, b, "{}");
   struct map_entry *entries = map->entries;
-  if (style->sort_keys && !sort_entries(r, map, &entries)) return false;
+  if (style->sort_keys && !map_sorted(r, map, &entries)) return false;
   if (!print_plain(r, b, "{")) return false;
   for (size_t i = 0; i < map->count; i++) {
     if (i && !builder_marked(r, b, *style->item_separator)) return false;

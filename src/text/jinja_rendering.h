@@ -178,7 +178,7 @@ struct jinja_test {
 /* The tables, each ended by a row without a name. */
 extern const struct jinja_function global_functions[]; /* jinja_functions.c */
 extern const struct jinja_filter value_filters[], number_filters[], select_filters[], sort_filters[], text_filters[],
-    html_filters[], web_filters[]; /* in their files */
+    html_filters[], web_filters[], link_filters[], wrap_filters[], pprint_filters[]; /* in their files */
 extern const struct jinja_method object_methods[], text_methods[], html_methods[];
 extern const struct jinja_test value_tests[];                      /* jinja_tests.c */
 
