@@ -170,6 +170,11 @@ static bool filter_sum(struct rendering *r, struct datum d, const struct argumen
   return true;
 }
 
+static bool filter_random(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  (void)d, (void)a, (void)out;
+  return rendering_fail(r, "random would give the same messages other prompts");
+}
+
 const struct jinja_filter value_filters[] = {
     {"default", "default_value? boolean?", filter_default},
     {"d", "default_value? boolean?", filter_default},
@@ -185,5 +190,6 @@ const struct jinja_filter value_filters[] = {
     {"batch", "linecount fill_with?", filter_batch},
     {"slice", "slices fill_with?", filter_slice},
     {"sum", "attribute? start?", filter_sum},
+    {"random", "", filter_random},
     {NULL, NULL, NULL},
 };

@@ -40,6 +40,17 @@ static bool map_items(struct rendering *r, struct datum self, const struct argum
   return map_parts(r, self.map, MAP_ITEMS, out);
 }
 
+/* A new map of keys that all have one value. */
+static bool map_fromkeys(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  struct datum value = a->count > 1 ? a->items[1] : datum_none();
+  struct datum_list *keys;
+  (void)self;
+  if (!datum_items(r, a->items[0], &keys) || !map_new(r, keys->count, out)) return false;
+  for (size_t i = 0; i < keys->count; i++)
+    if (!map_set(r, out->map, keys->items[i], value)) return false;
+  return true;
+}
+
 /* Nothing changes a list or a map, so that a copy is itself. */
 static bool copy_self(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
@@ -109,6 +120,7 @@ const struct jinja_method object_methods[] = {
     {DATUM_MAP, "values", "", map_values},
     {DATUM_MAP, "items", "", map_items},
     {DATUM_MAP, "copy", "", copy_self},
+    {DATUM_MAP, "fromkeys", "iterable value?/", map_fromkeys},
     {DATUM_LIST, "copy", "", copy_self},
     {DATUM_LIST, "count", "value/", list_count},
     {DATUM_LIST, "index", "value start? stop?/", list_index},

@@ -2,10 +2,11 @@
 #include "text/jinja_field.h"
 
 #include "base/utf8.h"
+#include "text/letters.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <utf8proc.h>
+#include <stdlib.h>
 
 static bool print_plain(struct rendering *r, struct builder *b, const char *text) {
   return builder_text(r, b, slice_text(text));
@@ -29,27 +30,13 @@ static bool print_float(struct rendering *r, struct builder *b, double number, b
 
 /* --- repr ------------------------------------------------------------------------------------------------------- */
 
-static bool printable(uint32_t code) {
-  switch (utf8proc_category((utf8proc_int32_t)code)) {
-  case UTF8PROC_CATEGORY_CC:
-  case UTF8PROC_CATEGORY_CF:
-  case UTF8PROC_CATEGORY_CS:
-  case UTF8PROC_CATEGORY_CO:
-  case UTF8PROC_CATEGORY_CN:
-  case UTF8PROC_CATEGORY_ZL:
-  case UTF8PROC_CATEGORY_ZP: return false;
-  case UTF8PROC_CATEGORY_ZS: return code == ' ';
-  default: return true;
-  }
-}
-
 /* Writes what a character is escaped to, or "". */
 static void repr_escape(uint32_t code, char quote, char text[12]) {
   if (code == '\\' || code == (uint32_t)quote)
     snprintf(text, 12, "\\%c", (int)code);
   else if (code == '\n' || code == '\r' || code == '\t')
     snprintf(text, 12, "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
-  else if ((code >= 0x20 && code < 0x7f) || printable(code))
+  else if ((code >= 0x20 && code < 0x7f) || letter_is_printable(code))
     text[0] = '\0';
   else
     snprintf(text, 12, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);

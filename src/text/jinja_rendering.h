@@ -126,6 +126,7 @@ bool exec_body(struct rendering *r, const struct node_list *body);
 /* loop(items): the body of a recursive loop for the items, one level deeper; out: what it writes. */
 bool exec_loop_again(struct rendering *r, const struct loop_state *loop, struct datum items, struct datum *out);
 bool exec_captured(struct rendering *r, const struct node_list *body, struct frame *frame, struct datum *out);
+bool namespace_takes(struct rendering *r, struct datum name); /* transformers reserves those that begin with _ */
 bool assign(struct rendering *r, const struct node *target, struct datum value);
 
 /* The items of anything that a loop may go over: lists, the characters of a text, the keys of a map. */

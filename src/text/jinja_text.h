@@ -29,6 +29,7 @@ enum letter_case {
   CASE_WORDS,      /* after white space, a hyphen or an opening bracket: the filter */
   CASE_CAPITALIZE, /* the first character only */
   CASE_SWAP,
+  CASE_FOLD,
 };
 bool text_recase(struct rendering *r, struct marked text, enum letter_case letter_case, struct datum *out);
 
