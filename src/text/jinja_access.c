@@ -181,7 +181,8 @@ static bool text_item(struct rendering *r, const struct marked *text, bool html,
 bool eval_item(struct rendering *r, struct datum object, struct datum key, struct datum *out) {
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
   if (key.kind == DATUM_BOOL && object.kind != DATUM_MAP) key = datum_int(key.truth);
-  if (key.kind == DATUM_INT && object.kind == DATUM_TEXT) return text_item(r, object.text, object.html, key.integer, out);
+  if (key.kind == DATUM_INT && object.kind == DATUM_TEXT)
+    return text_item(r, object.text, object.html, key.integer, out);
   if (key.kind == DATUM_INT && object.kind == DATUM_LIST && object.list->form <= FORM_RANGE) {
     int64_t index = key.integer;
     *out = index_within(&index, object.list->count) ? object.list->items[index] : datum_undefined(NULL);

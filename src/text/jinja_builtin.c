@@ -74,12 +74,13 @@ const struct jinja_function *function_find(struct slice name) {
   return NULL;
 }
 
+const struct jinja_filter *const filter_tables[] = {
+    value_filters, text_filters, select_filters, sort_filters, number_filters, html_filters, web_filters,
+    link_filters,  wrap_filters, pprint_filters, NULL};
+
 const struct jinja_filter *filter_find(struct slice name) {
-  static const struct jinja_filter *const tables[] = {value_filters, text_filters,   select_filters,
-                                                      sort_filters,  number_filters, html_filters,
- web_filters, link_filters, wrap_filters, pprint_filters};
-  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-    for (const struct jinja_filter *row = tables[i]; row->name; row++)
+  for (const struct jinja_filter *const *table = filter_tables; *table; table++)
+    for (const struct jinja_filter *row = *table; row->name; row++)
       if (slice_is(name, row->name)) return row;
   return NULL;
 }
@@ -119,8 +120,8 @@ bool function_call(struct rendering *r, const struct jinja_function *function, c
 
 bool method_call(struct rendering *r, const struct bound_method *bound, const struct arguments *a, struct datum *out) {
   *out = datum_unset();
-  if (!arguments_fit(r, bound->method->name, bound->method->takes, a) ||
-      !bound->method->call(r, bound->self, a, out) || !is_set(r, bound->method->name, out))
+  if (!arguments_fit(r, bound->method->name, bound->method->takes, a) || !bound->method->call(r, bound->self, a, out) ||
+      !is_set(r, bound->method->name, out))
     return false;
   bool own = bound->self.html && row_find(html_methods, DATUM_TEXT, slice_text(bound->method->name));
   if (bound->self.html && !own) html_mark(out); /* the texts that a text of HTML gives are HTML */

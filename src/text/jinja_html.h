@@ -1,5 +1,5 @@
-/* Texts that are marked as HTML, as jinja2's Markup (markupsafe): what |safe and |escape give. A plain text that is added
- * to one, put into it or joined by it is escaped; everything else takes it for a text like any other. */
+/* Texts that are marked as HTML, as jinja2's Markup (markupsafe): what |safe and |escape give. A plain text that is
+ * added to one, put into it or joined by it is escaped; everything else takes it for a text like any other. */
 #ifndef SPATE_TEXT_JINJA_HTML_H
 #define SPATE_TEXT_JINJA_HTML_H
 

@@ -140,9 +140,8 @@ static bool has_items(struct datum d) {
 
 bool format_percent(struct rendering *r, struct datum text, struct datum values, struct datum *out) {
   const struct marked format = *text.text;
-  struct given given = {.values = values,
-                        .tuple = values.kind == DATUM_LIST && values.list->form == FORM_TUPLE,
-                        .html = text.html};
+  struct given given = {
+      .values = values, .tuple = values.kind == DATUM_LIST && values.list->form == FORM_TUPLE, .html = text.html};
   struct builder b = {0};
   size_t plain = 0;
   if (!rendering_charge_bytes(r, format.size)) return false;
@@ -152,8 +151,7 @@ bool format_percent(struct rendering *r, struct datum text, struct datum values,
     if (!write_field(r, &b, format, &at, &given)) return false;
     plain = at;
   }
-  bool left = given.tuple ? given.used < values.list->count
-                          : given.used == 0 && !has_items(values);
+  bool left = given.tuple ? given.used < values.list->count : given.used == 0 && !has_items(values);
   if (left) return rendering_fail(r, "a text with %% is given more values than it asks for");
   if (!builder_marked(r, &b, marked_part(format, plain, format.size)) || !builder_take(r, &b, out)) return false;
   out->html = text.html;

@@ -27,7 +27,8 @@ static bool write_line_end(struct rendering *r, struct builder *b, int64_t inden
 
 /* repr() with maps in the order of their keys. */
 static bool write_short(struct rendering *r, struct builder *b, struct datum d) {
-  bool tuple = d.kind == DATUM_LIST && d.list->form == FORM_TUPLE, list = d.kind == DATUM_LIST && d.list->form == FORM_LIST;
+  bool tuple = d.kind == DATUM_LIST && d.list->form == FORM_TUPLE,
+       list = d.kind == DATUM_LIST && d.list->form == FORM_LIST;
   if (d.kind != DATUM_MAP && !tuple && !list) return print_repr(r, b, d);
   struct map_entry *entries = NULL;
   size_t count = d.kind == DATUM_MAP ? d.map->count : d.list->count;

@@ -180,8 +180,9 @@ struct jinja_test {
 extern const struct jinja_function global_functions[]; /* jinja_functions.c */
 extern const struct jinja_filter value_filters[], number_filters[], select_filters[], sort_filters[], text_filters[],
     html_filters[], web_filters[], link_filters[], wrap_filters[], pprint_filters[]; /* in their files */
+extern const struct jinja_filter *const filter_tables[];                             /* all of them, and a NULL */
 extern const struct jinja_method object_methods[], text_methods[], html_methods[];
-extern const struct jinja_test value_tests[];                      /* jinja_tests.c */
+extern const struct jinja_test value_tests[]; /* jinja_tests.c */
 
 /* jinja_builtin.c: NULL when there is none of that name. */
 const struct jinja_function *function_find(struct slice name);

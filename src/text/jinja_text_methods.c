@@ -54,7 +54,8 @@ static bool text_replace_all(struct rendering *r, struct datum self, const struc
   struct datum escaped;
   int64_t count = -1;
   if (!argument_text(r, a, 0, "old", "replace", &from)) return false;
-  if (!(self.html ? html_escape(r, a->items[1], &escaped) : argument_text(r, a, 1, "new", "replace", &to))) return false;
+  if (!(self.html ? html_escape(r, a->items[1], &escaped) : argument_text(r, a, 1, "new", "replace", &to)))
+    return false;
   if (self.html) to = escaped.text;
   return argument_int(r, a, 2, "count", "replace", &count) && text_replace(r, *self.text, *from, *to, count, out);
 }

@@ -1,5 +1,5 @@
-/* Texts of HTML read back: tags left out, and references (&lt; &#60; &#x3c;) as the characters that they stand for, by the
- * rules of Python's html.unescape. */
+/* Texts of HTML read back: tags left out, and references (&lt; &#60; &#x3c;) as the characters that they stand for, by
+ * the rules of Python's html.unescape. */
 #include "text/html_names.h"
 #include "text/jinja_html.h"
 #include "text/jinja_text.h"
@@ -8,12 +8,14 @@
 
 /* What numbers stand for that are none of characters: those of Windows-1252, and what may not be there (0). */
 static uint32_t character_of(uint64_t number) {
-  static const uint16_t windows[32] = {0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021, 0x2C6, 0x2030, 0x160,
-                                       0x2039, 0x152,  0x8D,   0x17D,  0x8F,   0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
-                                       0x2013, 0x2014, 0x2DC,  0x2122, 0x161,  0x203A, 0x153,  0x9D,   0x17E, 0x178};
+  static const uint16_t windows[32] = {0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021,
+                                       0x2C6,  0x2030, 0x160,  0x2039, 0x152,  0x8D,   0x17D,  0x8F,
+                                       0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
+                                       0x2DC,  0x2122, 0x161,  0x203A, 0x153,  0x9D,   0x17E,  0x178};
   if (number == 0 || number > 0x10FFFF || (number >= 0xD800 && number < 0xE000)) return 0xFFFD;
   if (number >= 0x80 && number < 0xA0) return windows[number - 0x80];
-  bool control = (number < 0x20 && number != '\t' && number != '\n' && number != '\f' && number != '\r') || number == 0x7F;
+  bool control =
+      (number < 0x20 && number != '\t' && number != '\n' && number != '\f' && number != '\r') || number == 0x7F;
   bool none = (number & 0xFFFE) == 0xFFFE || (number >= 0xFDD0 && number <= 0xFDEF);
   return control || none ? 0 : (uint32_t)number;
 }

@@ -127,7 +127,8 @@ static bool is_web_address(struct marked text) {
   size_t scheme = starts_any_case(text, "https://") ? 8 : starts_any_case(text, "http://") ? 7 : 0, end;
   struct marked host = marked_part(text, scheme, text.size);
   bool bracket = scheme && host.size && host.bytes[0] == '[';
-  for (end = 0; end < host.size && !(bracket ? host.bytes[end] == ']' : strchr(":/?#", host.bytes[end]) != NULL);) end++;
+  for (end = 0; end < host.size && !(bracket ? host.bytes[end] == ']' : strchr(":/?#", host.bytes[end]) != NULL);)
+    end++;
   end += bracket && end < host.size;
   if (!tail_fits(marked_part(host, end, host.size))) return false;
   host = marked_part(host, 0, end);
@@ -168,7 +169,8 @@ static bool append_web(struct rendering *r, struct builder *b, const struct link
 /* A word without what is around it. */
 static bool append_middle(struct rendering *r, struct builder *b, const struct linking *l, struct marked text) {
   const struct marked none = {0};
-  bool at_sign = text.size && memchr(text.bytes, '@', text.size), colon = text.size && memchr(text.bytes, ':', text.size);
+  bool at_sign = text.size && memchr(text.bytes, '@', text.size),
+       colon = text.size && memchr(text.bytes, ':', text.size);
   if (is_web_address(text)) return append_web(r, b, l, text);
   if (starts(text, "mailto:") && is_mail_address(marked_part(text, 7, text.size)))
     return append_link(r, b, "", text, none, marked_part(text, 7, text.size), false);

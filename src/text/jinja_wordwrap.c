@@ -9,9 +9,9 @@
 /* A line of the text, its characters by number. */
 struct paragraph {
   struct marked text;
-  size_t length;      /* characters */
-  uint32_t *codes;    /* [length] */
-  uint32_t *offsets;  /* [length + 1] bytes */
+  size_t length;     /* characters */
+  uint32_t *codes;   /* [length] */
+  uint32_t *offsets; /* [length + 1] bytes */
 };
 
 struct wrapping {
@@ -59,7 +59,8 @@ static bool is_letter(const struct paragraph *p, size_t at) { /* of a word, and 
 }
 
 static bool is_punctuated(const struct paragraph *p, size_t at) {
-  return is_word(p, at) || (at < p->length && p->codes[at] && p->codes[at] < 0x80 && strchr("!\"'&.,?", (int)p->codes[at]));
+  return is_word(p, at) ||
+         (at < p->length && p->codes[at] && p->codes[at] < 0x80 && strchr("!\"'&.,?", (int)p->codes[at]));
 }
 
 /* Two hyphens or more and a word behind them: where they end, or 0. */
@@ -163,7 +164,8 @@ static bool filter_wordwrap(struct rendering *r, struct datum d, const struct ar
   int64_t width = 79;
   struct paragraph p;
   if (d.kind != DATUM_TEXT) return rendering_fail(r, "wordwrap needs a text, not a %s", datum_kind_name(d));
-  if (!argument_int(r, a, 0, "width", "wordwrap", &width) || !rendering_charge_characters(r, d.text->size)) return false;
+  if (!argument_int(r, a, 0, "width", "wordwrap", &width) || !rendering_charge_characters(r, d.text->size))
+    return false;
   if (between && between->kind != DATUM_NONE && between->kind != DATUM_TEXT)
     return rendering_fail(r, "wordwrap needs a text for wrapstring, not a %s", datum_kind_name(*between));
   if (between && between->kind == DATUM_TEXT) w.between = *between->text;

@@ -117,8 +117,7 @@ size_t letter_lower(uint32_t code, uint32_t out[3]) {
 size_t letter_folded(uint32_t code, uint32_t out[3]) {
   utf8proc_int32_t folded[4];
   int boundary;
-  utf8proc_ssize_t count =
-      utf8proc_decompose_char((utf8proc_int32_t)code, folded, 4, UTF8PROC_CASEFOLD, &boundary);
+  utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code, folded, 4, UTF8PROC_CASEFOLD, &boundary);
   if (count < 1 || count > 3) folded[0] = (utf8proc_int32_t)code, count = 1;
   for (utf8proc_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)folded[i];
   return (size_t)count;
