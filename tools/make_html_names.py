@@ -14,6 +14,7 @@ HEAD = """/* Written by tools/make_html_names.py: the named characters of HTML, 
 
 /* Of each letter from A to z: names without the letter and what they stand for, by turns, each ended by a NUL; an empty
  * name is the last. A name without its semicolon stands for the same where both are there. */
+/* clang-format off */
 static const char *const html_names['z' - 'A' + 1] = {
 """
 
@@ -41,7 +42,7 @@ def main():
     for letter in letters:
         lines = "\n".join(f'        "{line}"' for line in rows(letter))
         made += f"    ['{letter}' - 'A'] =\n{lines},\n"
-    PATH.write_text(HEAD + made + "};\n\n#endif\n")
+    PATH.write_text(HEAD + made + "};\n/* clang-format on */\n\n#endif\n")
 
 
 if __name__ == "__main__":

@@ -54,18 +54,18 @@ static size_t named(struct slice text, const char **meaning) {
 
 static bool user_wrote(struct marked text) { return text.user && memchr(text.user, 1, text.size); }
 
-/* The reference behind an ampersand; *size: its bytes, 0 where there is none. A character is the user's where a byte of
- * its reference is. */
+/* The reference that begins with an ampersand; *size: its bytes behind that, 0 where there is none. A character is the
+ * user's where a byte of its reference is. */
 static bool append_reference(struct rendering *r, struct builder *b, struct marked text, size_t *size) {
   enum { NAMES_OF_A_LETTER = 64 /* steps: some 200 names are looked through */ };
-  struct slice bytes = marked_slice(&text);
+  struct slice bytes = slice_make(text.bytes + 1, text.size - 1);
   const char *meaning = NULL;
   uint32_t code = 0;
   bool number = bytes.size && bytes.data[0] == '#';
   if (!rendering_charge(r, NAMES_OF_A_LETTER)) return false;
   *size = number ? numeric(bytes, &code) : named(bytes, &meaning);
   if (!rendering_charge_characters(r, *size)) return false;
-  uint8_t user = user_wrote(marked_part(text, 0, *size));
+  uint8_t user = user_wrote(marked_part(text, 0, 1 + *size));
   if (number) return *size == 0 || code == 0 || builder_character(r, b, code, user);
   for (; meaning && *meaning; meaning++)
     if (!builder_byte(r, b, (uint8_t)*meaning, user)) return false;
@@ -79,7 +79,7 @@ static bool unescape(struct rendering *r, struct marked text, struct datum *out)
   for (size_t at = 0; at < text.size; at++) {
     if (text.bytes[at] != '&') continue;
     if (!builder_marked(r, &b, marked_part(text, plain, at))) return false;
-    if (!append_reference(r, &b, marked_part(text, at + 1, text.size), &size)) return false;
+    if (!append_reference(r, &b, marked_part(text, at, text.size), &size)) return false;
     plain = size ? at + 1 + size : at;
     if (size) at += size;
   }

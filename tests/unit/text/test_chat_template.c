@@ -100,7 +100,7 @@ static void render_marked(const char *source, const char *messages, char *out, s
 
 static void test_marks(void **state) {
   (void)state;
-  static const char one[] = "[{\"role\":\"user\",\"content\":\" ab C \",\"k\":{\"x<\":\"1\\n\"}}]";
+  static const char one[] = "[{\"role\":\"user\",\"content\":\" ab C \",\"k\":{\"x<\":\"1\\n\"},\"amp\":\"&\"}]";
   static const char *const rows[][2] = {
       {"<{{ messages[0].content }}>", "<[ ab C ]>"},
       {"{{ '<' + messages[0].content + '>' }}", "<[ ab C ]>"},
@@ -138,6 +138,7 @@ static void test_marks(void **state) {
       {"{{ messages[0].content|wordwrap(2) }}{{ messages[0].k|pprint }}", "[ab]\n[C]{'[x<]': '[1\\n]'}"},
       {"{{ ('www.' ~ messages[0].content.strip()[:2] ~ '.com')|urlize }}",
        "<a href=\"https://www.[ab].com\" rel=\"noopener\">www.[ab].com</a>"},
+      {"{{ (messages[0].k|string|first ~ 'lt;')|striptags }}{{ (messages[0].amp ~ 'lt;')|striptags }}", "{lt;[<]"},
       {"{{ ('&#6' ~ messages[0].k['x<'].strip() ~ ';&#61;')|striptags }}", "[=]="},
       {"{{ messages[0].content if messages[0].content == ' ab C ' else 'no' }}", "[ ab C ]"},
   };

@@ -36,6 +36,7 @@ static void test_compiling(void **state) {
     struct chat_template *template = chat_template_open(slice_text(source), &error);
     failing = 0;
     opened = template != NULL;
+    chat_template_close(template);
     if (opened) break;
     assert_int_equal(error.code, ERROR_MEMORY);
     assert_string_equal(error.text, "No memory to compile the chat template.");
