@@ -98,9 +98,8 @@ static bool append_words(struct rendering *r, struct parts *p, struct marked lin
 }
 
 static size_t line_after(struct marked text, size_t at) {
-  size_t size = 0;
-  while (at < text.size && (size = text_line_end(text, at)) == 0) at++;
-  return at + size;
+  size_t ending, end = text_line(text, at, &ending);
+  return end + ending;
 }
 
 /* How many parts a text has is known when it is written: once to count, then with brackets where there are several. */

@@ -8,7 +8,9 @@
 size_t text_character(struct marked text, size_t at, uint32_t *code);
 bool text_is_space(uint32_t code); /* as Python's str.isspace */
 
-size_t text_line_end(struct marked text, size_t at); /* the bytes of a line's end at `at`, as str.splitlines; or 0 */
+/* Where the line that begins at `at` ends, as str.splitlines has it; *ending: the bytes of what ends it, 0: the text
+ * does. */
+size_t text_line(struct marked text, size_t at, size_t *ending);
 
 /* Drops the characters of a set, or white space (NULL), from the ends. */
 bool text_strip(struct rendering *r, struct marked text, const struct marked *set, bool left, bool right,

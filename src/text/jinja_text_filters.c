@@ -82,8 +82,7 @@ static bool indentation(struct rendering *r, const struct datum *given, const ch
 
 /* The end of the line that begins at `at`, and where the next one begins; SIZE_MAX: it is the last. */
 static size_t line_span(struct marked text, size_t at, size_t *next) {
-  size_t end = at, size = 0;
-  while (end < text.size && (size = text_line_end(text, end)) == 0) end++;
+  size_t size, end = text_line(text, at, &size);
   bool cut = end + size == text.size && text.size && text.bytes[text.size - 1] == '\r'; /* the filter adds a \n */
   *next = size == 0 || cut ? SIZE_MAX : end + size;
   return end;

@@ -29,7 +29,7 @@ struct chunk {
 
 static bool paragraph_read(struct rendering *r, struct marked text, struct paragraph *p) {
   *p = (struct paragraph){.text = text, .length = marked_length(text)};
-  if (!rendering_charge(r, 1 + p->length / 2)) return false;
+  if (!rendering_charge(r, 1 + p->length)) return false;
   p->codes = rendering_alloc(r, (p->length + 1) * sizeof *p->codes);
   p->offsets = p->codes ? rendering_alloc(r, (p->length + 1) * sizeof *p->offsets) : NULL;
   if (!p->offsets) return false;
@@ -95,7 +95,7 @@ static bool chunks_read(struct rendering *r, const struct paragraph *p, const st
                         size_t *count) {
   size_t most = 0;
   for (size_t at = 0; at < p->length; at = chunk_end(p, w, at)) most++;
-  if (!rendering_charge(r, 1 + p->length / 4) || !(*chunks = rendering_alloc(r, (most + 1) * sizeof **chunks)))
+  if (!rendering_charge(r, 1 + p->length / 2) || !(*chunks = rendering_alloc(r, (most + 1) * sizeof **chunks)))
     return false;
   *count = 0;
   for (size_t at = 0; at < p->length; at = (*chunks)[*count - 1].end)
@@ -171,8 +171,8 @@ static bool filter_wordwrap(struct rendering *r, struct datum d, const struct ar
   if (between && between->kind == DATUM_TEXT) w.between = *between->text;
   w.html = between && between->html;
   w.width = width < 0 ? 0 : (size_t)width;
-  for (size_t at = 0, end, size = 0; at < d.text->size; at = end + size) {
-    for (end = at; end < d.text->size && (size = text_line_end(*d.text, end)) == 0;) end++;
+  for (size_t at = 0, end, ending; at < d.text->size; at = end + ending) {
+    end = text_line(*d.text, at, &ending);
     if (w.width == 0) return rendering_fail(r, "wordwrap needs a width of at least 1");
     if ((at && !builder_marked(r, &w.out, w.between)) || !paragraph_read(r, marked_part(*d.text, at, end), &p) ||
         !wrap(r, &p, &w))
