@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The named characters of HTML, as Python's html.unescape knows them: src/text/html_names.h.
+"""The named characters of HTML, as Python's html.unescape knows them: src/text/html_names.inc.
 
     python3 tools/make_html_names.py
 """
@@ -7,14 +7,11 @@
 import html.entities
 import pathlib
 
-PATH = pathlib.Path(__file__).resolve().parent.parent / "src/text/html_names.h"
-HEAD = """/* Written by tools/make_html_names.py: the named characters of HTML, by their first letters. */
-#ifndef SPATE_TEXT_HTML_NAMES_H
-#define SPATE_TEXT_HTML_NAMES_H
-
+PATH = pathlib.Path(__file__).resolve().parent.parent / "src/text/html_names.inc"
+HEAD = """/* Written by tools/make_html_names.py: the named characters of HTML, by their first letters. Read by
+ * jinja_unescape.c alone. */
 /* Of each letter from A to z: names without the letter and what they stand for, by turns, each ended by a NUL; an empty
  * name is the last. A name without its semicolon stands for the same where both are there. */
-/* clang-format off */
 static const char *const html_names['z' - 'A' + 1] = {
 """
 
@@ -42,7 +39,7 @@ def main():
     for letter in letters:
         lines = "\n".join(f'        "{line}"' for line in rows(letter))
         made += f"    ['{letter}' - 'A'] =\n{lines},\n"
-    PATH.write_text(HEAD + made + "};\n/* clang-format on */\n\n#endif\n")
+    PATH.write_text(HEAD + made + "};\n")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 
 #include "base/limits.h"
 
-#include <stdio.h>
-
 /* --- attributes ------------------------------------------------------------------------------------------------- */
 
 static struct datum loop_item(const struct loop_state *loop, size_t index) {
@@ -36,42 +34,6 @@ static struct datum loop_attribute(const struct loop_state *loop, const struct s
   if (slice_is(*name, "previtem")) return loop_item(loop, loop->index - 1); /* SIZE_MAX is beyond every list */
   if (slice_is(*name, "nextitem")) return loop_item(loop, loop->index + 1);
   return loop_number(loop, *name, &number) ? number : datum_undefined(name);
-}
-
-/* What Python has and a template is not given here: refused, where a name that is unknown to it is undefined. */
-static bool is_lacking(struct datum self, struct slice name) {
-  static const struct {
-    enum datum_kind kind;
-    int form; /* of a LIST */
-    const char *names;
-  } rows[] = {
-      {DATUM_TEXT, 0, " encode isidentifier maketrans translate "},
-      {DATUM_INT, 0,
-       " as_integer_ratio bit_count bit_length conjugate denominator from_bytes imag numerator real to_bytes "},
-      {DATUM_FLOAT, 0, " as_integer_ratio conjugate fromhex hex imag is_integer real "},
-      {DATUM_LIST, FORM_RANGE, " start step stop "},
-      {DATUM_LIST, FORM_VIEW, " isdisjoint mapping "},
-  };
-  enum datum_kind kind = self.kind == DATUM_BOOL || self.kind == DATUM_BIG ? DATUM_INT : self.kind;
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    if (rows[i].kind != kind || (kind == DATUM_LIST && (int)self.list->form != rows[i].form)) continue;
-    char word[32];
-    snprintf(word, sizeof word, " %.*s ", (int)(name.size < 24 ? name.size : 24), (const char *)name.data);
-    return strstr(rows[i].names, word) != NULL;
-  }
-  return false;
-}
-
-/* What would change a map is undefined in jinja2's sandbox, even where there is a key of that name. */
-static bool is_forbidden(struct slice name) {
-  switch (name.size) {
-  case 3: return slice_is(name, "pop");
-  case 5: return slice_is(name, "clear");
-  case 6: return slice_is(name, "update");
-  case 7: return slice_is(name, "popitem");
-  case 10: return slice_is(name, "setdefault");
-  default: return false;
-  }
 }
 
 static bool bind_method(struct rendering *r, struct datum self, struct slice name, struct datum *out, bool *found) {
@@ -128,13 +90,9 @@ bool eval_attribute(struct rendering *r, struct datum object, const struct slice
     if (slice_is(*name, "fromkeys") && !map_new(r, 0, &object)) return false;
   if (!bind_method(r, object, *name, out, &found)) return false;
   if (found) return true;
-  if (object.kind != DATUM_MAP && is_lacking(object, *name))
+  if (object.kind != DATUM_MAP && object_lacks(object, *name))
     return rendering_fail(r, "%.*s of a %s is not given here", SLICE_ARGS(*name), datum_kind_name(object));
-  if (object.kind == DATUM_MAP && is_forbidden(*name)) {
-    *out = datum_undefined(name);
-    return true;
-  }
-  if (object.kind == DATUM_MAP || object.kind == DATUM_NAMESPACE) {
+  if (object.kind == DATUM_NAMESPACE || (object.kind == DATUM_MAP && !object_forbids(*name))) {
     if (!rendering_charge_bytes(r, name->size)) return false;
     entry = map_find_name(object.map, *name);
   }

@@ -2,6 +2,8 @@
  * jinja_text_methods.c. To add one: a function and a row of the table at the end. */
 #include "text/jinja_rendering.h"
 
+#include <stdio.h>
+
 static bool map_get(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct datum *fallback = argument(a, 1, NULL);
   if (!map_charge(r, a->items[0])) return false;
@@ -130,3 +132,39 @@ const struct jinja_method object_methods[] = {
     {DATUM_TURN, "reset", "", turn_reset},
     {0},
 };
+
+/* --- names without a method -------------------------------------------------------------------------------------- */
+
+bool object_lacks(struct datum self, struct slice name) {
+  static const struct {
+    enum datum_kind kind;
+    int form; /* of a LIST */
+    const char *names;
+  } rows[] = {
+      {DATUM_TEXT, 0, " encode isidentifier maketrans translate "},
+      {DATUM_INT, 0,
+       " as_integer_ratio bit_count bit_length conjugate denominator from_bytes imag numerator real to_bytes "},
+      {DATUM_FLOAT, 0, " as_integer_ratio conjugate fromhex hex imag is_integer real "},
+      {DATUM_LIST, FORM_RANGE, " start step stop "},
+      {DATUM_LIST, FORM_VIEW, " isdisjoint mapping "},
+  };
+  enum datum_kind kind = self.kind == DATUM_BOOL || self.kind == DATUM_BIG ? DATUM_INT : self.kind;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    if (rows[i].kind != kind || (kind == DATUM_LIST && (int)self.list->form != rows[i].form)) continue;
+    char word[32];
+    snprintf(word, sizeof word, " %.*s ", (int)(name.size < 24 ? name.size : 24), (const char *)name.data);
+    return strstr(rows[i].names, word) != NULL;
+  }
+  return false;
+}
+
+bool object_forbids(struct slice name) {
+  switch (name.size) {
+  case 3: return slice_is(name, "pop");
+  case 5: return slice_is(name, "clear");
+  case 6: return slice_is(name, "update");
+  case 7: return slice_is(name, "popitem");
+  case 10: return slice_is(name, "setdefault");
+  default: return false;
+  }
+}

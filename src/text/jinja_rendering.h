@@ -190,6 +190,12 @@ const struct jinja_filter *filter_find(struct slice name);
 const struct jinja_method *method_find(struct datum self, struct slice name);
 const struct jinja_test *test_find(struct slice name);
 
+/* Names for which there is no method: what Python has and a template is not given here, which is refused where a name
+ * that is unknown is undefined; and what would change a map, which is undefined even where there is a key of that name.
+ */
+bool object_lacks(struct datum self, struct slice name);
+bool object_forbids(struct slice name);
+
 /* By name; one that there is not, and arguments that it does not take, fail with a sentence. */
 bool function_call(struct rendering *r, const struct jinja_function *function, const struct arguments *a,
                    struct datum *out);

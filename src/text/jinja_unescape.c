@@ -1,6 +1,6 @@
 /* Texts of HTML read back: tags left out, and references (&lt; &#60; &#x3c;) as the characters that they stand for, by
  * the rules of Python's html.unescape. */
-#include "text/html_names.h"
+#include "text/html_names.inc"
 #include "text/jinja_html.h"
 #include "text/jinja_text.h"
 
