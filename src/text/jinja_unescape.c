@@ -111,11 +111,11 @@ static bool without_tags(struct rendering *r, struct marked text, struct datum *
 static bool without_spaces(struct rendering *r, struct marked text, struct datum *out) {
   struct builder b = {0};
   size_t start = 0, size;
-  uint32_t code;
   if (!rendering_charge_characters(r, text.size)) return false;
   for (size_t at = 0; at <= text.size; at += size) {
+    uint32_t code = ' '; /* its end ends a word, too */
     size = at < text.size ? text_character(text, at, &code) : 1;
-    if (at < text.size && !text_is_space(code)) continue;
+    if (!text_is_space(code)) continue;
     if (at > start && b.size && !builder_text(r, &b, slice_text(" "))) return false;
     if (at > start && !builder_marked(r, &b, marked_part(text, start, at))) return false;
     start = at + size;
