@@ -183,7 +183,7 @@ static bool write_field(struct rendering *r, struct formatting *f, struct marked
       return rendering_fail(r, "behind ! a field of format has s or r");
     if (!(conversion == 's' ? datum_plain(r, d, &d) : datum_repr(r, d, conversion == 'a', &d))) return false;
   }
-  struct marked rest = end < field.size ? marked_part(field, end + 1, field.size) : (struct marked){0};
+  struct marked rest = marked_part(field, end < field.size ? end + 1 : field.size, field.size);
   return format_part(r, f, rest, nesting + 1, &inner) && builder_take(r, &inner, &spec) &&
          (f->html ? write_escaped : write_value)(r, b, *spec.text, d);
 }

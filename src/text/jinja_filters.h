@@ -13,6 +13,6 @@ bool select_attributes(struct rendering *r, const struct datum_list *items, stru
                        const struct datum *fallback, struct datum *out);
 
 /* A number, or what int() or else float() reads of a text: *found says whether it is one. Undefined fails. */
-bool number_read(struct rendering *r, struct datum d, struct datum *number, bool *found);
+bool datum_read_number(struct rendering *r, struct datum d, struct datum *number, bool *found);
 
 #endif

@@ -81,7 +81,7 @@ static bool read_number(struct rendering *r, struct datum d, int base, struct da
   return true;
 }
 
-bool number_read(struct rendering *r, struct datum d, struct datum *number, bool *found) {
+bool datum_read_number(struct rendering *r, struct datum d, struct datum *number, bool *found) {
   return read_number(r, d, 10, number, found);
 }
 

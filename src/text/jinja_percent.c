@@ -95,7 +95,7 @@ static bool read_number(struct rendering *r, char type, struct datum *d) {
   bool found, whole = strchr("diu", type) != NULL;
   if (strchr("xXoc", type)) return rendering_fail(r, "%%%c formats nothing in a text of HTML", type);
   if (d->kind != DATUM_TEXT) return true;
-  if (!number_read(r, *d, &number, &found)) return false;
+  if (!datum_read_number(r, *d, &number, &found)) return false;
   if (!found || (whole && number.kind == DATUM_FLOAT)) return rendering_fail(r, "%%%c needs a number", type);
   *d = number;
   return true;
