@@ -4,8 +4,8 @@
     python3 tools/make_chat_fixtures.py [--templates FOLDER]
 
 conversations.json holds the conversations, own.json what the templates committed beside it (*.jinja) give for each, and
-random.json random templates with what they give for the conversation "answered", calls.json calls of all that templates
-can name with what they give (null: an error), and
+random.json random templates with what they give for the conversation "answered", html.json the same of texts marked as
+HTML, calls.json calls of all that templates can name with what they give (null: an error), and
 models.json size and FNV-1a of what the real templates of FOLDER give: neither they nor their words are committed. Without
 --templates models.json stays.
 """
@@ -173,9 +173,34 @@ def environment():
     def raise_exception(message):
         raise Refused(message)
 
+    class Dict:
+        def __call__(self, *args, **kwargs):
+            return dict(*args, **kwargs)
+
+        def fromkeys(self, *args, **kwargs):
+            return dict.fromkeys(*args, **kwargs)
+
+    class Namespace(jinja2.utils.Namespace):
+        def __init__(*args, **kwargs):
+            self, args = args[0], args[1:]
+            attributes = dict(*args, **kwargs)
+            for name in attributes:
+                check_name(name)
+            jinja2.utils.Namespace.__init__(self, attributes)
+
+        def __setitem__(self, name, value):
+            check_name(name)
+            jinja2.utils.Namespace.__setitem__(self, name, value)
+
+    def check_name(name):
+        if isinstance(name, str) and name.startswith("_"):
+            raise jinja2.exceptions.SecurityError(name)
+
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
     env.globals["strftime_now"] = NOW.strftime
+    env.globals["dict"] = Dict()
+    env.globals["namespace"] = Namespace
     return env
 
 
@@ -209,14 +234,16 @@ def digest(result):
     return {"digest": f"{len(text)} {value:016x}"}
 
 
-def random_results(count):
-    """Those that render, but for what only Python prints: objects without a literal, and texts marked as HTML."""
+def random_results(sources, count):
+    """Those that render, but for what only Python prints, and long ones."""
     env, rows = environment(), []
-    for source in random_templates.templates(1, 4 * count):
+    for source in sources:
         text = render(env, source, copy.deepcopy(CONVERSATIONS["answered"])).get("text")  # "+=" of lists changes it
-        if text and not any(part in text for part in ("<bound", "<built-in", "<generator", "dict_", "Undefined")):
+        if text and len(text) < 1000 and not any(part in text for part in ("<bound", "<built-in", "<generator", " object at ", "dict_", "Undefined")):
             rows.append([source, text])
-    return rows[:count]
+        if len(rows) == count:
+            break
+    return rows
 
 
 def call_results(count):
@@ -239,7 +266,8 @@ def main():
     folder = parser.parse_args().templates
     write("conversations.json", CONVERSATIONS)
     write("own.json", results(FOLDER))
-    write("random.json", random_results(500))
+    write("random.json", random_results(random_templates.templates(1, 20000), 500))
+    write("html.json", random_results([source for source in random_templates.html_templates(1, 3200) if len(source) < 250], 1200))
     write("calls.json", call_results(4000))
     if folder:
         write("models.json", {model: {name: digest(result) for name, result in made.items()}

@@ -21,11 +21,25 @@ METHODS = ["strip()", "split()", "split(',')", "upper()", "lower()", "title()", 
            "values()|list", "role", "rsplit(',', 1)", "split(none, 1)", "a", "isspace()", "isalnum()",
            "join(['a', 'b'])", "rfind('b')", "center(5)", "ljust(4, '.')", "rjust(3)", "zfill(4)", "partition('b')",
            "rpartition(',')", "split(*[','])"]
-PERCENTS = ["%s", "%r", "%5s|", "%-4s|", "%.1s", "%d", "%05d", "%+d", "% d", "%x", "%#o", "%.2f", "%8.3e", "%g", "%c", "%i%%",
+PERCENTS = ["%s", "%r", "%a", "%5s|", "%-4s|", "%.1s", "%d", "%05d", "%+d", "% d", "%x", "%#o", "%.2f", "%8.3e", "%g", "%c", "%i%%",
             "%.3d", "%#X", "%-7.1f|", "%G"]
 SPECS = ["", "5", "<6", ">4", "^7", "*^5", "05", "+", " ", ",", "_", "d", "x", "#b", "o", "c", ".2f", "8.3f", "e", "g", "%", ".1%",
          ",.2f", "010.2f", ".3", ".1", "#X", "=+6", "08,", "n", "é>4", "s", ".2s"]
 ITEMS = ["0", "-1", "1", "'a'", "1:", ":2", "::-1", "0:2", "-2:", "::2"]
+HTML = ["('<b>'|safe)", "('a & b'|e)", "(' <i>\\n %s</i> '|safe)", "('{}<{!r}'|safe)", "(messages[0].content|e)", "(''|safe)",
+        "(['<', 2]|e)", "('&lt;p&gt; <!-- c --> &eacute;&#x41;;<br>'|safe)", "('12'|safe)", "'<&\\'>\"'", "'<i>'", "messages[1].content"]
+HTML_FILTERS = ["safe", "e", "escape", "forceescape", "string", "upper", "lower", "title", "capitalize", "trim", "trim('<')", "center(20)",
+                "indent", "indent('>', true)", "truncate(5, leeway=0)", "truncate(6, true, '<', 0)", "reverse", "first", "last", "list",
+                "default('<')", "replace('<', '>')", "join('<')", "urlencode", "length", "tojson", "format('<', 2)", "map('e')|join",
+                "select('escaped')|list", "sort", "unique|list", "batch(3)|list", "int", "float", "wordcount", "striptags",
+                "wordwrap(6)", "wordwrap(5, false, '<')", "urlize", "pprint"]
+HTML_METHODS = ["upper()", "swapcase()", "title()", "strip()", "lstrip('<')", "rstrip('> ')", "split()", "split('<')", "rsplit(';', 1)",
+                "splitlines()", "splitlines(true)", "partition('<')", "rpartition(';')", "removeprefix('<')", "removesuffix('>')",
+                "center(9, '*')", "ljust(9, '<')", "rjust(9)", "zfill(9)", "expandtabs(2)", "find('b')", "count('<')", "isupper()",
+                "startswith('<')", "join(['<', 2, '>'|safe])", "join(['<', '>'])", "replace('b', '<')", "replace('i', '<'|safe)",
+                "format('<', '>')", "format('<'|safe, ['>'|safe])", "escape('<')", "striptags()", "unescape()", "casefold()", "capitalize()"]
+HTML_FORMATS = ["%s", "%r", "%a", "%9s", "%-9s", "%.3s", "%s%%", "<%s>"]
+HTML_FIELDS = ["{}", "{!r}", "{!s}", "{!a}", "{:}", "<{}>", "{!s:>9}"]
 SPACES = ["", " ", "\n", "  ", "\n  ", "x", "\t", "\n\n"]
 
 
@@ -65,6 +79,27 @@ class Maker:
             lambda: f"'{{:{self.pick(SPECS)}}}{{:{self.pick(SPECS)}}}'.format({inner()}, {inner()})",
         ][self.rng.randint(0, 12)]()
 
+    def html(self, depth):
+        """Texts marked as HTML beside those that are not, in all that may be done to texts."""
+        if depth <= 0:
+            return self.pick(HTML)
+        inner = lambda: self.html(depth - 1)
+        form = lambda rows: f"('{self.pick(rows)}&{self.pick(rows)}'{self.pick(['', '|safe', '|safe', '|e'])})"
+        return [
+            lambda: f"({inner()} {self.pick('++~')} {inner()})",
+            lambda: f"({inner()} * 2)",
+            lambda: f"({inner()}|{self.pick(HTML_FILTERS)})",
+            lambda: f"{inner()}.{self.pick(HTML_METHODS)}",
+            lambda: f"{inner()}[{self.pick(ITEMS)}]",
+            lambda: f"({form(HTML_FORMATS)} % ({inner()}, {inner()}))",
+            lambda: f"{form(HTML_FIELDS)}.format({inner()}, {inner()})",
+            lambda: f"({inner()}|join({inner()}))",
+            lambda: f"{inner()}.join([{inner()}, {inner()}])",
+            lambda: f"[{inner()}, {inner()}]|{self.pick(['join', 'first', 'last', 'e', 'string', 'list', 'sort', 'max', 'sum'])}",
+            lambda: f"{{'a': {inner()}, {self.pick(HTML)}: 1}}|{self.pick(['xmlattr', 'e', 'items|list', 'dictsort', 'string', 'pprint'])}",
+            lambda: f"({inner()} {self.pick(['==', '!=', '<', 'in', 'is sameas', 'is eq'])} {inner()})",
+        ][self.rng.randint(0, 11)]()
+
     def tag(self, words):
         begin, end = self.pick(["{%", "{%-", "{%+"]), self.pick(["%}", "-%}", "+%}"])
         return f"{self.pick(SPACES)}{begin} {words} {end}{self.pick(SPACES)}"
@@ -97,3 +132,9 @@ class Maker:
 def templates(seed, count):
     maker = Maker(seed)
     return [maker.statement(3) + maker.statement(2) for _ in range(count)]
+
+
+def html_templates(seed, count):
+    """Printed in a list, which shows how each is marked."""
+    maker = Maker(seed)
+    return [f"{{{{ [{maker.html(maker.rng.randint(1, 4))}] }}}}" for _ in range(count)]

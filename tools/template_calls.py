@@ -5,18 +5,18 @@ import random
 
 VALUES = ["nothing", "none", "true", "0", "3", "-2", "1.5", "''", "'a'", "'Ab, <c>'", "'12'", "[]", "[3, 1, 2]", "['b', 'a']",
           "()", "('b', 'a')", "{}", "{'a': 1, 'b': none}", "range(3)", "{'a': 1}.items()", "[[1, 2], ['x', none]]",
-          "namespace(a=1)", "'a\\tb\\n c'", "18446744073709551615", "1e300"]
+          "namespace(a=1)", "'a\\tb\\n c'", "18446744073709551615", "1e300", "'<Ab>, %s {}'|safe", "['<', '&'|e]"]
 ARGUMENTS = ["", "none", "2", "'a'", "-1", "1.5", "true", "['a', 'b']", "('a', 'b')", "{'a': 1}", "'a', 'b'", "1, 'x'", "'b', 1",
-             "'a', none", "none, 1", "2, 3", "0, 1, true", "'a', 'b', 1", "'a', 1, 2", "1, 2, 3, 4, 5"]
+             "'a', none", "none, 1", "2, 3", "0, 1, true", "'<'", "'<'|safe", "['<', '>'|safe, 1]", "'A', '<'", "9, '-'", "'a', 'b', 1", "'a', 1, 2", "1, 2, 3, 4, 5"]
 LAZY = ["map", "select", "reject", "selectattr", "rejectattr", "items", "batch", "slice", "unique", "reverse"]
 FILTERS = LAZY + ["abs", "attr", "capitalize", "center", "count", "default", "dictsort", "filesizeformat", "first", "float",
-                  "format", "groupby", "indent", "int", "join", "last", "length", "list", "lower", "max", "min", "replace",
-                  "round", "sort", "string", "sum", "title", "tojson", "trim", "truncate", "upper", "urlencode", "wordcount"]
-TESTS = ["boolean", "callable", "defined", "divisibleby", "eq", "even", "false", "filter", "float", "ge", "gt", "in", "integer",
+                  "e", "escape", "forceescape", "format", "groupby", "indent", "int", "join", "last", "length", "list", "lower", "max", "min", "pprint", "replace",
+                  "round", "safe", "sort", "string", "striptags", "sum", "title", "tojson", "trim", "truncate", "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr"]
+TESTS = ["boolean", "callable", "defined", "divisibleby", "eq", "escaped", "even", "false", "filter", "float", "ge", "gt", "in", "integer",
          "iterable", "le", "lower", "lt", "mapping", "ne", "none", "number", "odd", "sequence", "string", "test", "true",
          "undefined", "upper"]
 METHODS = ["capitalize", "center", "count", "endswith", "expandtabs", "find", "format", "index", "isalnum", "isalpha",
-           "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip",
+           "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "isascii", "isprintable", "casefold", "format_map", "fromkeys", "join", "ljust", "lower", "lstrip",
            "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip",
            "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "zfill", "get", "items", "keys",
            "values", "copy"]

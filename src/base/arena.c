@@ -74,7 +74,10 @@ void *arena_alloc(struct arena *arena, size_t size) {
   struct arena_chunk *chunk = arena->chunks;
   if (!chunk || chunk->size - chunk->used < rounded) {
     chunk = chunk_new(rounded > CHUNK_BYTES ? rounded : CHUNK_BYTES);
-    if (!chunk) return NULL;
+    if (!chunk) {
+      arena->starved = true;
+      return NULL;
+    }
     chunk->next = arena->chunks;
     arena->chunks = chunk;
   }

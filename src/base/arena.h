@@ -12,6 +12,7 @@ struct arena {
   struct arena_chunk *chunks; /* newest first */
   size_t used;                /* bytes handed out, padding included */
   size_t max;                 /* bytes it may hand out */
+  bool starved;               /* the system once had none: what was refused is not for the maximum's sake */
 };
 
 void arena_init(struct arena *arena, size_t max);

@@ -94,14 +94,16 @@ static void serving_check(const struct build *build) {
                 problem.text, fitting_modes(&served, build->options->backend, available, remedy));
 }
 
-/* An engine without a usable chat template serves prompts. */
-static void chat_check(const struct draft *draft) {
-  struct error problem;
+/* An engine without a usable chat template serves prompts. False: whether it is one is not known for want of memory. */
+static bool chat_check(const struct draft *draft, struct error *error) {
+  struct error problem = {0};
   struct slice source = draft->chat_template;
   struct chat_template *template = source.size ? chat_template_open(source, &problem) : NULL;
+  if (problem.code == ERROR_MEMORY) return error_set(error, ERROR_MEMORY, "%s", problem.text);
   if (source.size && !template)
     log_warning("%s will serve prompts but refuse conversations. %s", draft->facts.name, problem.text);
   chat_template_close(template);
+  return true;
 }
 
 static bool manifest_make(struct build *build, struct hash128 digest, struct error *error) {
@@ -169,8 +171,8 @@ static bool file_write(struct build *build, struct error *error) {
                                      .images = checkpoint_preprocessor(draft->checkpoint)};
   if (build->merge) job.transforms = merge_adapter_transforms(build->merge);
   serving_check(build);
-  chat_check(draft);
-  bool written = engine_writer_init(&build->writer, options->output, job.plan, job.vision, options->backend, error) &&
+  bool written = chat_check(draft, error) &&
+                 engine_writer_init(&build->writer, options->output, job.plan, job.vision, options->backend, error) &&
                  memory_fit(build, &job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  contents_write(build, &job, error);
   if (!written) return false;

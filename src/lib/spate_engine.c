@@ -172,6 +172,8 @@ static bool engine_start(struct spate_engine *engine, const spate_open_options *
   engine->tokenizer = tokenizer_open(engine->loaded->file.tokenizer, error);
   if (!engine->tokenizer) return false;
   engine->chat = chat_template_open(engine->loaded->file.chat_template, &engine->chat_problem);
+  if (!engine->chat && engine->chat_problem.code == ERROR_MEMORY) /* or it would refuse conversations for its life */
+    return error_set(error, ERROR_MEMORY, "%s", engine->chat_problem.text);
   size_t tokens = tokenizer_vocab(engine->tokenizer);
   if (tokens > (size_t)engine->loaded->plan->vocab)
     return error_set(error, ERROR_FORMAT, "The engine's tokenizer has %zu tokens, its network %d: build it again.",

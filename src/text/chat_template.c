@@ -45,9 +45,10 @@ struct chat_template *chat_template_open(struct slice source, struct error *erro
   template->takes_strings = !template->places_images || source_has(source, "is string");
   arena_init(&template->arena, LIMIT_TEMPLATE_MEMORY);
   char *copy = arena_text(&template->arena, source);
-  if (!copy) error_set(error, ERROR_MEMORY, "No memory to compile the chat template.");
+  if (!copy) compile_no_memory(error);
   if (copy) template->body = jinja_parse(slice_make(copy, source.size), &template->arena, error);
   if (template->body) return template;
+  if (template->arena.starved) error_set(error, ERROR_MEMORY, "No memory to compile the chat template.");
   chat_template_close(template);
   return NULL;
 }
@@ -185,7 +186,8 @@ static size_t marked_runs(const struct builder *b, struct text_range *out) {
 static bool take_text(struct rendering *r, const struct builder *b, struct chat_text *text) {
   text->n_plain = marked_runs(b, NULL);
   text->plain = calloc(text->n_plain ? text->n_plain : 1, sizeof *text->plain);
-  if (!text->plain || (b->size && !buffer_append(&text->text, b->bytes, b->size))) return rendering_no_memory(r);
+  if (!text->plain || (b->size && !buffer_append(&text->text, b->bytes, b->size)))
+    return error_set(r->error, ERROR_MEMORY, "No memory for the text of these messages.");
   marked_runs(b, text->plain);
   return true;
 }

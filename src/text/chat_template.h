@@ -19,7 +19,8 @@
 
 struct chat_template;
 
-/* Copies and compiles the source. An empty one is ERROR_UNSUPPORTED: the model has no chat template. */
+/* Copies and compiles the source. An empty one is ERROR_UNSUPPORTED: the model has no chat template. ERROR_MEMORY says
+ * that the system lacked memory, and nothing of the template. */
 struct chat_template *chat_template_open(struct slice source, struct error *error);
 void chat_template_close(struct chat_template *template); /* NULL is allowed */
 

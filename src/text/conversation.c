@@ -233,8 +233,10 @@ bool conversation_write(const struct chat_template *template, struct slice json,
   bool done = settled && form_write(template, root, call_forms[0], tokenizer, out, &first);
   for (size_t i = 1;
        settled && !done && first.code == ERROR_INVALID && has_calls(root) && i < sizeof call_forms / sizeof *call_forms;
-       i++)
+       i++) {
     done = form_write(template, root, call_forms[i], tokenizer, out, &other);
+    if (!done && other.code == ERROR_MEMORY) first = other; /* it may have been the right one */
+  }
   if (settled && !done) error_set(error, first.code, "%s", first.text);
   json_decref(root);
   return done;

@@ -39,7 +39,7 @@ static struct datum loop_attribute(const struct loop_state *loop, const struct s
 static bool bind_method(struct rendering *r, struct datum self, struct slice name, struct datum *out, bool *found) {
   bool bare = self.kind == DATUM_LIST && (self.list->form > FORM_RANGE || /* it has none */
                                           (self.list->form != FORM_LIST && slice_is(name, "copy")));
-  const struct jinja_method *method = bare ? NULL : method_find(self.kind, name);
+  const struct jinja_method *method = bare ? NULL : method_find(self, name);
   *found = method != NULL;
   if (!method) return true;
   struct bound_method *bound = rendering_alloc(r, sizeof *bound);
@@ -86,9 +86,13 @@ bool eval_attribute(struct rendering *r, struct datum object, const struct slice
   const struct datum *entry = NULL;
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
   if (object.kind == DATUM_MACRO) return macro_attribute(r, object.macro, name, out);
+  if (object.kind == DATUM_FUNCTION && strcmp(object.function->name, "dict") == 0) /* it has fromkeys, as maps do */
+    if (slice_is(*name, "fromkeys") && !map_new(r, 0, &object)) return false;
   if (!bind_method(r, object, *name, out, &found)) return false;
   if (found) return true;
-  if (object.kind == DATUM_MAP || object.kind == DATUM_NAMESPACE) {
+  if (object.kind != DATUM_MAP && object_lacks(object, *name))
+    return rendering_fail(r, "%.*s of a %s is not given here", SLICE_ARGS(*name), datum_kind_name(object));
+  if (object.kind == DATUM_NAMESPACE || (object.kind == DATUM_MAP && !object_forbids(*name))) {
     if (!rendering_charge_bytes(r, name->size)) return false;
     entry = map_find_name(object.map, *name);
   }
@@ -123,17 +127,20 @@ static bool index_within(int64_t *index, size_t count) {
   return *index >= 0 && (uint64_t)*index < count;
 }
 
-static bool text_item(struct rendering *r, const struct marked *text, int64_t index, struct datum *out) {
+static bool text_item(struct rendering *r, const struct marked *text, bool html, int64_t index, struct datum *out) {
   if (!rendering_charge_bytes(r, 2 * text->size)) return false;
   if (!index_within(&index, marked_length(*text))) return missing_key(r, datum_none(), out);
   size_t start = marked_offset(*text, 0, (size_t)index);
-  return datum_marked(r, marked_part(*text, start, marked_offset(*text, start, 1)), out);
+  if (!datum_marked(r, marked_part(*text, start, marked_offset(*text, start, 1)), out)) return false;
+  out->html = html;
+  return true;
 }
 
 bool eval_item(struct rendering *r, struct datum object, struct datum key, struct datum *out) {
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
   if (key.kind == DATUM_BOOL && object.kind != DATUM_MAP) key = datum_int(key.truth);
-  if (key.kind == DATUM_INT && object.kind == DATUM_TEXT) return text_item(r, object.text, key.integer, out);
+  if (key.kind == DATUM_INT && object.kind == DATUM_TEXT)
+    return text_item(r, object.text, object.html, key.integer, out);
   if (key.kind == DATUM_INT && object.kind == DATUM_LIST && object.list->form <= FORM_RANGE) {
     int64_t index = key.integer;
     *out = index_within(&index, object.list->count) ? object.list->items[index] : datum_undefined(NULL);
@@ -209,8 +216,13 @@ static bool slice_text_value(struct rendering *r, const struct marked *text, con
 bool eval_slice(struct rendering *r, struct datum object, const struct datum bounds[3], struct datum *out) {
   struct slice_range range;
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
-  if (object.kind == DATUM_TEXT) return slice_text_value(r, object.text, bounds, out);
-  if (object.kind != DATUM_LIST || object.list->form > FORM_RANGE) return missing_key(r, datum_none(), out);
+  if (object.kind == DATUM_TEXT) {
+    if (!slice_text_value(r, object.text, bounds, out)) return false;
+    out->html = object.html;
+    return true;
+  }
+  if (object.kind != DATUM_LIST || object.list->form > FORM_RANGE)
+    return rendering_fail(r, "a %s cannot be sliced", datum_kind_name(object));
   if (!slice_range(r, bounds, object.list->count, &range) || !list_new(r, range.count, out)) return false;
   out->list->form = object.list->form;
   for (size_t i = 0; i < range.count; i++)

@@ -1,10 +1,12 @@
 /* format.format(…): fields in braces. */
 #include "text/jinja_field.h"
+#include "text/jinja_html.h"
 
 struct formatting {
   const struct arguments *given;
   size_t next;           /* of the fields that are not numbered */
   bool counted, indexed; /* fields of both sorts do not mix */
+  bool html;             /* what fields give is escaped */
 };
 
 static bool format_part(struct rendering *r, struct formatting *f, struct marked format, int nesting,
@@ -154,6 +156,15 @@ static bool write_value(struct rendering *r, struct builder *b, struct marked sp
   }
 }
 
+/* The same in a text of HTML: what is HTML takes no format and is not escaped. */
+static bool write_escaped(struct rendering *r, struct builder *b, struct marked spec, struct datum d) {
+  struct builder plain = {0};
+  struct datum text;
+  if (d.html && spec.size) return rendering_fail(r, "a text of HTML takes no format");
+  if (d.html) return builder_marked(r, b, *d.text);
+  return write_value(r, &plain, spec, d) && builder_take(r, &plain, &text) && html_append(r, b, text);
+}
+
 /* --- fields ----------------------------------------------------------------------------------------------------- */
 
 /* "name!conversion:spec", without its braces. */
@@ -163,18 +174,18 @@ static bool write_field(struct rendering *r, struct formatting *f, struct marked
   for (; end < field.size && (brackets || (field.bytes[end] != '!' && field.bytes[end] != ':')); end++)
     brackets = field.bytes[end] == '[' ? 1 : field.bytes[end] == ']' ? 0 : brackets;
   struct datum d, spec;
-  struct builder inner = {0}, repr = {0};
+  struct builder inner = {0};
   if (!field_value(r, f, marked_part(field, 0, end), &d)) return false;
   if (end < field.size && field.bytes[end] == '!') {
     char conversion = end + 1 < field.size ? (char)field.bytes[end + 1] : '\0';
     end += 2;
     if (!conversion || !strchr("sra", conversion) || (end < field.size && field.bytes[end] != ':'))
       return rendering_fail(r, "behind ! a field of format has s or r");
-    if (!(conversion == 's' ? print_datum : print_repr)(r, &repr, d) || !builder_take(r, &repr, &d)) return false;
+    if (!(conversion == 's' ? datum_plain(r, d, &d) : datum_repr(r, d, conversion == 'a', &d))) return false;
   }
-  struct marked rest = end < field.size ? marked_part(field, end + 1, field.size) : (struct marked){0};
+  struct marked rest = marked_part(field, end < field.size ? end + 1 : field.size, field.size);
   return format_part(r, f, rest, nesting + 1, &inner) && builder_take(r, &inner, &spec) &&
-         write_value(r, b, *spec.text, d);
+         (f->html ? write_escaped : write_value)(r, b, *spec.text, d);
 }
 
 /* The end of the field that begins at `at`, its closing brace. */
@@ -208,8 +219,10 @@ static bool format_part(struct rendering *r, struct formatting *f, struct marked
   return builder_marked(r, b, marked_part(format, plain, format.size));
 }
 
-bool format_braces(struct rendering *r, struct marked format, const struct arguments *a, struct datum *out) {
-  struct formatting f = {.given = a};
+bool format_braces(struct rendering *r, struct datum text, const struct arguments *a, struct datum *out) {
+  struct formatting f = {.given = a, .html = text.html};
   struct builder b = {0};
-  return format_part(r, &f, format, 0, &b) && builder_take(r, &b, out);
+  if (!format_part(r, &f, *text.text, 0, &b) || !builder_take(r, &b, out)) return false;
+  out->html = text.html;
+  return true;
 }

@@ -1,5 +1,5 @@
 /* What templates call by name: found in the tables, and its arguments checked before it runs. */
-#include "text/jinja_rendering.h"
+#include "text/jinja_html.h"
 
 /* --- what a callee takes ---------------------------------------------------------------------------------------- */
 
@@ -74,19 +74,31 @@ const struct jinja_function *function_find(struct slice name) {
   return NULL;
 }
 
+/* slice_is, quickly no: most names of a table are others. */
+static bool is_called(struct slice name, const char *text) {
+  return name.size && name.data[0] == (uint8_t)text[0] && slice_is(name, text);
+}
+
+const struct jinja_filter *const filter_tables[] = {
+    value_filters, text_filters, select_filters, sort_filters, number_filters, html_filters, web_filters,
+    link_filters,  wrap_filters, pprint_filters, NULL};
+
 const struct jinja_filter *filter_find(struct slice name) {
-  static const struct jinja_filter *const tables[] = {value_filters, text_filters,   select_filters,
-                                                      sort_filters,  number_filters, web_filters};
-  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-    for (const struct jinja_filter *row = tables[i]; row->name; row++)
-      if (slice_is(name, row->name)) return row;
+  for (const struct jinja_filter *const *table = filter_tables; *table; table++)
+    for (const struct jinja_filter *row = *table; row->name; row++)
+      if (is_called(name, row->name)) return row;
   return NULL;
 }
 
-const struct jinja_method *method_find(enum datum_kind kind, struct slice name) {
-  for (const struct jinja_method *row = kind == DATUM_TEXT ? text_methods : object_methods; row->name; row++)
-    if (row->kind == kind && slice_is(name, row->name)) return row;
+static const struct jinja_method *row_find(const struct jinja_method *row, enum datum_kind kind, struct slice name) {
+  for (; row->name; row++)
+    if (row->kind == kind && is_called(name, row->name)) return row;
   return NULL;
+}
+
+const struct jinja_method *method_find(struct datum self, struct slice name) {
+  const struct jinja_method *own = self.html ? row_find(html_methods, DATUM_TEXT, name) : NULL;
+  return own ? own : row_find(self.kind == DATUM_TEXT ? text_methods : object_methods, self.kind, name);
 }
 
 const struct jinja_test *test_find(struct slice name) {
@@ -113,8 +125,12 @@ bool function_call(struct rendering *r, const struct jinja_function *function, c
 
 bool method_call(struct rendering *r, const struct bound_method *bound, const struct arguments *a, struct datum *out) {
   *out = datum_unset();
-  return arguments_fit(r, bound->method->name, bound->method->takes, a) &&
-         bound->method->call(r, bound->self, a, out) && is_set(r, bound->method->name, out);
+  if (!arguments_fit(r, bound->method->name, bound->method->takes, a) || !bound->method->call(r, bound->self, a, out) ||
+      !is_set(r, bound->method->name, out))
+    return false;
+  bool own = bound->self.html && row_find(html_methods, DATUM_TEXT, slice_text(bound->method->name));
+  if (bound->self.html && !own) html_mark(out); /* the texts that a text of HTML gives are HTML */
+  return true;
 }
 
 bool filter_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a,

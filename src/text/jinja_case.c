@@ -30,6 +30,7 @@ static bool ends_word(struct marked text, size_t at, size_t size) {
 
 static size_t recase(uint32_t code, enum letter_case letter_case, uint32_t before, bool first, uint32_t out[3]) {
   if (letter_case == CASE_SWAP) letter_case = letter_is_upper(code) ? CASE_LOWER : CASE_UPPER;
+  if (letter_case == CASE_FOLD) return letter_folded(code, out);
   if (letter_case == CASE_UPPER) return letter_upper(code, out);
   if (letter_case == CASE_LOWER || !starts_word(letter_case, before, first)) return letter_lower(code, out);
   return (letter_case == CASE_WORDS ? letter_upper : letter_title)(code, out);
@@ -42,7 +43,7 @@ bool text_recase(struct rendering *r, struct marked text, enum letter_case lette
     size = text_character(text, at, &code);
     uint8_t user = text.user ? text.user[at] : 0;
     size_t count = recase(code, letter_case, before, at == 0, letters);
-    if (code == 0x3A3 && letters[0] == 0x3C3) {
+    if (code == 0x3A3 && letters[0] == 0x3C3 && letter_case != CASE_FOLD) {
       if (!rendering_charge_characters(r, text.size)) return false; /* its neighbours may all be ignored */
       if (ends_word(text, at, size)) letters[0] = 0x3C2;
     }

@@ -43,6 +43,7 @@ enum datum_kind {
 
 struct datum {
   enum datum_kind kind;
+  bool html; /* TEXT: marked as HTML (jinja2's Markup): a plain text that comes to it is escaped */
   union {
     const struct slice *missing; /* UNDEFINED: the name that was looked for, or NULL */
     bool truth;
@@ -161,6 +162,8 @@ bool datum_is_key(struct datum d);                      /* it may be one: no lis
 bool map_charge(struct rendering *r, struct datum key); /* what finding a key costs; one that is none fails */
 /* NULL: none, or the budget is spent, and the next charge fails. */
 const struct datum *map_find(const struct datum_map *map, struct datum key);
+/* A copy of the entries in the order of their keys, all of which must be texts. */
+bool map_sorted(struct rendering *r, const struct datum_map *map, struct map_entry **entries);
 const struct datum *map_find_name(const struct datum_map *map, struct slice name);
 
 /* A text that grows in the rendering's arena. */

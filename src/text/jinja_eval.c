@@ -1,6 +1,8 @@
 /* Expressions evaluated. */
 #include "text/jinja_rendering.h"
 
+#include "base/limits.h"
+
 static bool eval_name(struct rendering *r, const struct node *node, struct datum *out) {
   const struct datum *value = frame_find(r->frame, node->name);
   const struct jinja_function *function = value ? NULL : function_find(node->name);
@@ -34,6 +36,28 @@ static bool eval_dict(struct rendering *r, const struct node *node, struct datum
   return true;
 }
 
+static bool all_constant(struct rendering *r, const struct node_list *list);
+
+/* Nothing of it is known at run time alone. What and, or and if leave out has not been gone through yet: it is charged,
+ * and what nests too deep is none. */
+static bool is_constant(struct rendering *r, const struct node *node) {
+  if (!node || node->kind == NODE_CONSTANT) return true;
+  if (node->kind == NODE_NAME || node->kind == NODE_CALL || r->depth > LIMIT_TEMPLATE_DEPTH) return false;
+  r->depth++;
+  bool constant = rendering_charge(r, 1) && is_constant(r, node->a) && is_constant(r, node->b) &&
+                  is_constant(r, node->c) && all_constant(r, &node->items) && all_constant(r, &node->others);
+  r->depth--;
+  return constant;
+}
+
+static bool all_constant(struct rendering *r, const struct node_list *list) {
+  for (size_t i = 0; i < list->count; i++)
+    if (!rendering_charge(r, 1) || !is_constant(r, list->at[i])) return false;
+  return true;
+}
+
+static bool has_slices(struct datum d) { return d.kind == DATUM_TEXT || d.kind == DATUM_LIST; }
+
 static bool eval_bounds(struct rendering *r, const struct node *node, struct datum *out) {
   struct datum object, bounds[3];
   if (!eval(r, node->a, &object)) return false;
@@ -41,7 +65,9 @@ static bool eval_bounds(struct rendering *r, const struct node *node, struct dat
     bounds[i] = datum_none();
     if (node->items.at[i] && !eval(r, node->items.at[i], &bounds[i])) return false;
   }
-  return eval_slice(r, object, bounds, out);
+  if (has_slices(object) || !is_constant(r, node->a)) return eval_slice(r, object, bounds, out);
+  *out = datum_undefined(NULL); /* jinja2 looks for it before it runs, where nothing that is not found fails */
+  return true;
 }
 
 static bool eval_big_sign(struct rendering *r, struct datum d, bool negates, struct datum *out) {

@@ -10,7 +10,7 @@ static bool assign_namespace(struct rendering *r, const struct node *target, str
   if (!space || space->kind != DATUM_NAMESPACE)
     return rendering_fail(r, "only a namespace's attributes can be set, and '%.*s' is none",
                           SLICE_ARGS(target->a->name));
-  return datum_text(r, target->name, &name) && map_set(r, space->map, name, value);
+  return datum_text(r, target->name, &name) && namespace_takes(r, name) && map_set(r, space->map, name, value);
 }
 
 bool assign(struct rendering *r, const struct node *target, struct datum value) {

@@ -35,10 +35,12 @@ bool field_whole(struct rendering *r, struct builder *b, const struct field *fie
 /* A number with a point or an exponent: e E f F g G %, or as str() has it (none of them, or with a precision). */
 bool field_real(struct rendering *r, struct builder *b, const struct field *field, double number);
 
-/* format % values: printf's way (https://docs.python.org/3/library/stdtypes.html#printf-style-string-formatting). */
-bool format_percent(struct rendering *r, struct marked format, struct datum values, struct datum *out);
+/* Both of a text; one of HTML escapes what is put into it.
+ *
+ * format % values: printf's way (https://docs.python.org/3/library/stdtypes.html#printf-style-string-formatting). */
+bool format_percent(struct rendering *r, struct datum format, struct datum values, struct datum *out);
 
 /* format.format(…): with braces (https://docs.python.org/3/library/string.html#format-string-syntax). */
-bool format_braces(struct rendering *r, struct marked format, const struct arguments *a, struct datum *out);
+bool format_braces(struct rendering *r, struct datum format, const struct arguments *a, struct datum *out);
 
 #endif

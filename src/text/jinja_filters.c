@@ -1,5 +1,6 @@
 /* Filters of lists and of any value. To add one: a function and a row of the table at the end. */
 #include "text/jinja_filters.h"
+#include "text/jinja_html.h"
 #include "text/jinja_text.h"
 
 /* --- any value -------------------------------------------------------------------------------------------------- */
@@ -55,6 +56,7 @@ static bool filter_last(struct rendering *r, struct datum d, const struct argume
   (void)a;
   if (!datum_items(r, d, &items)) return false;
   *out = items->count ? items->items[items->count - 1] : datum_undefined(NULL);
+  if (d.html && items->count) html_mark(out); /* the last is looked up, where the first is gone over */
   return true;
 }
 
@@ -74,7 +76,10 @@ static bool filter_reverse(struct rendering *r, struct datum d, const struct arg
   out->list->form = FORM_GENERATOR;
   for (size_t i = items->count; i > 0; i--)
     if (!list_append(r, out->list, items->items[i - 1])) return false;
-  return d.kind != DATUM_TEXT || text_join(r, out->list, (struct marked){0}, out);
+  if (d.kind != DATUM_TEXT) return true;
+  if (!text_join(r, out->list, (struct marked){0}, out)) return false;
+  out->html = d.html;
+  return true;
 }
 
 static bool filter_join(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
@@ -165,6 +170,11 @@ static bool filter_sum(struct rendering *r, struct datum d, const struct argumen
   return true;
 }
 
+static bool filter_random(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  (void)d, (void)a, (void)out;
+  return rendering_fail(r, "random would give the same messages other prompts");
+}
+
 const struct jinja_filter value_filters[] = {
     {"default", "default_value? boolean?", filter_default},
     {"d", "default_value? boolean?", filter_default},
@@ -180,5 +190,6 @@ const struct jinja_filter value_filters[] = {
     {"batch", "linecount fill_with?", filter_batch},
     {"slice", "slices fill_with?", filter_slice},
     {"sum", "attribute? start?", filter_sum},
+    {"random", "", filter_random},
     {NULL, NULL, NULL},
 };

@@ -12,4 +12,7 @@ bool follow_path(struct rendering *r, struct datum object, struct datum path, co
 bool select_attributes(struct rendering *r, const struct datum_list *items, struct datum path,
                        const struct datum *fallback, struct datum *out);
 
+/* A number, or what int() or else float() reads of a text: *found says whether it is one. Undefined fails. */
+bool datum_read_number(struct rendering *r, struct datum d, struct datum *number, bool *found);
+
 #endif

@@ -68,9 +68,16 @@ static bool call_dict(struct rendering *r, const struct arguments *a, struct dat
   return set_named(r, a, out->map);
 }
 
+bool namespace_takes(struct rendering *r, struct datum name) {
+  return name.kind != DATUM_TEXT || name.text->size == 0 || name.text->bytes[0] != '_' ||
+         rendering_fail(r, "a namespace takes no attribute that begins with _");
+}
+
 static bool call_namespace(struct rendering *r, const struct arguments *a, struct datum *out) {
   if (!call_dict(r, a, out)) return false;
   out->kind = DATUM_NAMESPACE;
+  for (size_t i = 0; i < out->map->count; i++)
+    if (!namespace_takes(r, out->map->entries[i].key)) return false;
   return true;
 }
 
@@ -118,6 +125,11 @@ static bool call_joiner(struct rendering *r, const struct arguments *a, struct d
   return list_append(r, items.list, given ? *given : separator) && turn_new(r, items, true, out);
 }
 
+static bool call_lipsum(struct rendering *r, const struct arguments *a, struct datum *out) {
+  (void)a, (void)out;
+  return rendering_fail(r, "lipsum would give the same messages other prompts");
+}
+
 const struct jinja_function global_functions[] = {
     {"raise_exception", "message", call_raise_exception},
     {"strftime_now", "format", call_strftime_now},
@@ -125,6 +137,7 @@ const struct jinja_function global_functions[] = {
     {"dict", "mapping?/ **", call_dict},
     {"cycler", "*", call_cycler},
     {"joiner", "sep?", call_joiner},
+    {"lipsum", "n? html? min? max?", call_lipsum},
     {"range", "start stop? step?/", call_range},
     {NULL, NULL, NULL},
 };

@@ -1,6 +1,7 @@
 /* The lexer of chat templates: one pass over the source, all lexemes in an array. */
 #include "text/jinja_lexer.h"
 
+#include "base/limits.h"
 #include "text/jinja_literal.h"
 
 #include <stdio.h>
@@ -15,9 +16,12 @@ struct lexer {
   size_t count, capacity;
 };
 
-static bool lexer_no_memory(struct lexer *lexer) {
-  return error_set(lexer->error, ERROR_MEMORY, "No memory to compile the chat template.");
+bool compile_no_memory(struct error *error) {
+  return error_set(error, ERROR_LIMIT, "Compiling the chat template takes more than %d MiB.",
+                   LIMIT_TEMPLATE_MEMORY >> 20);
 }
+
+static bool lexer_no_memory(struct lexer *lexer) { return compile_no_memory(lexer->error); }
 
 static bool is_space(uint8_t c) { return c == ' ' || (c >= 9 && c <= 13); }
 static bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }

@@ -34,6 +34,9 @@ struct lexeme {
  * that names the line. */
 const struct lexeme *jinja_lex(struct slice source, struct arena *arena, struct error *error);
 
+/* Fails for want of the arena's memory: too much is asked of it, or its `starved` tells better. */
+bool compile_no_memory(struct error *error);
+
 /* What a sentence calls the lexeme; text is room for it. */
 const char *lexeme_name(const struct lexeme *lexeme, char text[64]);
 

@@ -2,6 +2,8 @@
  * jinja_text_methods.c. To add one: a function and a row of the table at the end. */
 #include "text/jinja_rendering.h"
 
+#include <stdio.h>
+
 static bool map_get(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct datum *fallback = argument(a, 1, NULL);
   if (!map_charge(r, a->items[0])) return false;
@@ -38,6 +40,17 @@ static bool map_values(struct rendering *r, struct datum self, const struct argu
 static bool map_items(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   (void)a;
   return map_parts(r, self.map, MAP_ITEMS, out);
+}
+
+/* A new map of keys that all have one value. */
+static bool map_fromkeys(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  struct datum value = a->count > 1 ? a->items[1] : datum_none();
+  struct datum_list *keys;
+  (void)self;
+  if (!datum_items(r, a->items[0], &keys) || !map_new(r, keys->count, out)) return false;
+  for (size_t i = 0; i < keys->count; i++)
+    if (!map_set(r, out->map, keys->items[i], value)) return false;
+  return true;
 }
 
 /* Nothing changes a list or a map, so that a copy is itself. */
@@ -109,6 +122,7 @@ const struct jinja_method object_methods[] = {
     {DATUM_MAP, "values", "", map_values},
     {DATUM_MAP, "items", "", map_items},
     {DATUM_MAP, "copy", "", copy_self},
+    {DATUM_MAP, "fromkeys", "iterable value?/", map_fromkeys},
     {DATUM_LIST, "copy", "", copy_self},
     {DATUM_LIST, "count", "value/", list_count},
     {DATUM_LIST, "index", "value start? stop?/", list_index},
@@ -118,3 +132,39 @@ const struct jinja_method object_methods[] = {
     {DATUM_TURN, "reset", "", turn_reset},
     {0},
 };
+
+/* --- names without a method -------------------------------------------------------------------------------------- */
+
+bool object_lacks(struct datum self, struct slice name) {
+  static const struct {
+    enum datum_kind kind;
+    int form; /* of a LIST */
+    const char *names;
+  } rows[] = {
+      {DATUM_TEXT, 0, " encode isidentifier maketrans translate "},
+      {DATUM_INT, 0,
+       " as_integer_ratio bit_count bit_length conjugate denominator from_bytes imag numerator real to_bytes "},
+      {DATUM_FLOAT, 0, " as_integer_ratio conjugate fromhex hex imag is_integer real "},
+      {DATUM_LIST, FORM_RANGE, " start step stop "},
+      {DATUM_LIST, FORM_VIEW, " isdisjoint mapping "},
+  };
+  enum datum_kind kind = self.kind == DATUM_BOOL || self.kind == DATUM_BIG ? DATUM_INT : self.kind;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    if (rows[i].kind != kind || (kind == DATUM_LIST && (int)self.list->form != rows[i].form)) continue;
+    char word[32];
+    snprintf(word, sizeof word, " %.*s ", (int)(name.size < 24 ? name.size : 24), (const char *)name.data);
+    return strstr(rows[i].names, word) != NULL;
+  }
+  return false;
+}
+
+bool object_forbids(struct slice name) {
+  switch (name.size) {
+  case 3: return slice_is(name, "pop");
+  case 5: return slice_is(name, "clear");
+  case 6: return slice_is(name, "update");
+  case 7: return slice_is(name, "popitem");
+  case 10: return slice_is(name, "setdefault");
+  default: return false;
+  }
+}

@@ -81,6 +81,10 @@ static bool read_number(struct rendering *r, struct datum d, int base, struct da
   return true;
 }
 
+bool datum_read_number(struct rendering *r, struct datum d, struct datum *number, bool *found) {
+  return read_number(r, d, 10, number, found);
+}
+
 /* Without its fraction; the fallback for what is no number, an infinity of a text among it. */
 static bool whole_part(struct rendering *r, struct datum d, double number, const struct datum *fallback,
                        struct datum *out) {

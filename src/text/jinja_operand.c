@@ -84,7 +84,7 @@ static struct node *parse_strings(struct parser *p) {
   struct marked *text = arena_alloc(p->arena, sizeof *text);
   uint8_t *bytes = arena_alloc(p->arena, size);
   if (!text || !bytes) {
-    error_set(p->error, ERROR_MEMORY, "No memory to compile the chat template.");
+    compile_no_memory(p->error);
     return NULL;
   }
   for (size_t i = 0; i < count; used += p->at[i].text.size, i++)
@@ -99,7 +99,7 @@ static struct node *parse_strings(struct parser *p) {
 static struct node *parse_big(struct parser *p) {
   struct marked *digits = arena_alloc(p->arena, sizeof *digits);
   if (!digits) {
-    error_set(p->error, ERROR_MEMORY, "No memory to compile the chat template.");
+    compile_no_memory(p->error);
     return NULL;
   }
   *digits = (struct marked){.bytes = p->at->text.data, .size = p->at->text.size};
@@ -171,7 +171,10 @@ static struct node *parse_subscript(struct parser *p, struct node *object) {
   }
   node->kind = NODE_SLICE;
   node->items.at = arena_array(p->arena, 3, sizeof *node->items.at);
-  if (!node->items.at) return NULL;
+  if (!node->items.at) {
+    compile_no_memory(p->error);
+    return NULL;
+  }
   memcpy(node->items.at, bounds, sizeof bounds);
   node->items.count = 3;
   return node;

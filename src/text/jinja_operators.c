@@ -1,5 +1,6 @@
 /* Arithmetic, joining and comparing, by Python's rules. */
 #include "text/jinja_field.h"
+#include "text/jinja_html.h"
 
 #include "base/limits.h"
 
@@ -90,14 +91,22 @@ static int64_t whole_of(struct datum d) { return d.kind == DATUM_BOOL ? d.truth 
 /* --- texts and lists -------------------------------------------------------------------------------------------- */
 
 /* A text that grows by joins (set out = out ~ more) goes on where it lies, so that n of them copy no more than n. */
-static bool join_texts(struct rendering *r, struct datum a, struct datum b, struct datum *out) {
+static bool goes_on(const struct builder *joined, struct datum a) {
+  return a.kind == DATUM_TEXT && a.text->bytes == joined->bytes && a.text->size == joined->size &&
+         a.text->user == (joined->marked ? joined->user : NULL);
+}
+
+/* html: what is not HTML is escaped. */
+static bool join_texts(struct rendering *r, struct datum a, struct datum b, bool html, struct datum *out) {
+  bool (*append)(struct rendering *, struct builder *, struct datum) = html ? html_append : print_datum;
   struct builder *joined = &r->joined;
-  if (a.kind != DATUM_TEXT || a.text->bytes != joined->bytes || a.text->size != joined->size ||
-      a.text->user != (joined->marked ? joined->user : NULL)) {
+  if (!goes_on(joined, a) || a.html != html) {
     *joined = (struct builder){0};
-    if (!print_datum(r, joined, a)) return false;
+    if (!append(r, joined, a)) return false;
   }
-  return print_datum(r, joined, b) && builder_take(r, joined, out);
+  if (!append(r, joined, b) || !builder_take(r, joined, out)) return false;
+  out->html = html;
+  return true;
 }
 
 static bool append_all(struct rendering *r, const struct datum_list *from, struct datum_list *to) {
@@ -118,7 +127,9 @@ static bool repeat(struct rendering *r, struct datum d, int64_t times, struct da
   if (d.kind == DATUM_TEXT) {
     for (int64_t i = 0; i < times; i++)
       if (!builder_marked(r, &builder, *d.text)) return false;
-    return builder_take(r, &builder, out);
+    if (!builder_take(r, &builder, out)) return false;
+    out->html = d.html;
+    return true;
   }
   if (!list_new(r, 0, out)) return false;
   out->list->form = d.list->form;
@@ -135,11 +146,12 @@ static bool is_whole(struct datum d) { return d.kind == DATUM_INT || d.kind == D
 
 bool eval_binary(struct rendering *r, enum operator_kind op, struct datum a, struct datum b, struct datum *out) {
   double x, y;
-  if (op == OPERATOR_CONCATENATE) return join_texts(r, a, b, out);
-  if (op == OPERATOR_MODULO && a.kind == DATUM_TEXT) return format_percent(r, *a.text, b, out);
+  if (op == OPERATOR_CONCATENATE) return join_texts(r, a, b, false, out);
+  if (op == OPERATOR_MODULO && a.kind == DATUM_TEXT) return format_percent(r, a, b, out);
   if (is_whole(a) && is_whole(b)) return whole(r, op, whole_of(a), whole_of(b), out);
   if (datum_number(a, &x) && datum_number(b, &y)) return real(r, op, x, y, out);
-  if (op == OPERATOR_ADD && a.kind == DATUM_TEXT && b.kind == DATUM_TEXT) return join_texts(r, a, b, out);
+  if (op == OPERATOR_ADD && a.kind == DATUM_TEXT && b.kind == DATUM_TEXT)
+    return join_texts(r, a, b, a.html || b.html, out);
   if (op == OPERATOR_ADD && a.kind == DATUM_LIST && b.kind == DATUM_LIST) return join_lists(r, a.list, b.list, out);
   if (op == OPERATOR_MULTIPLY && repeats(a) && is_whole(b)) return repeat(r, a, whole_of(b), out);
   if (op == OPERATOR_MULTIPLY && repeats(b) && is_whole(a)) return repeat(r, b, whole_of(a), out);

@@ -1,5 +1,6 @@
 /* Texts filled up to a width: methods of texts. */
 #include "text/jinja_field.h"
+#include "text/jinja_html.h"
 #include "text/jinja_text_methods.h"
 
 static const struct marked space = {(const uint8_t *)" ", NULL, 1};
@@ -18,8 +19,13 @@ static bool surround(struct rendering *r, struct marked text, struct marked fill
 static bool missing(struct rendering *r, struct datum self, const struct arguments *a, int64_t *count,
                     struct marked *fill) {
   const struct marked *given = NULL;
+  struct datum escaped;
   int64_t width = 0, length = (int64_t)marked_length(*self.text);
-  if (!argument_int(r, a, 0, "width", "a padding", &width) || !argument_text(r, a, 1, NULL, "a padding", &given))
+  if (!argument_int(r, a, 0, "width", "a padding", &width)) return false;
+  if (self.html && a->count > 1 && !html_escape(r, a->items[1], &escaped)) return false;
+  if (self.html && a->count > 1)
+    given = escaped.text;
+  else if (!argument_text(r, a, 1, NULL, "a padding", &given))
     return false;
   if (given && marked_length(*given) != 1) return rendering_fail(r, "a padding is made of one character");
   *fill = given ? *given : space;

@@ -45,7 +45,7 @@ bool parser_name(struct parser *p, struct slice *name) {
 struct node *node_new(struct parser *p, enum node_kind kind) {
   struct node *node = arena_alloc(p->arena, sizeof *node);
   if (!node) {
-    error_set(p->error, ERROR_MEMORY, "No memory to compile the chat template.");
+    compile_no_memory(p->error);
     return NULL;
   }
   node->kind = kind;
@@ -58,7 +58,7 @@ bool node_list_add(struct parser *p, struct node_list *list, struct node *node) 
   if (list->count == list->capacity) {
     size_t capacity = list->capacity ? 2 * list->capacity : 4;
     struct node **at = arena_array(p->arena, capacity, sizeof *at);
-    if (!at) return error_set(p->error, ERROR_MEMORY, "No memory to compile the chat template.");
+    if (!at) return compile_no_memory(p->error);
     if (list->count) memcpy(at, list->at, list->count * sizeof *at);
     list->at = at;
     list->capacity = capacity;
@@ -81,7 +81,7 @@ static bool ends_body(const struct parser *p, const char *const *ends) {
 static bool parse_output(struct parser *p, struct node_list *body) {
   struct node *node = node_new(p, NODE_OUTPUT);
   struct marked *text = arena_alloc(p->arena, sizeof *text);
-  if (!node || !text) return error_set(p->error, ERROR_MEMORY, "No memory to compile the chat template.");
+  if (!node || !text) return compile_no_memory(p->error);
   *text = (struct marked){.bytes = p->at->text.data, .size = p->at->text.size};
   node->value = (struct datum){.kind = DATUM_TEXT, .text = text};
   p->at++;
@@ -271,7 +271,7 @@ const struct node_list *jinja_parse(struct slice source, struct arena *arena, st
   p.at = jinja_lex(source, arena, error);
   if (!p.at) return NULL;
   if (!body) {
-    error_set(error, ERROR_MEMORY, "No memory to compile the chat template.");
+    compile_no_memory(error);
     return NULL;
   }
   return parse_body(&p, no_end, &(struct slice){0}, body) ? body : NULL;

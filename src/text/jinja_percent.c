@@ -1,10 +1,13 @@
 /* format % values, as printf has it. */
 #include "text/jinja_field.h"
+#include "text/jinja_filters.h"
+#include "text/jinja_html.h"
 
 /* The values of one formatting and how many of them are used. */
 struct given {
   struct datum values;
   bool tuple; /* they are several; else one, or a map whose entries are named */
+  bool html;  /* the format is: each is escaped, and a number is what int() or float() makes of it */
   size_t used;
 };
 
@@ -40,7 +43,7 @@ static bool read_count(struct rendering *r, struct marked format, size_t *at, st
   if (*at < format.size && format.bytes[*at] == '*') {
     ++*at;
     if (!next_value(r, given, &d)) return false;
-    if (d.kind != DATUM_INT) return rendering_fail(r, "a * of a format needs a whole number");
+    if (d.kind != DATUM_INT || given->html) return rendering_fail(r, "a * of a format needs a whole number");
     *count = d.integer;
   } else {
     for (*count = 0; *at < format.size && format.bytes[*at] >= '0' && format.bytes[*at] <= '9'; ++*at)
@@ -75,27 +78,35 @@ static bool read_flags(struct rendering *r, struct marked format, size_t *at, st
   return true;
 }
 
-static bool write_text(struct rendering *r, struct builder *b, struct field *field, struct datum d) {
+static bool write_text(struct rendering *r, struct builder *b, struct field *field, bool html, struct datum d) {
   static const struct marked space = {(const uint8_t *)" ", NULL, 1};
-  struct builder repr = {0};
-  const struct marked *text;
-  if (field->type == 's') {
-    if (!datum_string(r, d, &text)) return false;
-  } else {
-    struct datum printed;
-    if (!print_repr(r, &repr, d) || !builder_take(r, &repr, &printed)) return false;
-    text = printed.text;
-  }
+  struct datum text = d;
+  if (field->type != 's' && !datum_repr(r, d, field->type == 'a', &text)) return false;
+  if (!html && field->type == 's' && !datum_plain(r, d, &text)) return false;
+  if (html && !html_escape(r, text, &text)) return false;
   field->fill = space;
   if (field->align == ALIGN_INSIDE) field->align = ALIGN_RIGHT;
-  return field_text(r, b, field, *text);
+  return field_text(r, b, field, *text.text);
 }
 
-static bool write_number(struct rendering *r, struct builder *b, struct field *field, struct datum d) {
+/* What int() or float() makes of a value. */
+static bool read_number(struct rendering *r, char type, struct datum *d) {
+  struct datum number;
+  bool found, whole = strchr("diu", type) != NULL;
+  if (strchr("xXoc", type)) return rendering_fail(r, "%%%c formats nothing in a text of HTML", type);
+  if (d->kind != DATUM_TEXT) return true;
+  if (!datum_read_number(r, *d, &number, &found)) return false;
+  if (!found || (whole && number.kind == DATUM_FLOAT)) return rendering_fail(r, "%%%c needs a number", type);
+  *d = number;
+  return true;
+}
+
+static bool write_number(struct rendering *r, struct builder *b, struct field *field, bool html, struct datum d) {
   double number;
+  if (html && !read_number(r, field->type, &d)) return false;
   if (field->type == 'c' && d.kind == DATUM_TEXT && marked_length(*d.text) == 1) {
     field->type = 's';
-    return write_text(r, b, field, d);
+    return write_text(r, b, field, false, d);
   }
   if (!datum_number(d, &number))
     return rendering_fail(r, "%%%c needs a number, not a %s", field->type, datum_kind_name(d));
@@ -119,11 +130,18 @@ static bool write_field(struct rendering *r, struct builder *b, struct marked fo
   if (!field.type || !strchr("sradiuoxXeEfFgGc", field.type))
     return rendering_fail(r, "a text has a %% that formats nothing");
   if (!named && !next_value(r, given, &d)) return false;
-  return strchr("sra", field.type) ? write_text(r, b, &field, d) : write_number(r, b, &field, d);
+  return (strchr("sra", field.type) ? write_text : write_number)(r, b, &field, given->html, d);
 }
 
-bool format_percent(struct rendering *r, struct marked format, struct datum values, struct datum *out) {
-  struct given given = {.values = values, .tuple = values.kind == DATUM_LIST && values.list->form == FORM_TUPLE};
+/* What may be looked up in may be a map of which nothing is asked for. */
+static bool has_items(struct datum d) {
+  return d.kind == DATUM_MAP || d.kind == DATUM_UNDEFINED || (d.kind == DATUM_LIST && d.list->form <= FORM_RANGE);
+}
+
+bool format_percent(struct rendering *r, struct datum text, struct datum values, struct datum *out) {
+  const struct marked format = *text.text;
+  struct given given = {
+      .values = values, .tuple = values.kind == DATUM_LIST && values.list->form == FORM_TUPLE, .html = text.html};
   struct builder b = {0};
   size_t plain = 0;
   if (!rendering_charge_bytes(r, format.size)) return false;
@@ -133,8 +151,9 @@ bool format_percent(struct rendering *r, struct marked format, struct datum valu
     if (!write_field(r, &b, format, &at, &given)) return false;
     plain = at;
   }
-  bool left = given.tuple ? given.used < values.list->count
-                          : given.used == 0 && values.kind != DATUM_MAP && values.kind != DATUM_LIST;
+  bool left = given.tuple ? given.used < values.list->count : given.used == 0 && !has_items(values);
   if (left) return rendering_fail(r, "a text with %% is given more values than it asks for");
-  return builder_marked(r, &b, marked_part(format, plain, format.size)) && builder_take(r, &b, out);
+  if (!builder_marked(r, &b, marked_part(format, plain, format.size)) || !builder_take(r, &b, out)) return false;
+  out->html = text.html;
+  return true;
 }

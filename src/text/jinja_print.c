@@ -2,10 +2,11 @@
 #include "text/jinja_field.h"
 
 #include "base/utf8.h"
+#include "text/letters.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <utf8proc.h>
+#include <stdlib.h>
 
 static bool print_plain(struct rendering *r, struct builder *b, const char *text) {
   return builder_text(r, b, slice_text(text));
@@ -29,27 +30,13 @@ static bool print_float(struct rendering *r, struct builder *b, double number, b
 
 /* --- repr ------------------------------------------------------------------------------------------------------- */
 
-static bool printable(uint32_t code) {
-  switch (utf8proc_category((utf8proc_int32_t)code)) {
-  case UTF8PROC_CATEGORY_CC:
-  case UTF8PROC_CATEGORY_CF:
-  case UTF8PROC_CATEGORY_CS:
-  case UTF8PROC_CATEGORY_CO:
-  case UTF8PROC_CATEGORY_CN:
-  case UTF8PROC_CATEGORY_ZL:
-  case UTF8PROC_CATEGORY_ZP: return false;
-  case UTF8PROC_CATEGORY_ZS: return code == ' ';
-  default: return true;
-  }
-}
-
 /* Writes what a character is escaped to, or "". */
 static void repr_escape(uint32_t code, char quote, char text[12]) {
   if (code == '\\' || code == (uint32_t)quote)
     snprintf(text, 12, "\\%c", (int)code);
   else if (code == '\n' || code == '\r' || code == '\t')
     snprintf(text, 12, "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
-  else if ((code >= 0x20 && code < 0x7f) || printable(code))
+  else if ((code >= 0x20 && code < 0x7f) || letter_is_printable(code))
     text[0] = '\0';
   else
     snprintf(text, 12, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
@@ -153,7 +140,9 @@ bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   case DATUM_INT: return print_int(r, b, d.integer);
   case DATUM_FLOAT: return print_float(r, b, d.number, false);
   case DATUM_BIG: return builder_marked(r, b, *d.text);
-  case DATUM_TEXT: return repr_text(r, b, *d.text);
+  case DATUM_TEXT:
+    if (!d.html) return repr_text(r, b, *d.text);
+    return print_plain(r, b, "Markup(") && repr_text(r, b, *d.text) && print_plain(r, b, ")");
   case DATUM_LIST:
   case DATUM_MAP:
   case DATUM_NAMESPACE: return repr_inner(r, b, d);
@@ -163,15 +152,45 @@ bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
   }
 }
 
+/* With \x, \u and \U for what is beyond ASCII. */
+static bool print_ascii(struct rendering *r, struct builder *b, struct marked text) {
+  static const uint8_t marks[12] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  size_t plain = 0, size;
+  if (!rendering_charge_characters(r, text.size)) return false;
+  for (size_t at = 0; at < text.size; at += size) {
+    uint32_t code;
+    char escape[12];
+    size = text_character(text, at, &code);
+    if (code < 0x80) continue;
+    snprintf(escape, sizeof escape, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
+    struct marked escaped = {(const uint8_t *)escape, text.user && text.user[at] ? marks : NULL, strlen(escape)};
+    if (!builder_marked(r, b, marked_part(text, plain, at)) || !builder_marked(r, b, escaped)) return false;
+    plain = at + size;
+  }
+  return builder_marked(r, b, marked_part(text, plain, text.size));
+}
+
 bool print_datum(struct rendering *r, struct builder *b, struct datum d) {
   if (d.kind == DATUM_UNDEFINED) return true;
   return d.kind == DATUM_TEXT ? builder_marked(r, b, *d.text) : print_repr(r, b, d);
 }
 
-bool datum_string(struct rendering *r, struct datum d, const struct marked **out) {
+bool datum_plain(struct rendering *r, struct datum d, struct datum *out) {
   struct builder b = {0};
-  struct datum text = d;
-  if (d.kind != DATUM_TEXT && (!print_datum(r, &b, d) || !builder_take(r, &b, &text))) return false;
+  *out = d;
+  out->html = false;
+  return d.kind == DATUM_TEXT || (print_datum(r, &b, d) && builder_take(r, &b, out));
+}
+
+bool datum_repr(struct rendering *r, struct datum d, bool ascii, struct datum *out) {
+  struct builder b = {0}, all = {0};
+  if (!print_repr(r, &b, d) || !builder_take(r, &b, out)) return false;
+  return !ascii || (print_ascii(r, &all, *out->text) && builder_take(r, &all, out));
+}
+
+bool datum_string(struct rendering *r, struct datum d, const struct marked **out) {
+  struct datum text;
+  if (!datum_plain(r, d, &text)) return false;
   *out = text.text;
   return true;
 }
@@ -215,13 +234,13 @@ static int compare_entries(const void *a, const void *b) {
   return order ? order : (x->size > y->size) - (x->size < y->size);
 }
 
-static bool sort_entries(struct rendering *r, const struct datum_map *map, struct map_entry **entries) {
+bool map_sorted(struct rendering *r, const struct datum_map *map, struct map_entry **entries) {
   *entries = rendering_alloc(r, map->count * sizeof **entries);
   size_t rounds = 1;
   while (map->count >> rounds) rounds++;
   if (!*entries || !rendering_charge(r, rounds * map->extent.weight)) return false;
   for (size_t i = 0; i < map->count; i++) {
-    if (map->entries[i].key.kind != DATUM_TEXT) return rendering_fail(r, "tojson sorts only keys that are texts");
+    if (map->entries[i].key.kind != DATUM_TEXT) return rendering_fail(r, "only keys that are texts are sorted");
     (*entries)[i] = map->entries[i];
   }
   qsort(*entries, map->count, sizeof **entries, compare_entries);
@@ -232,7 +251,7 @@ static bool json_map(struct rendering *r, struct builder *b, const struct datum_
                      const struct json_style *style, size_t level) {
   if (map->count == 0) return print_plain(r, b, "{}");
   struct map_entry *entries = map->entries;
-  if (style->sort_keys && !sort_entries(r, map, &entries)) return false;
+  if (style->sort_keys && !map_sorted(r, map, &entries)) return false;
   if (!print_plain(r, b, "{")) return false;
   for (size_t i = 0; i < map->count; i++) {
     if (i && !builder_marked(r, b, *style->item_separator)) return false;

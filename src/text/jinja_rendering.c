@@ -17,6 +17,7 @@ bool rendering_fail(struct rendering *r, const char *format, ...) {
 }
 
 bool rendering_no_memory(struct rendering *r) {
+  if (r->arena->starved) return error_set(r->error, ERROR_MEMORY, "No memory to render these messages.");
   return error_set(r->error, ERROR_LIMIT,
                    "The chat template needs more than %d MiB for these messages, at its line %d; send fewer.",
                    LIMIT_TEMPLATE_MEMORY >> 20, r->line);

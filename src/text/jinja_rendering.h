@@ -126,6 +126,7 @@ bool exec_body(struct rendering *r, const struct node_list *body);
 /* loop(items): the body of a recursive loop for the items, one level deeper; out: what it writes. */
 bool exec_loop_again(struct rendering *r, const struct loop_state *loop, struct datum items, struct datum *out);
 bool exec_captured(struct rendering *r, const struct node_list *body, struct frame *frame, struct datum *out);
+bool namespace_takes(struct rendering *r, struct datum name); /* transformers reserves those that begin with _ */
 bool assign(struct rendering *r, const struct node *target, struct datum value);
 
 /* The items of anything that a loop may go over: lists, the characters of a text, the keys of a map. */
@@ -142,8 +143,10 @@ struct json_style {
 };
 bool print_json(struct rendering *r, struct builder *b, struct datum d, const struct json_style *style);
 
-/* str(d) as a text. */
+/* str(d) as a text that is no HTML; repr(d), or ascii(d). */
+bool datum_plain(struct rendering *r, struct datum d, struct datum *out);
 bool datum_string(struct rendering *r, struct datum d, const struct marked **out);
+bool datum_repr(struct rendering *r, struct datum d, bool ascii, struct datum *out);
 
 /* --- what templates call by name -------------------------------------------------------------------------------- */
 
@@ -176,15 +179,22 @@ struct jinja_test {
 /* The tables, each ended by a row without a name. */
 extern const struct jinja_function global_functions[]; /* jinja_functions.c */
 extern const struct jinja_filter value_filters[], number_filters[], select_filters[], sort_filters[], text_filters[],
-    web_filters[];                                                 /* in their files */
-extern const struct jinja_method object_methods[], text_methods[]; /* jinja_methods.c, jinja_text_methods.c */
-extern const struct jinja_test value_tests[];                      /* jinja_tests.c */
+    html_filters[], web_filters[], link_filters[], wrap_filters[], pprint_filters[]; /* in their files */
+extern const struct jinja_filter *const filter_tables[];                             /* all of them, and a NULL */
+extern const struct jinja_method object_methods[], text_methods[], html_methods[];
+extern const struct jinja_test value_tests[]; /* jinja_tests.c */
 
 /* jinja_builtin.c: NULL when there is none of that name. */
 const struct jinja_function *function_find(struct slice name);
 const struct jinja_filter *filter_find(struct slice name);
-const struct jinja_method *method_find(enum datum_kind kind, struct slice name);
+const struct jinja_method *method_find(struct datum self, struct slice name);
 const struct jinja_test *test_find(struct slice name);
+
+/* Names for which there is no method: what Python has and a template is not given here, which is refused where a name
+ * that is unknown is undefined; and what would change a map, which is undefined even where there is a key of that name.
+ */
+bool object_lacks(struct datum self, struct slice name);
+bool object_forbids(struct slice name);
 
 /* By name; one that there is not, and arguments that it does not take, fail with a sentence. */
 bool function_call(struct rendering *r, const struct jinja_function *function, const struct arguments *a,

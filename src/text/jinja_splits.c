@@ -101,7 +101,7 @@ bool text_rsplit(struct rendering *r, struct datum self, const struct arguments 
 }
 
 /* The bytes of the line's end at `at`, or 0. */
-static size_t line_end(struct marked text, size_t at) {
+static size_t line_ending(struct marked text, size_t at) {
   static const char *const ends[] = {"\r\n", "\n",   "\r",       "\v",           "\f",          "\x1C",
                                      "\x1D", "\x1E", "\xC2\x85", "\xE2\x80\xA8", "\xE2\x80\xA9"};
   uint8_t byte = text.bytes[at];
@@ -111,16 +111,21 @@ static size_t line_end(struct marked text, size_t at) {
   return 0;
 }
 
+size_t text_line(struct marked text, size_t at, size_t *ending) {
+  *ending = 0;
+  while (at < text.size && (*ending = line_ending(text, at)) == 0) at++;
+  return at;
+}
+
 bool text_splitlines(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct marked text = *self.text;
   int64_t keeps = false;
   if (!argument_int(r, a, 0, "keepends", "splitlines", &keeps)) return false;
   if (!rendering_charge_characters(r, text.size) || !list_new(r, 0, out)) return false;
-  for (size_t at = 0, start = 0; at < text.size; start = at) {
-    size_t size = 0;
-    while (at < text.size && (size = line_end(text, at)) == 0) at++;
-    if (!append_part(r, out, text, start, keeps ? at + size : at)) return false;
-    at += size;
+  for (size_t at = 0, ending; at < text.size;) {
+    size_t end = text_line(text, at, &ending);
+    if (!append_part(r, out, text, at, keeps ? end + ending : end)) return false;
+    at = end + ending;
   }
   return true;
 }

@@ -14,7 +14,7 @@ static bool is_float(struct datum d) { return d.kind == DATUM_FLOAT; }
 static bool is_number(struct datum d) { return datum_is_number(d); }
 static bool is_string(struct datum d) { return d.kind == DATUM_TEXT; }
 static bool is_mapping(struct datum d) { return d.kind == DATUM_MAP; }
-static bool is_escaped(struct datum d) { return d.kind == DATUM_UNSET; } /* nothing ever is */
+static bool is_escaped(struct datum d) { return d.html; }
 
 static bool is_iterable(struct datum d) {
   return d.kind == DATUM_LIST || d.kind == DATUM_MAP || d.kind == DATUM_TEXT || d.kind == DATUM_UNDEFINED;
@@ -58,9 +58,10 @@ static bool is_in(struct rendering *r, struct datum d, const struct arguments *a
   return eval_compare(r, OPERATOR_IN, d, *argument(a, 0, "seq"), result);
 }
 
-/* The same object: for values without identity, the same kind and value. */
+/* The same object: for values without identity, the same kind and value; texts of HTML are made anew each time. */
 static bool is_same(struct datum a, struct datum b) {
-  if (a.kind != b.kind) return false;
+  if (a.kind != b.kind || a.html != b.html) return false;
+  if (a.html) return a.text == b.text;
   if (a.kind == DATUM_LIST) return a.list == b.list;
   if (a.kind == DATUM_MAP || a.kind == DATUM_NAMESPACE) return a.map == b.map;
   return datum_equal(a, b);

@@ -8,6 +8,10 @@
 size_t text_character(struct marked text, size_t at, uint32_t *code);
 bool text_is_space(uint32_t code); /* as Python's str.isspace */
 
+/* Where the line that begins at `at` ends, as str.splitlines has it; *ending: the bytes of what ends it, 0: the text
+ * does. */
+size_t text_line(struct marked text, size_t at, size_t *ending);
+
 /* Drops the characters of a set, or white space (NULL), from the ends. */
 bool text_strip(struct rendering *r, struct marked text, const struct marked *set, bool left, bool right,
                 struct datum *out);
@@ -27,6 +31,7 @@ enum letter_case {
   CASE_WORDS,      /* after white space, a hyphen or an opening bracket: the filter */
   CASE_CAPITALIZE, /* the first character only */
   CASE_SWAP,
+  CASE_FOLD,
 };
 bool text_recase(struct rendering *r, struct marked text, enum letter_case letter_case, struct datum *out);
 

@@ -8,7 +8,9 @@
 
 static bool recase_datum(struct rendering *r, struct datum d, enum letter_case letter_case, struct datum *out) {
   const struct marked *text;
-  return datum_string(r, d, &text) && text_recase(r, *text, letter_case, out);
+  if (!datum_string(r, d, &text) || !text_recase(r, *text, letter_case, out)) return false;
+  out->html = d.html && letter_case != CASE_WORDS; /* that is put together of its words */
+  return true;
 }
 
 static bool filter_upper(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
@@ -35,25 +37,16 @@ static bool filter_trim(struct rendering *r, struct datum d, const struct argume
   const struct marked *text, *characters = NULL;
   const struct datum *given = argument(a, 0, "chars");
   if (given && given->kind != DATUM_NONE && !argument_text(r, a, 0, "chars", "trim", &characters)) return false;
-  return datum_string(r, d, &text) && text_strip(r, *text, characters, true, true, out);
+  if (!datum_string(r, d, &text) || !text_strip(r, *text, characters, true, true, out)) return false;
+  out->html = d.html;
+  return true;
 }
 
 static bool filter_string(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   const struct marked *text;
   (void)a;
-  return datum_string(r, d, &text) && datum_marked(r, *text, out);
-}
-
-static bool filter_escape(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
-  static const char *const pairs[][2] = {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
-  const struct marked *text;
-  (void)a;
   if (!datum_string(r, d, &text) || !datum_marked(r, *text, out)) return false;
-  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-    struct marked from = {(const uint8_t *)pairs[i][0], NULL, 1};
-    struct marked to = {(const uint8_t *)pairs[i][1], NULL, strlen(pairs[i][1])};
-    if (!text_replace(r, *out->text, from, to, -1, out)) return false;
-  }
+  out->html = d.html;
   return true;
 }
 
@@ -87,24 +80,32 @@ static bool indentation(struct rendering *r, const struct datum *given, const ch
   return true;
 }
 
+/* The end of the line that begins at `at`, and where the next one begins; SIZE_MAX: it is the last. */
+static size_t line_span(struct marked text, size_t at, size_t *next) {
+  size_t size, end = text_line(text, at, &size);
+  bool cut = end + size == text.size && text.size && text.bytes[text.size - 1] == '\r'; /* the filter adds a \n */
+  *next = size == 0 || cut ? SIZE_MAX : end + size;
+  return end;
+}
+
 static bool filter_indent(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
-  static const struct marked line_end = {(const uint8_t *)"\n", NULL, 1};
-  const struct marked *text;
+  const struct datum *width = argument(a, 0, "width");
   struct marked indent;
   struct builder b = {0};
   bool first = argument_truth(a, 1, "first", false), blank = argument_truth(a, 2, "blank", false);
   if (d.kind != DATUM_TEXT) return rendering_fail(r, "indent needs a text, not a %s", datum_kind_name(d));
-  text = d.text;
-  if (!indentation(r, argument(a, 0, "width"), "indent", &indent)) return false;
-  for (size_t at = 0; at <= text->size;) {
-    size_t found = text_find(*text, at, line_end), end = found == SIZE_MAX ? text->size : found;
+  if (width && width->html && !d.html) return rendering_fail(r, "indent takes a width of HTML only for HTML");
+  if (!indentation(r, width, "indent", &indent) || !rendering_charge_characters(r, d.text->size)) return false;
+  for (size_t at = 0, next; at != SIZE_MAX; at = next) {
+    size_t end = line_span(*d.text, at, &next);
     bool indents = at == 0 ? first : blank || end > at;
-    if (at && !builder_marked(r, &b, line_end)) return false;
+    if (at && !builder_text(r, &b, slice_text("\n"))) return false;
     if (indents && !builder_marked(r, &b, indent)) return false;
-    if (!builder_marked(r, &b, marked_part(*text, at, end))) return false;
-    at = end + 1;
+    if (!builder_marked(r, &b, marked_part(*d.text, at, end))) return false;
   }
-  return builder_take(r, &b, out);
+  if (!builder_take(r, &b, out)) return false;
+  out->html = d.html;
+  return true;
 }
 
 static bool separators(struct rendering *r, const struct datum *given, struct json_style *style) {
@@ -140,10 +141,11 @@ static bool filter_tojson(struct rendering *r, struct datum d, const struct argu
 /* The text as a format of printf's: its values are the arguments, or their names where there are names. */
 static bool filter_format(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   const struct marked *text;
-  struct datum values;
+  struct datum values, format;
   if (a->count && a->n_named) return rendering_fail(r, "format takes values or named values, not both");
-  if (!datum_string(r, d, &text) || !(a->n_named ? map_new(r, a->n_named, &values) : list_new(r, a->count, &values)))
-    return false;
+  if (!datum_string(r, d, &text) || !datum_marked(r, *text, &format)) return false;
+  format.html = d.html;
+  if (!(a->n_named ? map_new(r, a->n_named, &values) : list_new(r, a->count, &values))) return false;
   for (size_t i = 0; i < a->n_named; i++) {
     struct datum name;
     if (!datum_text(r, a->names[i], &name) || !map_append(r, values.map, name, a->named[i])) return false;
@@ -151,7 +153,7 @@ static bool filter_format(struct rendering *r, struct datum d, const struct argu
   if (!a->n_named) values.list->form = FORM_TUPLE;
   for (size_t i = 0; i < a->count; i++)
     if (!list_append(r, values.list, a->items[i])) return false;
-  return format_percent(r, *text, values, out);
+  return format_percent(r, format, values, out);
 }
 
 static bool filter_center(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
@@ -159,27 +161,33 @@ static bool filter_center(struct rendering *r, struct datum d, const struct argu
   struct datum width = datum_int(80), self;
   if (argument(a, 0, "width")) width = *argument(a, 0, "width");
   const struct arguments one = {.count = 1, .items = &width};
-  return datum_string(r, d, &text) && datum_marked(r, *text, &self) && text_center(r, self, &one, out);
+  if (!datum_string(r, d, &text) || !datum_marked(r, *text, &self) || !text_center(r, self, &one, out)) return false;
+  out->html = d.html;
+  return true;
 }
 
 /* At most `length` characters with the end among them, cut at a space; `leeway` more are let be. */
 static bool filter_truncate(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   static const struct marked dots = {(const uint8_t *)"...", NULL, 3}, space = {(const uint8_t *)" ", NULL, 1};
   const struct marked *text = d.text, *end = &dots;
-  const struct datum *given = argument(a, 3, "leeway");
+  const struct datum *given = argument(a, 3, "leeway"), *given_end = argument(a, 2, "end");
+  struct datum kept, closing;
   int64_t length = 255, leeway = 5;
-  struct builder b = {0};
   if (d.kind != DATUM_TEXT) return rendering_fail(r, "truncate needs a text, not a %s", datum_kind_name(d));
   if (!argument_int(r, a, 0, "length", "truncate", &length) || !argument_text(r, a, 2, "end", "truncate", &end) ||
       (given && given->kind != DATUM_NONE && !argument_int(r, a, 3, "leeway", "truncate", &leeway)) ||
       !rendering_charge_bytes(r, text->size))
     return false;
   int64_t end_length = (int64_t)marked_length(*end);
+  *out = d;
   if (length < end_length || leeway < 0) return rendering_fail(r, "truncate needs more length than its end has");
-  if ((int64_t)marked_length(*text) - length <= leeway) return datum_marked(r, *text, out);
+  if ((int64_t)marked_length(*text) - length <= leeway) return true;
   size_t cut = marked_offset(*text, 0, (size_t)(length - end_length)), word;
   if (!argument_truth(a, 1, "killwords", false) && (word = text_find_last(*text, cut, space)) != SIZE_MAX) cut = word;
-  return builder_marked(r, &b, marked_part(*text, 0, cut)) && builder_marked(r, &b, *end) && builder_take(r, &b, out);
+  if (!datum_marked(r, marked_part(*text, 0, cut), &kept) || !datum_marked(r, *end, &closing)) return false;
+  kept.html = d.html;
+  closing.html = given_end && given_end->html;
+  return eval_binary(r, OPERATOR_ADD, kept, closing, out);
 }
 
 const struct jinja_filter text_filters[] = {
@@ -189,10 +197,6 @@ const struct jinja_filter text_filters[] = {
     {"capitalize", "", filter_capitalize},
     {"trim", "chars?", filter_trim},
     {"string", "", filter_string},
-    {"safe", "", filter_string},
-    {"escape", "", filter_escape},
-    {"e", "", filter_escape},
-    {"forceescape", "", filter_escape},
     {"replace", "old new count?", filter_replace},
     {"indent", "width? first? blank?", filter_indent},
     {"tojson", "ensure_ascii? indent? separators? sort_keys?", filter_tojson},

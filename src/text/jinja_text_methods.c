@@ -1,5 +1,6 @@
 /* Methods of texts, as Python names them. To add one: a function and a row of the table at the end. */
 #include "text/jinja_field.h"
+#include "text/jinja_html.h"
 #include "text/jinja_text_methods.h"
 #include "text/letters.h"
 
@@ -50,14 +51,19 @@ static bool text_capitalize(struct rendering *r, struct datum self, const struct
 
 static bool text_replace_all(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   const struct marked *from = NULL, *to = NULL;
+  struct datum escaped;
   int64_t count = -1;
-  if (!argument_text(r, a, 0, "old", "replace", &from) || !argument_text(r, a, 1, "new", "replace", &to)) return false;
+  if (!argument_text(r, a, 0, "old", "replace", &from)) return false;
+  if (!(self.html ? html_escape(r, a->items[1], &escaped) : argument_text(r, a, 1, "new", "replace", &to)))
+    return false;
+  if (self.html) to = escaped.text;
   return argument_int(r, a, 2, "count", "replace", &count) && text_replace(r, *self.text, *from, *to, count, out);
 }
 
 static bool text_join_items(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   struct datum_list *items;
   if (!datum_items(r, a->items[0], &items)) return false;
+  if (self.html) return html_join(r, items, *self.text, out);
   for (size_t i = 0; i < items->count; i++)
     if (items->items[i].kind != DATUM_TEXT)
       return rendering_fail(r, "join needs texts, not a %s", datum_kind_name(items->items[i]));
@@ -137,8 +143,44 @@ static bool text_swapcase(struct rendering *r, struct datum self, const struct a
   return text_recase(r, *self.text, CASE_SWAP, out);
 }
 
+static bool text_casefold(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return text_recase(r, *self.text, CASE_FOLD, out);
+}
+
+static bool is_ascii(uint32_t code) { return code < 0x80; }
+
+/* Of these a text without characters is one. */
+static bool text_isascii(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  (void)a;
+  *out = datum_bool(true);
+  return self.text->size == 0 || all_characters(r, self.text, is_ascii, out);
+}
+
+static bool text_isprintable(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  (void)a;
+  *out = datum_bool(true);
+  return self.text->size == 0 || all_characters(r, self.text, letter_is_printable, out);
+}
+
+/* A map in the place of named arguments. */
+static bool text_format_map(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  struct datum map = a->items[0];
+  if (map.kind != DATUM_MAP) return rendering_fail(r, "format_map needs a map, not a %s", datum_kind_name(map));
+  struct slice *names = rendering_alloc(r, map.map->count * sizeof *names);
+  struct datum *values = rendering_alloc(r, map.map->count * sizeof *values);
+  struct arguments named = {.names = names, .named = values};
+  if (!names || !values || !rendering_charge(r, map.map->count)) return false;
+  for (size_t i = 0; i < map.map->count; i++) {
+    if (map.map->entries[i].key.kind != DATUM_TEXT) continue;
+    names[named.n_named] = marked_slice(map.map->entries[i].key.text);
+    values[named.n_named++] = map.map->entries[i].value;
+  }
+  return format_braces(r, self, &named, out);
+}
+
 static bool text_format(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  return format_braces(r, *self.text, a, out);
+  return format_braces(r, self, a, out);
 }
 
 const struct jinja_method text_methods[] = {
@@ -175,6 +217,10 @@ const struct jinja_method text_methods[] = {
     {DATUM_TEXT, "swapcase", "", text_swapcase},
     {DATUM_TEXT, "expandtabs", "tabsize?", text_expandtabs},
     {DATUM_TEXT, "format", "* **", text_format},
+    {DATUM_TEXT, "format_map", "mapping/", text_format_map},
+    {DATUM_TEXT, "casefold", "", text_casefold},
+    {DATUM_TEXT, "isascii", "", text_isascii},
+    {DATUM_TEXT, "isprintable", "", text_isprintable},
     {DATUM_TEXT, "center", "width fillchar?/", text_center},
     {DATUM_TEXT, "ljust", "width fillchar?/", text_ljust},
     {DATUM_TEXT, "rjust", "width fillchar?/", text_rjust},

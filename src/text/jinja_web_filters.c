@@ -56,30 +56,6 @@ static bool filter_urlencode(struct rendering *r, struct datum d, const struct a
   return builder_take(r, &b, out);
 }
 
-/* ' name="value"' for each entry that has one. */
-static bool filter_xmlattr(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
-  static const struct arguments none = {0};
-  struct builder b = {0};
-  bool spaced = argument_truth(a, 0, "autospace", true);
-  if (d.kind != DATUM_MAP) return rendering_fail(r, "xmlattr needs a map, not a %s", datum_kind_name(d));
-  for (size_t i = 0; i < d.map->count; i++) {
-    struct datum key = d.map->entries[i].key, value = d.map->entries[i].value;
-    if (value.kind == DATUM_NONE || value.kind == DATUM_UNDEFINED) continue;
-    if (key.kind != DATUM_TEXT) return rendering_fail(r, "xmlattr needs names that are texts");
-    for (size_t k = 0; k < key.text->size; k++)
-      if (key.text->bytes[k] <= ' ' || strchr("/>=", key.text->bytes[k]))
-        return rendering_fail(r, "xmlattr needs names without white space, /, > and =");
-    if (!filter_apply(r, slice_text("escape"), key, &none, &key) ||
-        !filter_apply(r, slice_text("escape"), value, &none, &value))
-      return false;
-    if (((spaced || b.size) && !builder_text(r, &b, slice_text(" "))) || !builder_marked(r, &b, *key.text) ||
-        !builder_text(r, &b, slice_text("=\"")) || !builder_marked(r, &b, *value.text) ||
-        !builder_text(r, &b, slice_text("\"")))
-      return false;
-  }
-  return builder_take(r, &b, out);
-}
-
 /* --- counts ------------------------------------------------------------------------------------------------------- */
 
 static bool filter_wordcount(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
@@ -125,7 +101,6 @@ static bool filter_filesizeformat(struct rendering *r, struct datum d, const str
 
 const struct jinja_filter web_filters[] = {
     {"urlencode", "", filter_urlencode},
-    {"xmlattr", "autospace?", filter_xmlattr},
     {"wordcount", "", filter_wordcount},
     {"filesizeformat", "binary?", filter_filesizeformat},
     {NULL, NULL, NULL},

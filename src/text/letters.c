@@ -58,6 +58,20 @@ bool letter_is_numeric(uint32_t code) {
 
 bool letter_is_alnum(uint32_t code) { return letter_is_alpha(code) || letter_is_numeric(code); }
 
+bool letter_is_printable(uint32_t code) {
+  switch (category(code)) {
+  case UTF8PROC_CATEGORY_CC:
+  case UTF8PROC_CATEGORY_CF:
+  case UTF8PROC_CATEGORY_CS:
+  case UTF8PROC_CATEGORY_CO:
+  case UTF8PROC_CATEGORY_CN:
+  case UTF8PROC_CATEGORY_ZL:
+  case UTF8PROC_CATEGORY_ZP: return false;
+  case UTF8PROC_CATEGORY_ZS: return code == ' ';
+  default: return true;
+  }
+}
+
 /* --- cases -------------------------------------------------------------------------------------------------------- */
 
 static size_t copy_letters(const uint32_t from[3], uint32_t out[3]) {
@@ -98,4 +112,13 @@ size_t letter_lower(uint32_t code, uint32_t out[3]) {
   if (code == 0x130) return copy_letters(dotted, out);
   out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
   return 1;
+}
+
+size_t letter_folded(uint32_t code, uint32_t out[3]) {
+  utf8proc_int32_t folded[4];
+  int boundary;
+  utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code, folded, 4, UTF8PROC_CASEFOLD, &boundary);
+  if (count < 1 || count > 3) folded[0] = (utf8proc_int32_t)code, count = 1;
+  for (utf8proc_ssize_t i = 0; i < count; i++) out[i] = (uint32_t)folded[i];
+  return (size_t)count;
 }

@@ -16,10 +16,12 @@ bool letter_is_decimal(uint32_t code);
 bool letter_is_digit(uint32_t code);
 bool letter_is_numeric(uint32_t code);
 bool letter_is_alnum(uint32_t code);
+bool letter_is_printable(uint32_t code); /* repr() writes it as it is */
 
 /* The other case: one to three characters; returns how many. */
 size_t letter_upper(uint32_t code, uint32_t out[3]);
 size_t letter_title(uint32_t code, uint32_t out[3]);
 size_t letter_lower(uint32_t code, uint32_t out[3]);
+size_t letter_folded(uint32_t code, uint32_t out[3]); /* as str.casefold */
 
 #endif

@@ -51,7 +51,9 @@ static inline void write_value(struct buffer *out, struct choices *c) {
                                        "'upper'",
                                        "own",
                                        "1152921504606846976",
-                                       "('nan'|float)"};
+                                       "('nan'|float)",
+                                       "('<b>&lt;%s {}'|safe)",
+                                       "('a@b.c www.d.com (http://x.org/)'|e)"};
   buffer_text(out, values[choose(c, sizeof values / sizeof *values)]);
 }
 
@@ -74,10 +76,10 @@ static inline void write_arguments(struct buffer *out, struct choices *c) {
 }
 
 static inline void write_step(struct buffer *out, struct choices *c) {
-  static const struct jinja_filter *const tables[] = {value_filters, text_filters,   select_filters,
-                                                      sort_filters,  number_filters, web_filters};
   static const char *const operators[] = {"+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "and", "or"};
-  switch (choose(c, 6)) {
+  size_t tables = 0;
+  while (filter_tables[tables]) tables++;
+  switch (choose(c, 8)) {
   case 0:
     buffer_print(out, ").%s", choose_name(c, text_methods, sizeof *text_methods, offsetof(struct jinja_method, name)));
     break;
@@ -88,15 +90,18 @@ static inline void write_step(struct buffer *out, struct choices *c) {
   case 2:
     buffer_print(out, ") is %s", choose_name(c, value_tests, sizeof *value_tests, offsetof(struct jinja_test, name)));
     break;
+  case 6:
+    buffer_print(out, ").%s", choose_name(c, html_methods, sizeof *html_methods, offsetof(struct jinja_method, name)));
+    break;
   case 3:
     buffer_print(out, ") %s (", operators[choose(c, sizeof operators / sizeof *operators)]);
     write_value(out, c);
     buffer_text(out, ")");
     return;
   default:
-    buffer_print(out, ")|%s",
-                 choose_name(c, tables[choose(c, sizeof tables / sizeof *tables)], sizeof **tables,
-                             offsetof(struct jinja_filter, name)));
+    buffer_print(
+        out, ")|%s",
+        choose_name(c, filter_tables[choose(c, tables)], sizeof **filter_tables, offsetof(struct jinja_filter, name)));
   }
   write_arguments(out, c);
 }

@@ -6,16 +6,16 @@
 
 #include <stdlib.h>
 
-enum { REFUSED_HERE_ALONE = 28 /* of calls.json: docs/chat-templates.md says which */ };
+enum { REFUSED_HERE_ALONE = 46 /* of calls.json: docs/chat-templates.md says which */ };
 
 static void test_as_jinja2(void **state) {
   (void)state;
   assert_int_equal(chat_compare("own.json", CHAT_FIXTURES), 0);
 }
 
-static void test_random_as_jinja2(void **state) {
-  (void)state;
-  json_t *rows = chat_fixture("random.json"), *conversations = chat_fixture("conversations.json");
+/* How many templates of a file give another text than there. */
+static int compare_rows(const char *name) {
+  json_t *rows = chat_fixture(name), *conversations = chat_fixture("conversations.json");
   int wrong = 0;
   for (size_t i = 0; i < json_array_size(rows); i++) {
     const json_t *row = json_array_get(rows, i);
@@ -30,7 +30,18 @@ static void test_random_as_jinja2(void **state) {
   }
   json_decref(rows);
   json_decref(conversations);
-  assert_int_equal(wrong, 0);
+  return wrong;
+}
+
+static void test_random_as_jinja2(void **state) {
+  (void)state;
+  assert_int_equal(compare_rows("random.json"), 0);
+}
+
+/* Texts marked as HTML beside those that are not, in lists, which show how each is marked. */
+static void test_html_as_jinja2(void **state) {
+  (void)state;
+  assert_int_equal(compare_rows("html.json"), 0);
 }
 
 /* Calls of all that templates can name. What jinja2 refuses is refused; of what it renders some is refused too. */
@@ -89,7 +100,7 @@ static void render_marked(const char *source, const char *messages, char *out, s
 
 static void test_marks(void **state) {
   (void)state;
-  static const char one[] = "[{\"role\":\"user\",\"content\":\" ab C \",\"k\":{\"x<\":\"1\\n\"}}]";
+  static const char one[] = "[{\"role\":\"user\",\"content\":\" ab C \",\"k\":{\"x<\":\"1\\n\"},\"amp\":\"&\"}]";
   static const char *const rows[][2] = {
       {"<{{ messages[0].content }}>", "<[ ab C ]>"},
       {"{{ '<' + messages[0].content + '>' }}", "<[ ab C ]>"},
@@ -119,6 +130,16 @@ static void test_marks(void **state) {
       {"{% set x = 'a' ~ messages[0].content %}{% set y = x ~ '1' %}{% set z = x ~ messages[0].role ~ y %}"
        "{{ x }}|{{ y }}|{{ z ~ z }}|{{ y[:3] ~ '2' }}",
        "a[ ab C ]|a[ ab C ]1|a[ ab C ]usera[ ab C ]1a[ ab C ]usera[ ab C ]1|a[ a]2"},
+      {"{{ messages[0].k|e }}", "{&#39;[x&lt;]&#39;: &#39;[1\\n]&#39;}"},
+      {"{{ ('&'|safe) + messages[0].k.keys()|first + '>' }}", "&[x&lt;]&gt;"},
+      {"{{ ('<%s>'|safe) % messages[0].content }}{{ ('{}'|safe).format(messages[0].k) }}",
+       "<[ ab C ]>{&#39;[x&lt;]&#39;: &#39;[1\\n]&#39;}"},
+      {"{{ ('&' ~ 'lt;' ~ messages[0].content ~ '<i>')|striptags }}", "< [ab] [C]"},
+      {"{{ messages[0].content|wordwrap(2) }}{{ messages[0].k|pprint }}", "[ab]\n[C]{'[x<]': '[1\\n]'}"},
+      {"{{ ('www.' ~ messages[0].content.strip()[:2] ~ '.com')|urlize }}",
+       "<a href=\"https://www.[ab].com\" rel=\"noopener\">www.[ab].com</a>"},
+      {"{{ (messages[0].k|string|first ~ 'lt;')|striptags }}{{ (messages[0].amp ~ 'lt;')|striptags }}", "{lt;[<]"},
+      {"{{ ('&#6' ~ messages[0].k['x<'].strip() ~ ';&#61;')|striptags }}", "[=]="},
       {"{{ messages[0].content if messages[0].content == ' ab C ' else 'no' }}", "[ ab C ]"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -408,7 +429,7 @@ static void test_does_not_render(void **state) {
        FAILED "1: texts are not escaped by themselves: autoescape must be false."},
       {"{{ range(5)[1:] }}", FAILED "1: a part of a range is not printed: make it a list."},
       {"{{ raise_exception }}", FAILED "1: a function cannot be printed."},
-      {"{{ 1|random }}", FAILED "1: the filter random is unknown."},
+      {"{{ 1|random }}", FAILED "1: random would give the same messages other prompts."},
       {"{{ 1 / 0 }}", FAILED "1: a number is divided by zero."},
       {"{{ 9223372036854775 * 9999999 }}", FAILED "1: a whole number is beyond 64 bits."},
       {"{{ nothing() }}", FAILED "1: 'nothing' is undefined."},
@@ -507,6 +528,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_as_jinja2),
       cmocka_unit_test(test_random_as_jinja2),
+      cmocka_unit_test(test_html_as_jinja2),
       cmocka_unit_test(test_calls_as_jinja2),
       cmocka_unit_test(test_marks),
       cmocka_unit_test(test_tokens),

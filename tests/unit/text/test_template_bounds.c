@@ -45,6 +45,14 @@ static void test_work_is_charged(void **state) {
       {"{% set l = range(999)|list %}", "999 in l", 30},
       {"{% set l = range(999)|list %}", "l.count(999)", 110},
       {"{% set s = 'a' * 9999 %}", "'aaab' in s", 180},
+      {"{% set s = 'a-' * 5000 %}", "s|wordwrap(5, false)", 15},
+      {"{% set s = '&lt' * 3333 %}", "s|striptags", 15},
+      {"{% set s = '&l' * 5000 %}", "(s|safe).unescape()", 15},
+      {"{% set s = 'a@' * 5000 %}", "s|urlize", 15},
+      {"{% set s = 'ab ' * 3333 %}", "s|pprint", 15},
+      {"{% set s = '&' * 9999 %}", "s + (''|safe)", 15},
+      {"{% set s = '<' * 9999 %}", "('%s'|safe) % s", 15},
+      {"{% set s = 'a' * 9999 %}", "s|indent", 70},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     struct error error = {0};

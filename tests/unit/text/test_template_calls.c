@@ -42,6 +42,7 @@ static const char *const values[] = {
     "joiner()",
     "messages",
     "messages[0].content",
+    "'<Ab>&, %s {}'|safe",
 };
 enum { VALUES = sizeof values / sizeof *values };
 
@@ -98,10 +99,8 @@ static void call_all(enum call_form form, const char *subject, const char *name)
 
 static void test_filters(void **state) {
   (void)state;
-  const struct jinja_filter *const tables[] = {value_filters, text_filters,   select_filters,
-                                               sort_filters,  number_filters, web_filters};
-  for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-    for (const struct jinja_filter *row = tables[t]; row->name; row++)
+  for (const struct jinja_filter *const *table = filter_tables; *table; table++)
+    for (const struct jinja_filter *row = *table; row->name; row++)
       for (size_t i = 0; i < VALUES; i++) call_all(AS_FILTER, values[i], row->name);
 }
 
@@ -118,10 +117,11 @@ static void test_functions(void **state) {
 
 static void test_methods(void **state) {
   (void)state;
-  for (const struct jinja_method *row = text_methods; row->name; row++) {
-    static const char *const texts[] = {"''", "'a'", "'Ab, <c>'", "'\xC3\xA9 a b'"};
+  static const char *const texts[] = {"''", "'a'", "'Ab, <c>'", "'\xC3\xA9 a b'", "'<i>&amp;%s{}'|safe", "''|safe"};
+  for (const struct jinja_method *row = text_methods; row->name; row++)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) call_all(AS_METHOD, texts[i], row->name);
-  }
+  for (const struct jinja_method *row = html_methods; row->name; row++)
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) call_all(AS_METHOD, texts[i], row->name);
   for (const struct jinja_method *row = object_methods; row->name; row++)
     for (size_t i = 0; i < VALUES; i++) call_all(AS_METHOD, values[i], row->name);
 }
