@@ -211,8 +211,48 @@ static bool take_count(const json_t *object, const char *key, size_t most, size_
   return error_set(error, ERROR_FORMAT, "\"%s\" should be a whole number from 0 to %zu.", key, most);
 }
 
-/* Those that the file leaves out have the name that Mistral's library gives them. */
-static bool read_specials(struct ranked *ranked, const json_t *specials, size_t count, struct error *error) {
+static bool special_named(struct ranked *ranked, size_t rank, const char *name, size_t count, struct error *error) {
+  if (rank >= count || ranked->spec->tokens[rank].bytes.data) return true;
+  return ranked_marker(ranked, (uint32_t)rank, slice_text(name), true, error);
+}
+
+/* The first files name none: Mistral's library knows these. */
+static bool first_specials(struct ranked *ranked, const json_t *config, size_t count, struct error *error) {
+  static const char *const names[] = {"<unk>",
+                                      "<s>",
+                                      "</s>",
+                                      "[INST]",
+                                      "[/INST]",
+                                      "[AVAILABLE_TOOLS]",
+                                      "[/AVAILABLE_TOOLS]",
+                                      "[TOOL_RESULTS]",
+                                      "[/TOOL_RESULTS]",
+                                      "[TOOL_CALLS]",
+                                      "[IMG]",
+                                      "<pad>",
+                                      "[IMG_BREAK]",
+                                      "[IMG_END]",
+                                      "[PREFIX]",
+                                      "[MIDDLE]",
+                                      "[SUFFIX]",
+                                      "[SYSTEM_PROMPT]",
+                                      "[/SYSTEM_PROMPT]",
+                                      "[TOOL_CONTENT]"};
+  static const char *const versions[] = {"v1", "v2", "v3", "v7"};
+  struct slice version = json_take_text(config, "version");
+  bool first = false;
+  for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) first = first || slice_is(version, versions[i]);
+  if (!first)
+    return error_set(error, ERROR_FORMAT,
+                     "It names no special_tokens, and its version is \"%.*s\": only those of v1, v2, v3 and v7 are "
+                     "known.",
+                     SLICE_ARGS(version));
+  for (size_t rank = 0; rank < sizeof names / sizeof *names; rank++)
+    if (!special_named(ranked, rank, names[rank], count, error)) return false;
+  return true;
+}
+
+static bool given_specials(struct ranked *ranked, const json_t *specials, size_t count, struct error *error) {
   const json_t *token;
   size_t i, rank;
   json_array_foreach(specials, i, token) {
@@ -222,11 +262,20 @@ static bool read_specials(struct ranked *ranked, const json_t *specials, size_t 
       return error_set(error, ERROR_FORMAT, "Two special tokens have the rank %zu.", rank);
     if (!ranked_marker(ranked, (uint32_t)rank, text, true, error)) return false;
   }
-  for (rank = 0; rank < count; rank++) {
+  return true;
+}
+
+/* Those that the file leaves out have the name that Mistral's library gives them. */
+static bool read_specials(struct ranked *ranked, const json_t *root, size_t count, struct error *error) {
+  const json_t *specials = json_object_get(root, "special_tokens"), *config = json_object_get(root, "config");
+  bool given = specials && !json_is_null(specials);
+  if (given && !json_is_array(specials)) return error_set(error, ERROR_FORMAT, "\"special_tokens\" is no list.");
+  if (!(given ? given_specials(ranked, specials, count, error) : first_specials(ranked, config, count, error)))
+    return false;
+  for (size_t rank = 0; rank < count; rank++) {
     char name[32];
-    if (ranked->spec->tokens[rank].bytes.data) continue;
     snprintf(name, sizeof name, "<SPECIAL_%zu>", rank);
-    if (!ranked_marker(ranked, (uint32_t)rank, slice_text(name), true, error)) return false;
+    if (!special_named(ranked, rank, name, count, error)) return false;
   }
   return true;
 }
@@ -245,14 +294,11 @@ static bool read_vocab(struct ranked *ranked, const json_t *vocab, size_t first,
 }
 
 static bool read_tekken(struct ranked *ranked, const json_t *root, struct error *error) {
-  const json_t *config = json_object_get(root, "config"), *specials = json_object_get(root, "special_tokens");
+  const json_t *config = json_object_get(root, "config");
   struct tokenizer_spec *spec = ranked->spec;
   struct slice pattern = json_take_text(config, "pattern");
   size_t vocab, special;
   if (!pattern.data) return error_set(error, ERROR_FORMAT, "It has no config with a pattern.");
-  if (!json_array_size(specials))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "It names no special_tokens, as the first ones did; save the model's tokenizer.json.");
   if (!take_count(config, "default_vocab_size", LIMIT_VOCAB, &vocab, error) ||
       !take_count(config, "default_num_special_tokens", vocab, &special, error) ||
       !ranked_reserve(ranked, vocab, error))
@@ -260,7 +306,7 @@ static bool read_tekken(struct ranked *ranked, const json_t *root, struct error 
   struct slice copy = spec_copy(spec, pattern);
   if (!copy.data) return spec_out_of_memory(error);
   if (special == 0) return error_set(error, ERROR_FORMAT, "\"default_num_special_tokens\" is 0.");
-  if (!read_specials(ranked, specials, special, error) ||
+  if (!read_specials(ranked, root, special, error) ||
       !read_vocab(ranked, json_object_get(root, "vocab"), special, error) ||
       !spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .a = copy}, error) || !ranked_finish(ranked, error))
     return false;

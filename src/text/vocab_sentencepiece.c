@@ -49,33 +49,32 @@ static bool take_pieces(struct piece_vocab *vocab, struct tokenizer_spec *spec, 
 /* --- rules ------------------------------------------------------------------------------------------------------ */
 
 /* Its normalizer, in its order (of the spaces that a text writes as marks it drops those at the end): the characters'
- * rules, runs and ends of spaces, the space in front. */
+ * rules, runs and ends of spaces, the space in front, or behind where words end with theirs. */
 static bool normalizing_steps(struct tokenizer_spec *spec, const struct sentencepiece *model, struct error *error) {
   struct step_spec rules = {.kind = STEP_CHARSMAP, .mode = CHARSMAP_LONGEST, .a = model->charsmap};
   struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text(" {2,}"), .b = slice_text(" ")};
   struct step_spec first = {.kind = STEP_REPLACE_MATCHES, .a = slice_text("\\A +"), .b = slice_text("")};
   struct step_spec last = {.kind = STEP_REPLACE_MATCHES, .a = slice_text("[ \\x{2581}]+\\z"), .b = slice_text("")};
-  struct step_spec prefix = {.kind = STEP_PREPEND, .a = slice_text(" ")};
+  struct step_spec space = {.kind = STEP_PREPEND, .a = slice_text(" ")};
+  if (model->suffix_spaces) space.mode = PREPEND_BEHIND;
   if (model->charsmap.size > 0 && !charsmap_check(model->charsmap))
     return error_set(error, ERROR_FORMAT, "The SentencePiece model's precompiled_charsmap is not one.");
   if (model->charsmap.size > 0 && !spec_step(spec, rules, error)) return false;
   if (model->remove_spaces &&
       (!spec_step(spec, first, error) || !spec_step(spec, last, error) || !spec_step(spec, runs, error)))
     return false;
-  return spec_unmark_spaces(spec, error) && (!model->prefix_space || spec_step(spec, prefix, error));
+  return spec_unmark_spaces(spec, error) && (!model->prefix_space || spec_step(spec, space, error));
 }
 
 static bool check_rules(const struct sentencepiece *model, struct error *error) {
-  if (model->kind != SENTENCEPIECE_UNIGRAM && model->kind != SENTENCEPIECE_BPE)
+  if (model->kind < SENTENCEPIECE_UNIGRAM || model->kind > SENTENCEPIECE_CHAR || model->kind == SENTENCEPIECE_WORD)
     return error_set(error, ERROR_UNSUPPORTED,
-                     "The SentencePiece model is of the kind %llu (WORD or CHAR); BPE and UNIGRAM are supported.",
+                     "The SentencePiece model is of the kind %llu (3: WORD); UNIGRAM, BPE and CHAR are supported.",
                      (unsigned long long)model->kind);
-  if (model->suffix_spaces || !model->escape_spaces)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The SentencePiece model writes spaces as no model does that Spate knows (%s); save its "
-                     "tokenizer.json.",
-                     model->suffix_spaces ? "treat_whitespace_as_suffix" : "escape_whitespaces is off");
-  return true;
+  return model->escape_spaces ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "The SentencePiece model writes spaces as no model does that Spate knows (escape_whitespaces is "
+                   "off); save its tokenizer.json.");
 }
 
 /* --- tokenizer_config.json --------------------------------------------------------------------------------------- */
@@ -121,17 +120,26 @@ static void mark_user_pieces(struct tokenizer_spec *spec, const struct sentencep
   }
 }
 
+/* Characters are symbols that never merge. */
+static bool read_scores(struct tokenizer_spec *spec, const struct piece_vocab *vocab, struct error *error) {
+  switch (vocab->model.kind) {
+  case SENTENCEPIECE_UNIGRAM: return vocab_scores(spec, vocab->scores, error);
+  case SENTENCEPIECE_CHAR: return spec_reserve_merges(spec, 0, error);
+  default: return vocab_merges_from_scores(spec, vocab->scores, error);
+  }
+}
+
 static bool read_model(struct tokenizer_spec *spec, const struct piece_vocab *vocab, struct error *error) {
   const struct sentencepiece *model = &vocab->model;
-  bool unigram = model->kind == SENTENCEPIECE_UNIGRAM;
-  snprintf(spec->name, sizeof spec->name, "SentencePiece %s", unigram ? "Unigram" : "BPE");
+  bool unigram = model->kind == SENTENCEPIECE_UNIGRAM, in_front = model->prefix_space && !model->suffix_spaces;
+  const char *kind = unigram ? "Unigram" : model->kind == SENTENCEPIECE_BPE ? "BPE" : "CHAR";
+  snprintf(spec->name, sizeof spec->name, "SentencePiece %s", kind);
   spec->model = unigram ? MODEL_UNIGRAM : MODEL_BPE;
-  spec->flags = MODEL_SPACE_MARKED | (model->prefix_space ? MODEL_STRIP_SPACE : 0u) |
+  spec->flags = MODEL_SPACE_MARKED | (in_front ? MODEL_STRIP_SPACE : 0u) |
                 (model->byte_fallback ? MODEL_BYTE_FALLBACK : 0u) | (unigram ? 0u : MODEL_FUSE_UNKNOWN);
   if (!vocab_read_tokens(spec, &vocab->source, error)) return false;
   mark_user_pieces(spec, model);
-  if (!(unigram ? vocab_scores(spec, vocab->scores, error) : vocab_merges_from_scores(spec, vocab->scores, error)))
-    return false;
+  if (!read_scores(spec, vocab, error)) return false;
   bool starts = spec_space_starts(spec);
   if (!unigram && starts) spec->flags |= MODEL_SPACE_STARTS;
   vocab_read_special_ids(spec, &vocab->source, false);
