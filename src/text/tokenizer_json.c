@@ -171,20 +171,13 @@ static bool read_root(struct tokenizer_spec *spec, const json_t *root, const jso
   return !written || json_show_tokens(spec, error);
 }
 
-/* A pattern that does not compile is found when the tokenizer is built, not when it serves. */
-static bool opens(struct slice blob, struct error *error) {
-  struct tokenizer *tokenizer = tokenizer_open(blob, error);
-  tokenizer_close(tokenizer);
-  return tokenizer;
-}
-
 static bool compile(const json_t *root, const json_t *config, unsigned form, struct buffer *blob, struct error *error) {
   struct tokenizer_spec spec;
   spec_init(&spec);
   spec.flags = form;
   buffer_clear(blob);
   bool done = read_root(&spec, root, config, error) && tokenizer_blob_write(&spec, blob, error) &&
-              opens(buffer_slice(blob), error);
+              tokenizer_blob_opens(blob, error);
   spec_release(&spec);
   return done;
 }

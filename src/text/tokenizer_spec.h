@@ -256,4 +256,7 @@ struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const
 /* Writes the blob: see tokenizer_blob.h. */
 bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error);
 
+/* Whether it opens: a pattern that does not compile is found when the tokenizer is built, not when it serves. */
+bool tokenizer_blob_opens(const struct buffer *blob, struct error *error);
+
 #endif

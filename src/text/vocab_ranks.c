@@ -327,7 +327,8 @@ bool tokenizer_compile_tekken(struct slice tekken_json, struct buffer *blob, str
   if (!root) return error_prefix(error, "tekken.json: ");
   spec_init(&spec);
   buffer_init(&ranked.bytes, LIMIT_TOKEN_BYTES);
-  bool done = read_tekken(&ranked, root, error) && tokenizer_blob_write(&spec, blob, error);
+  bool done = read_tekken(&ranked, root, error) && tokenizer_blob_write(&spec, blob, error) &&
+              tokenizer_blob_opens(blob, error);
   buffer_release(&ranked.bytes);
   spec_release(&spec);
   json_decref(root);
