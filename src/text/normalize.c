@@ -113,7 +113,7 @@ static bool replace(struct slice from, struct slice to, struct slice text, struc
 }
 
 /* Each non-empty match of the regex by `to`. *failure says why matching failed, if it did. */
-static bool replace_matches(const struct split_pattern *matches, pcre2_match_data *match, struct slice to,
+static bool replace_matches(const struct split_pattern *matches, struct split_match *match, struct slice to,
                             struct slice text, struct buffer *out, struct slice *result, struct error *failure) {
   size_t at = 0, start, end;
   while (split_pattern_next(matches, match, text, at, &start, &end, failure)) {
@@ -151,7 +151,7 @@ static bool spell(struct slice text, struct buffer *out, struct slice *result) {
   return true;
 }
 
-static bool apply(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
+static bool apply(const struct normalizer *step, struct split_match *match, struct slice text, struct buffer *out,
                   struct slice *result, struct error *failure) {
   switch (step->kind) {
   case STEP_NFC:
@@ -168,7 +168,7 @@ static bool apply(const struct normalizer *step, pcre2_match_data *match, struct
   }
 }
 
-bool normalize_step(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
+bool normalize_step(const struct normalizer *step, struct split_match *match, struct slice text, struct buffer *out,
                     struct slice *result, struct error *error) {
   struct error failure = {0};
   *result = text;
@@ -189,7 +189,7 @@ bool normalizer_open(struct normalizer *step, struct error *error) {
 
 void normalizer_close(struct normalizer *step) { split_pattern_close(&step->matches); }
 
-bool normalize_first(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct slice result,
+bool normalize_first(const struct normalizer *step, struct split_match *match, struct slice text, struct slice result,
                      size_t *first, struct error *error) {
   struct slice start = slice_make(text.data, *first), left;
   struct error failure = {0};
