@@ -239,11 +239,9 @@ static int match_deeply(const struct split_pattern *split, struct split_match *m
   return found;
 }
 
-/* After every 16th match, or one that took long. A process that was stopped has taken no time: so the thread's counts.
- */
-static bool takes_long(struct split_match *match, bool slow) {
+/* A process that was stopped has taken no time: so the thread's own counts. */
+static bool takes_long(struct split_match *match) {
   const uint64_t limit = (uint64_t)LIMIT_SPLIT_SECONDS * 1000000000u;
-  if (match->count++ % 16 != 0 && !slow) return false;
   uint64_t now = clock_ns();
   if (match->since == 0) match->since = now;
   if (now - match->since < limit) return false;
@@ -251,16 +249,21 @@ static bool takes_long(struct split_match *match, bool slow) {
   return clock_thread_ns() - match->spent >= limit;
 }
 
-static int match_once(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from) {
-  bool slow = !split->compiled;
+static int match_hard(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from) {
   int found = PCRE2_ERROR_JIT_STACKLIMIT;
-  if (!slow) found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match->data, NULL);
-  if (found == PCRE2_ERROR_JIT_STACKLIMIT && !slow) {
-    slow = true;
-    found = match_deeply(split, match, text, from);
-  }
+  if (split->compiled) found = match_deeply(split, match, text, from);
   if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_slowly(split, match, text, from);
-  return takes_long(match, slow) ? PCRE2_ERROR_MATCHLIMIT : found;
+  return takes_long(match) ? PCRE2_ERROR_MATCHLIMIT : found;
+}
+
+/* Looks at the time after some matches, each of which has its limits. */
+static int match_once(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from) {
+  enum { UNTIMED = 16 };
+  int found = PCRE2_ERROR_JIT_STACKLIMIT;
+  if (split->compiled) found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match->data, NULL);
+  if (found == PCRE2_ERROR_JIT_STACKLIMIT) return match_hard(split, match, text, from);
+  if (match->count++ % UNTIMED == UNTIMED - 1 && takes_long(match)) return PCRE2_ERROR_MATCHLIMIT;
+  return found;
 }
 
 bool split_pattern_next(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from,
