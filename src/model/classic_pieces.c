@@ -1,5 +1,4 @@
-/* The classes differ in what stands where the model's own markers are, in what they add behind it, and in how they
- * tidy a text. All are Unigram models whose words are apart. */
+/* All are Unigram models whose words are apart. */
 #include "model/classic_pieces.h"
 
 #include "base/base64.h"
@@ -7,79 +6,16 @@
 #include "base/utf8.h"
 #include "format/sentencepiece.h"
 #include "model/classic_added.h"
+#include "model/piece_class.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* --- classes ------------------------------------------------------------------------------------------------------ */
-
-enum role { BOS, EOS, SEP, CLS, UNK, PAD, MASK, ROLES };
-
-static const char *const role_keys[ROLES] = {"bos_token", "eos_token", "sep_token", "cls_token",
-                                             "unk_token", "pad_token", "mask_token"};
-
-enum { NO_ROLE = -1, HEAD_MAX = 5, FRAME_MAX = 2 };
-
-/* A token in front of the pieces: of a role, or by its text. */
-struct head {
-  int role;
-  const char *text;
-  double score;
-};
-
-struct class {
-  const char *name, *model_type; /* the first without "Fast" */
-  const char *special[ROLES];    /* as they are called where the settings do not say; NULL: there is none */
-  size_t n_head, n_dropped;      /* tokens in front, in place of the first pieces */
-  struct head head[HEAD_MAX];
-  int unk;                                 /* its id */
-  bool adds_mask, adds_extras;             /* behind the pieces: a mask; "<extra_id_99>" to "<extra_id_0>" */
-  bool mask_strips;                        /* it takes the space before it */
-  bool tidies, lower;                      /* `` and '' are ", accents go; letters are small unless it is said */
-  bool prefix_said;                        /* add_prefix_space counts */
-  int before[FRAME_MAX], after[FRAME_MAX]; /* roles of what stands around a text */
-};
-
-/* clang-format off */
-static const struct class classes[] = {
-    {.name = "XLMRobertaTokenizer", .model_type = "xlm-roberta",
-     .special = {"<s>", "</s>", "</s>", "<s>", "<unk>", "<pad>", "<mask>"},
-     .n_head = 4, .n_dropped = 3, .head = {{BOS, NULL, 0}, {PAD, NULL, 0}, {EOS, NULL, 0}, {UNK, NULL, 0}},
-     .unk = 3, .adds_mask = true, .prefix_said = true, .before = {BOS, NO_ROLE}, .after = {EOS, NO_ROLE}},
-    {.name = "CamembertTokenizer", .model_type = "camembert",
-     .special = {"<s>", "</s>", "</s>", "<s>", "<unk>", "<pad>", "<mask>"},
-     .n_head = 5, .n_dropped = 1, .head = {{NO_ROLE, "<s>NOTUSED", 0}, {PAD, NULL, 0}, {NO_ROLE, "</s>NOTUSED", 0},
-                                           {UNK, NULL, 0}, {NO_ROLE, "<unk>NOTUSED", -100}},
-     .unk = 3, .adds_mask = true, .mask_strips = true, .prefix_said = true, .before = {BOS, NO_ROLE}, .after = {EOS, NO_ROLE}},
-    {.name = "T5Tokenizer", .model_type = "t5", .special = {NULL, "</s>", NULL, NULL, "<unk>", "<pad>", NULL},
-     .unk = 2, .adds_extras = true, .before = {NO_ROLE, NO_ROLE}, .after = {EOS, NO_ROLE}},
-    {.name = "AlbertTokenizer", .model_type = "albert",
-     .special = {"[CLS]", "[SEP]", "[SEP]", "[CLS]", "<unk>", "<pad>", "[MASK]"},
-     .unk = 1, .tidies = true, .lower = true, .prefix_said = true, .before = {CLS, NO_ROLE}, .after = {SEP, NO_ROLE}},
-    {.name = "XLNetTokenizer", .model_type = "xlnet",
-     .special = {"<s>", "</s>", "<sep>", "<cls>", "<unk>", "<pad>", "<mask>"},
-     .unk = 0, .tidies = true, .before = {NO_ROLE, NO_ROLE}, .after = {SEP, CLS}},
-};
-/* clang-format on */
-
-static const struct class *class_find(const struct classic_vocabulary *files, struct error *error) {
-  const char *name = json_string_value(json_object_get(files->settings, "tokenizer_class"));
-  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-    if (name ? classic_class_named(classes[i].name, name) : slice_is(files->model_type, classes[i].model_type))
-      return &classes[i];
-  error_set(
-      error, ERROR_UNSUPPORTED,
-      "%s is read as %s read it; this one belongs to \"%.*s\": save the model's tokenizer.json.", files->pieces_name,
-      "XLMRobertaTokenizer, CamembertTokenizer, T5Tokenizer, AlbertTokenizer and XLNetTokenizer",
-      name ? (int)strnlen(name, 60) : (int)files->model_type.size, name ? name : (const char *)files->model_type.data);
-  return NULL;
-}
 
 /* --- vocabulary --------------------------------------------------------------------------------------------------- */
 
 struct conversion {
   const struct classic_vocabulary *files;
-  const struct class *class;
+  const struct piece_class *class;
   struct sentencepiece model;
   json_t *vocab; /* [[text, score], …] */
   json_t *names; /* {"vocab": {text: id}}, of the first with a text */
@@ -90,7 +26,7 @@ static bool no_memory(struct error *error) {
 }
 
 static const char *role_text(const struct conversion *made, int role) {
-  return classic_special(made->files, role_keys[role], made->class->special[role]);
+  return classic_special(made->files, piece_role_keys[role], made->class->special[role]);
 }
 
 static bool token_add(struct conversion *made, struct slice text, double score, struct error *error) {
@@ -108,7 +44,7 @@ static bool token_add(struct conversion *made, struct slice text, double score, 
 
 static bool head_add(struct conversion *made, struct error *error) {
   for (size_t i = 0; i < made->class->n_head; i++) {
-    const struct head *head = &made->class->head[i];
+    const struct piece_head *head = &made->class->head[i];
     const char *text = head->text ? head->text : role_text(made, head->role);
     if (!token_add(made, slice_text(text), head->score, error)) return false;
   }
@@ -132,7 +68,7 @@ static bool extras_add(struct conversion *made, struct error *error) {
 
 static bool vocab_make(struct conversion *made, struct error *error) {
   const struct sentencepiece *model = &made->model;
-  const struct class *class = made->class;
+  const struct piece_class *class = made->class;
   if (model->kind != SENTENCEPIECE_UNIGRAM || model->n_piece <= class->n_dropped)
     return error_set(error, ERROR_FORMAT, "%s is of the kind %llu and has %zu pieces, expected a Unigram model (1).",
                      made->files->pieces_name, (unsigned long long)model->kind, model->n_piece);
@@ -177,15 +113,15 @@ static bool markers_add(const struct conversion *made, json_t *tokens, struct er
 static void mask_settle(const struct conversion *made, json_t *tokens) {
   const struct classic_vocabulary *files = made->files;
   bool told = json_object_get(files->settings, "added_tokens_decoder") ||
-              json_is_object(json_object_get(files->settings, role_keys[MASK])) ||
-              json_is_object(json_object_get(files->specials, role_keys[MASK]));
+              json_is_object(json_object_get(files->settings, piece_role_keys[MASK])) ||
+              json_is_object(json_object_get(files->specials, piece_role_keys[MASK]));
   const char *text = role_text(made, MASK);
   json_t *token = text ? json_object_get(tokens, text) : NULL;
   if (token && made->class->mask_strips && !told) json_object_set(token, "lstrip", json_true());
 }
 
 static json_t *added_make(const struct conversion *made, struct error *error) {
-  json_t *tokens = classic_added_make(made->files, made->names, role_keys, made->class->special, ROLES, error);
+  json_t *tokens = classic_added_make(made->files, made->names, piece_role_keys, made->class->special, ROLES, error);
   if (tokens && !markers_add(made, tokens, error)) {
     json_decref(tokens);
     return NULL;
@@ -299,7 +235,7 @@ static json_t *convert(struct conversion *made, struct error *error) {
 }
 
 bool classic_pieces_convert(const struct classic_vocabulary *files, json_t **tokenizer, struct error *error) {
-  struct conversion made = {.files = files, .class = class_find(files, error)};
+  struct conversion made = {.files = files, .class = piece_class_find(files, error)};
   struct arena arena;
   *tokenizer = NULL;
   if (!made.class) return false;

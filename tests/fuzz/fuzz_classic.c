@@ -1,5 +1,5 @@
-/* Vocabularies of directories without tokenizer.json, and the files beside them, from anywhere: refused with a sentence,
- * or made to a tokenizer.json that compiles and encodes, or is refused with a sentence in its turn. */
+/* Vocabularies of directories without tokenizer.json, and the files beside them, from anywhere: refused with a
+ * sentence, or made to a tokenizer.json that compiles and encodes, or is refused with a sentence in its turn. */
 #include "base/limits.h"
 #include "model/classic_vocabulary.h"
 #include "tokenizer_use.h"
