@@ -81,8 +81,9 @@ def tiktoken_family(name, pattern, config, file):
     return name, files, lambda text: encoding.encode(text, disallowed_special=()), encoding.decode
 
 
-def tekken(name):
-    table, special = ranks(1400), 20
+def tekken(name, size=1400, first=False):
+    """first: as the first files were, which name no special tokens."""
+    table, special = ranks(size), 24 if first else 20
     names = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
     inner = len(table) - 100  # as the real file, which has more tokens than its model uses
     content = {
@@ -90,6 +91,9 @@ def tekken(name):
                    "default_num_special_tokens": special, "version": "v7"},
         "vocab": [{"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None} for token, rank in table.items()],
         "special_tokens": [{"rank": i, "token_str": text, "is_control": True} for i, text in enumerate(names)]}
+    if first:
+        del content["special_tokens"]
+        content["config"]["version"] = "v3"
     kept = {token: rank for token, rank in table.items() if rank < inner}
     encoding = tiktoken.Encoding("own", pat_str=other.TEKKEN, mergeable_ranks=kept, special_tokens={})
     encode = lambda text: [i + special for i in encoding.encode(text, disallowed_special=())]  # noqa: E731
@@ -109,9 +113,17 @@ def families():
               eos_id=1, unk_id=2, bos_id=-1)
     yield spm("unigram_bytes", model_type="unigram", vocab_size=1200, byte_fallback=True, character_coverage=0.98,
               normalization_rule_name="identity", user_defined_symbols=["<table>", "ab"])
+    yield spm("char", model_type="char", vocab_size=330, byte_fallback=True, normalization_rule_name="identity",
+              user_defined_symbols=["<table>", "ab"])
+    yield spm("char_unknown", model_type="char", vocab_size=60, normalization_rule_name="identity")
+    yield spm("suffix_unigram", model_type="unigram", vocab_size=640, character_coverage=0.98, treat_whitespace_as_suffix=True,
+              normalization_rule_name="identity")
+    yield spm("suffix_bpe", model_type="bpe", vocab_size=700, character_coverage=0.98, treat_whitespace_as_suffix=True,
+              normalization_rule_name="identity", remove_extra_whitespaces=False, user_defined_symbols=["<table>"])
     yield tiktoken_family("kimi", KIMI, {"tokenizer_class": "TikTokenTokenizer", "bos_token": "[BOS]"}, "tiktoken.model")
     yield tiktoken_family("glm4", other.LLAMA3, {"tokenizer_class": "ChatGLM4Tokenizer"}, "tokenizer.model")
     yield tekken("tekken")
+    yield tekken("tekken_first", 500, first=True)
 
 
 def strings(name, count):

@@ -80,11 +80,13 @@ enum limit {
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,
   LIMIT_TOKEN_BYTES = 1 << 12,
+  LIMIT_UNIGRAM_TOKEN_BYTES = 512,    /* each byte of a text may begin as many tokens */
   LIMIT_TOKENIZER_STEPS = 32,         /* normalizing and splitting steps of one tokenizer */
   LIMIT_TEXT_CHANGES = 16,            /* replacements in a decoded text as a whole */
   LIMIT_SPELLINGS = 4,                /* of a text in letters of bytes, each as letters of the last one's bytes */
   LIMIT_WORD_CHARS = 1000,            /* of a word that WordPiece looks at */
   LIMIT_PATTERN_BYTES = 16 << 10,     /* of one split regex */
+  LIMIT_SPLIT_SECONDS = 3,            /* of a processor, for all matches in one text, or twice that */
   LIMIT_TOKEN_REST_BYTES = 64,        /* of what the end of a text changes of its last token */
   LIMIT_AFFIX_BYTES = 32,             /* of what BPE puts before or behind parts of words */
   LIMIT_NORMALIZED_BYTES = 256 << 20, /* what one text may become by normalizing */

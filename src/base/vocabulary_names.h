@@ -5,7 +5,8 @@
 /* The first that is there is taken; a NULL ends the list. */
 extern const char *const vocabulary_names[];
 
-/* Without any of those: what older libraries had, all that are there; vocab.txt, vocab.json, merges.txt and a NULL. */
+/* Without any of those: what older libraries had, all that are there; vocab.txt, vocab.json, merges.txt, and a
+ * SentencePiece model by one of two names; a NULL. */
 extern const char *const classic_vocabulary_names[];
 
 #endif

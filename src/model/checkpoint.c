@@ -137,18 +137,19 @@ static bool vocabulary_open(struct checkpoint *c, struct error *error) {
 
 /* Without any of those, tokenizer.json is made of older files. */
 static bool classic_open(struct checkpoint *c, struct error *error) {
-  struct file file[3] = {{.descriptor = -1}, {.descriptor = -1}, {.descriptor = -1}};
+  enum { FILES = 5, PIECES = 3 }; /* of classic_vocabulary_names; the first of the last two is taken */
+  struct file none = {.descriptor = -1}, file[FILES] = {none, none, none, none, none};
   const json_t *type = json_object_get(c->config, "model_type");
   struct classic_vocabulary classic = {.settings = c->template_json};
-  struct slice *const texts[] = {&classic.words, &classic.units, &classic.merges};
+  struct slice *const texts[] = {&classic.words, &classic.units, &classic.merges, &classic.pieces, &classic.pieces};
   json_t *made = NULL, *added = NULL, *specials = NULL;
-  if (c->vocabulary.data) return true;
   bool ok = optional_json(c, "added_tokens.json", &added, error) &&
             optional_json(c, "special_tokens_map.json", &specials, error);
   if (json_is_string(type)) classic.model_type = json_slice(type);
-  for (int i = 0; i < 3 && ok; i++) {
+  for (int i = 0; i < FILES && ok && !texts[i]->data; i++) {
     ok = optional_open(c, classic_vocabulary_names[i], LIMIT_TOKENIZER_BYTES, &file[i], error);
     *texts[i] = slice_make(file[i].data, file[i].size);
+    if (i >= PIECES) classic.pieces_name = classic_vocabulary_names[i];
   }
   classic.added = added, classic.specials = specials;
   ok = ok && classic_vocabulary_convert(&classic, &made, error);
@@ -158,7 +159,7 @@ static bool classic_open(struct checkpoint *c, struct error *error) {
   json_decref(made);
   json_decref(added);
   json_decref(specials);
-  for (int i = 0; i < 3; i++) file_close(&file[i]);
+  for (int i = 0; i < FILES; i++) file_close(&file[i]);
   return ok;
 }
 
@@ -173,7 +174,7 @@ static bool stages_open(struct checkpoint *c, struct error *error) {
 
 static bool directory_open(struct checkpoint *c, struct error *error) {
   if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
-      !preprocessor_read(c, error) || !vocabulary_open(c, error) || !classic_open(c, error) ||
+      !preprocessor_read(c, error) || !vocabulary_open(c, error) || !(c->vocabulary.data || classic_open(c, error)) ||
       !optional_open(c, "tokenizer_config.json", LIMIT_CONFIG_BYTES, &c->tokenizer_config, error))
     return false;
   name_from_path(c);

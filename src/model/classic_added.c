@@ -14,6 +14,11 @@ static bool no_memory(struct error *error) {
   return error_set(error, ERROR_MEMORY, "There is no memory for a tokenizer.");
 }
 
+bool classic_class_named(const char *class, const char *name) {
+  size_t size = strlen(class);
+  return strncmp(name, class, size) == 0 && (name[size] == '\0' || strcmp(name + size, "Fast") == 0);
+}
+
 static const json_t *said_of(const struct classic_vocabulary *files, const char *key) {
   const json_t *value = json_object_get(files->settings, DECODER) ? NULL : json_object_get(files->specials, key);
   return value && !json_is_null(value) ? value : json_object_get(files->settings, key);
@@ -43,11 +48,11 @@ static bool added_flag(const json_t *value, const char *key, bool usual) {
 /* Puts it among `tokens`, by its text; `value` may be an object that describes it. */
 static bool token_put(json_t *tokens, json_int_t id, const char *text, const json_t *value, bool special,
                       struct error *error) {
-  json_t *token =
-      json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", text, "single_word",
-                added_flag(value, "single_word", false), "lstrip", added_flag(value, "lstrip", false), "rstrip",
-                added_flag(value, "rstrip", false), "normalized", added_flag(value, "normalized", !special), "special",
-                added_flag(value, "special", special));
+  special = added_flag(value, "special", special);
+  json_t *token = json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", text, "single_word",
+                            added_flag(value, "single_word", false), "lstrip", added_flag(value, "lstrip", false),
+                            "rstrip", added_flag(value, "rstrip", false), "normalized",
+                            added_flag(value, "normalized", !special), "special", (int)special);
   return (token && json_object_set_new(tokens, text, token) == 0) || no_memory(error);
 }
 

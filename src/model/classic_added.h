@@ -1,9 +1,12 @@
 /* Tokens beside the vocabulary of a directory without tokenizer.json: those that were added to it, and special ones.
- * Internal to classic_vocabulary.c. */
+ * Internal to classic_vocabulary.c and classic_pieces.c. */
 #ifndef SPATE_MODEL_CLASSIC_ADDED_H
 #define SPATE_MODEL_CLASSIC_ADDED_H
 
 #include "model/classic_vocabulary.h"
+
+/* Is `name` the class, or its "Fast" form? */
+bool classic_class_named(const char *class, const char *name);
 
 /* What the files have for a key of special tokens, such as "cls_token"; `usual` where they say nothing. */
 const char *classic_special(const struct classic_vocabulary *files, const char *key, const char *usual);

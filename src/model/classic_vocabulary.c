@@ -1,10 +1,11 @@
 /* BertTokenizer reads vocab.txt: WordPiece of words that are cut at spaces and marks. RobertaTokenizer and
- * GPT2Tokenizer read vocab.json and merges.txt: BPE of bytes. */
+ * GPT2Tokenizer read vocab.json and merges.txt: BPE of bytes. SentencePiece models are classic_pieces.c's. */
 #include "model/classic_vocabulary.h"
 
 #include "base/limits.h"
 #include "base/utf8.h"
 #include "model/classic_added.h"
+#include "model/classic_pieces.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -32,15 +33,11 @@ static const char *const special_keys[][SPECIALS] = {
     {"unk_token", "bos_token", "eos_token", "mask_token", "pad_token"},
     {"unk_token", "cls_token", "sep_token", "mask_token", "pad_token"}};
 
-static bool class_named(const struct class *class, const char *name) {
-  size_t size = strlen(class->name);
-  return strncmp(name, class->name, size) == 0 && (name[size] == '\0' || strcmp(name + size, "Fast") == 0);
-}
-
 static const struct class *class_find(const struct classic_vocabulary *files) {
   const char *name = json_string_value(json_object_get(files->settings, "tokenizer_class"));
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-    if (name ? class_named(&classes[i], name) : slice_is(files->model_type, classes[i].model_type)) return &classes[i];
+    if (name ? classic_class_named(classes[i].name, name) : slice_is(files->model_type, classes[i].model_type))
+      return &classes[i];
   return NULL;
 }
 
@@ -186,7 +183,8 @@ static json_t *post_make(const struct classic_vocabulary *files, const struct cl
 bool classic_vocabulary_convert(const struct classic_vocabulary *files, json_t **tokenizer, struct error *error) {
   const struct class *class = class_find(files);
   *tokenizer = NULL;
-  if (!class || (class->words ? !files->words.data : !files->units.data || !files->merges.data)) return true;
+  if (!class || (class->words ? !files->words.data : !files->units.data || !files->merges.data))
+    return !files->pieces.data || classic_pieces_convert(files, tokenizer, error);
   json_t *model = model_make(files, class, error), *tokens = model ? tokens_make(files, class, model, error) : NULL;
   json_t *post = tokens ? post_make(files, class, model, tokens, error) : NULL;
   if (!post) {

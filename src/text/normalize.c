@@ -113,7 +113,7 @@ static bool replace(struct slice from, struct slice to, struct slice text, struc
 }
 
 /* Each non-empty match of the regex by `to`. *failure says why matching failed, if it did. */
-static bool replace_matches(const struct split_pattern *matches, pcre2_match_data *match, struct slice to,
+static bool replace_matches(const struct split_pattern *matches, struct split_match *match, struct slice to,
                             struct slice text, struct buffer *out, struct slice *result, struct error *failure) {
   size_t at = 0, start, end;
   while (split_pattern_next(matches, match, text, at, &start, &end, failure)) {
@@ -128,9 +128,11 @@ static bool replace_matches(const struct split_pattern *matches, pcre2_match_dat
   return !out->failed;
 }
 
-static bool prepend(struct slice prefix, struct slice text, struct buffer *out, struct slice *result) {
-  buffer_append(out, prefix.data, prefix.size);
-  if (!buffer_append(out, text.data, text.size)) return false;
+static bool prepend(enum prepend_mode mode, struct slice a, struct slice text, struct buffer *out,
+                    struct slice *result) {
+  struct slice first = mode == PREPEND_BEHIND ? text : a, last = mode == PREPEND_BEHIND ? a : text;
+  buffer_append(out, first.data, first.size);
+  if (!buffer_append(out, last.data, last.size)) return false;
   *result = buffer_slice(out);
   return true;
 }
@@ -149,7 +151,7 @@ static bool spell(struct slice text, struct buffer *out, struct slice *result) {
   return true;
 }
 
-static bool apply(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
+static bool apply(const struct normalizer *step, struct split_match *match, struct slice text, struct buffer *out,
                   struct slice *result, struct error *failure) {
   switch (step->kind) {
   case STEP_NFC:
@@ -158,7 +160,7 @@ static bool apply(const struct normalizer *step, pcre2_match_data *match, struct
   case STEP_NFKD: return unicode_form(step->kind, text, out, result);
   case STEP_STRIP: *result = normalize_strip(text, step->mode); return true;
   case STEP_CHARSMAP: return apply_charsmap(step->a, (enum charsmap_mode)step->mode, text, out, result);
-  case STEP_PREPEND: return prepend(step->a, text, out, result);
+  case STEP_PREPEND: return prepend(step->mode, step->a, text, out, result);
   case STEP_REPLACE: return replace(step->a, step->b, text, out, result);
   case STEP_SPELL: return spell(text, out, result);
   case STEP_REPLACE_MATCHES: return replace_matches(&step->matches, match, step->b, text, out, result, failure);
@@ -166,7 +168,7 @@ static bool apply(const struct normalizer *step, pcre2_match_data *match, struct
   }
 }
 
-bool normalize_step(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
+bool normalize_step(const struct normalizer *step, struct split_match *match, struct slice text, struct buffer *out,
                     struct slice *result, struct error *error) {
   struct error failure = {0};
   *result = text;
@@ -187,7 +189,7 @@ bool normalizer_open(struct normalizer *step, struct error *error) {
 
 void normalizer_close(struct normalizer *step) { split_pattern_close(&step->matches); }
 
-bool normalize_first(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct slice result,
+bool normalize_first(const struct normalizer *step, struct split_match *match, struct slice text, struct slice result,
                      size_t *first, struct error *error) {
   struct slice start = slice_make(text.data, *first), left;
   struct error failure = {0};
@@ -197,6 +199,7 @@ bool normalize_first(const struct normalizer *step, pcre2_match_data *match, str
     *first = *first > gone ? *first - gone : 0;
     return true;
   }
+  if (step->kind == STEP_PREPEND && step->mode == PREPEND_BEHIND) return true;
   if (step->kind == STEP_REPLACE && text.size >= step->a.size && memcmp(text.data, step->a.data, step->a.size) == 0)
     end = step->a.size;
   if (step->kind == STEP_REPLACE_MATCHES &&

@@ -21,12 +21,12 @@ void normalizer_close(struct normalizer *step);
 /* Applies one step to text: *result is text itself where nothing changes, else the content of out, which must not be
  * where text lies. match is a block made for one pair. A result larger than out may be and more than
  * LIMIT_UNSORTED_MARKS that follow each other are refused. */
-bool normalize_step(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
+bool normalize_step(const struct normalizer *step, struct split_match *match, struct slice text, struct buffer *out,
                     struct slice *result, struct error *error);
 
 /* *first, the size of what text begins with, becomes that of what the step made of it in its result: 0 when that has
  * gone, or was replaced together with what follows. */
-bool normalize_first(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct slice result,
+bool normalize_first(const struct normalizer *step, struct split_match *match, struct slice text, struct slice result,
                      size_t *first, struct error *error);
 
 /* The steps that look at one character at a time (STEP_CLEAN to STEP_NMT): false when out is full. */

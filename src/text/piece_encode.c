@@ -50,6 +50,7 @@ bool piece_encode(const struct tokenizer_tables *tables, struct slice piece, str
   bool done;
   if (cached_piece_take(slot, piece, hash, out, &done)) return done;
   done = piece_encode_anew(tables, piece, scratch, out);
-  if (done) cached_piece_put(slot, piece, hash, out->ids + before, out->count - before);
+  const int32_t *ids = out->count > before ? out->ids + before : NULL;
+  if (done) cached_piece_put(slot, piece, hash, ids, out->count - before);
   return done;
 }

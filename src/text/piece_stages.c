@@ -180,7 +180,7 @@ bool stage_run_text(struct stage_run *run, struct slice text, size_t first, stru
   return text.size == 0 || run_from(run, 0, text, first, error);
 }
 
-void stage_run_init(struct stage_run *run, const struct piece_stages *stages, pcre2_match_data *match,
+void stage_run_init(struct stage_run *run, const struct piece_stages *stages, struct split_match *match,
                     struct piece_sink sink) {
   run->stages = stages;
   run->match = match;

@@ -31,13 +31,13 @@ bool piece_stages_add(struct piece_stages *stages, const struct tokenizer_tables
 /* One encoding's way through the stages. */
 struct stage_run {
   const struct piece_stages *stages; /* borrowed */
-  pcre2_match_data *match;           /* borrowed: a block made for one pair */
+  struct split_match *match;         /* borrowed: a block made for one pair */
   struct piece_sink sink;            /* takes the last stage's pieces */
   struct buffer changed[LIMIT_TOKENIZER_STEPS + 1];
   size_t grown; /* bytes that changes added to all pieces so far: at most LIMIT_NORMALIZED_BYTES */
 };
 
-void stage_run_init(struct stage_run *run, const struct piece_stages *stages, pcre2_match_data *match,
+void stage_run_init(struct stage_run *run, const struct piece_stages *stages, struct split_match *match,
                     struct piece_sink sink);
 void stage_run_release(struct stage_run *run);
 

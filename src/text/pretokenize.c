@@ -55,7 +55,7 @@ static size_t sight_place(struct sight *s, size_t offset) {
 struct cutter {
   const struct split_pattern *patterns; /* this level's, then the levels inside */
   int count;
-  pcre2_match_data *match;
+  struct split_match *match;
   const struct piece_sink *sink;
   struct error *error;
   struct slice pending; /* data NULL: none */
@@ -97,7 +97,7 @@ static bool cut(struct cutter *c, struct slice run, bool matched) {
   }
 }
 
-bool pretokenize(const struct split_pattern *patterns, int count, pcre2_match_data *match, struct slice text,
+bool pretokenize(const struct split_pattern *patterns, int count, struct split_match *match, struct slice text,
                  const struct piece_sink *sink, struct error *error) {
   if (count == 0) return sink->take(sink->context, text, error);
   struct cutter cutter = {.patterns = patterns, .count = count, .match = match, .sink = sink, .error = error};

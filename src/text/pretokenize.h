@@ -11,7 +11,7 @@ struct piece_sink {
 };
 
 /* Applies the patterns one inside the other: each piece of the first is split by the second, and so on. */
-bool pretokenize(const struct split_pattern *patterns, int count, pcre2_match_data *match, struct slice text,
+bool pretokenize(const struct split_pattern *patterns, int count, struct split_match *match, struct slice text,
                  const struct piece_sink *sink, struct error *error);
 
 /* Splits before each run of spaces: where no merge crosses the start of a word, merging the words one by one gives the

@@ -1,6 +1,7 @@
 /* Split regexes: the differences between Oniguruma and PCRE2 are rewritten or refused here, and nowhere else. */
 #include "text/split_pattern.h"
 
+#include "base/clock.h"
 #include "base/utf8.h"
 
 #include <ctype.h>
@@ -195,6 +196,16 @@ bool split_pattern_open(struct split_pattern *split, struct slice pattern, enum 
   return done;
 }
 
+bool split_match_init(struct split_match *match) {
+  *match = (struct split_match){.data = pcre2_match_data_create(1, NULL)};
+  return match->data;
+}
+
+void split_match_release(struct split_match *match) {
+  pcre2_match_data_free(match->data);
+  *match = (struct split_match){0};
+}
+
 void split_pattern_close(struct split_pattern *split) {
   pcre2_code_free(split->code);
   *split = (struct split_pattern){0};
@@ -202,39 +213,60 @@ void split_pattern_close(struct split_pattern *split) {
 
 /* The interpreter, with its memory on the heap and both bounded: where there is no machine code, or where it ran out of
  * any stack. */
-static int match_slowly(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
+static int match_slowly(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from) {
   pcre2_match_context *context = pcre2_match_context_create(NULL);
   if (!context) return PCRE2_ERROR_NOMEMORY;
   pcre2_set_match_limit(context, MATCH_LIMIT);
   pcre2_set_heap_limit(context, MATCH_HEAP_KIB);
-  int found = pcre2_match(split->code, text.data, text.size, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, context);
+  int found =
+      pcre2_match(split->code, text.data, text.size, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match->data, context);
   pcre2_match_context_free(context);
   return found;
 }
 
 /* Machine code with a large stack: a long run of a repeated group takes some bytes a round. */
-static int match_deeply(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
+static int match_deeply(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from) {
   pcre2_match_context *context = pcre2_match_context_create(NULL);
   pcre2_jit_stack *stack = pcre2_jit_stack_create(1 << 20, (size_t)MATCH_HEAP_KIB << 10, NULL);
   int found = PCRE2_ERROR_JIT_STACKLIMIT;
   if (context && stack) {
     pcre2_set_match_limit(context, MATCH_LIMIT);
     pcre2_jit_stack_assign(context, NULL, stack);
-    found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match, context);
+    found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match->data, context);
   }
   pcre2_jit_stack_free(stack);
   pcre2_match_context_free(context);
   return found;
 }
 
-static int match_once(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
-  if (!split->compiled) return match_slowly(split, match, text, from);
-  int found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match, NULL);
-  if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_deeply(split, match, text, from);
-  return found == PCRE2_ERROR_JIT_STACKLIMIT ? match_slowly(split, match, text, from) : found;
+/* A process that was stopped has taken no time: so the thread's own counts. */
+static bool takes_long(struct split_match *match) {
+  const uint64_t limit = (uint64_t)LIMIT_SPLIT_SECONDS * 1000000000u;
+  uint64_t now = clock_ns();
+  if (match->since == 0) match->since = now;
+  if (now - match->since < limit) return false;
+  if (match->spent == 0) match->spent = clock_thread_ns();
+  return clock_thread_ns() - match->spent >= limit;
 }
 
-bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from,
+static int match_hard(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from) {
+  int found = PCRE2_ERROR_JIT_STACKLIMIT;
+  if (split->compiled) found = match_deeply(split, match, text, from);
+  if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_slowly(split, match, text, from);
+  return takes_long(match) ? PCRE2_ERROR_MATCHLIMIT : found;
+}
+
+/* Looks at the time after some matches, each of which has its limits. */
+static int match_once(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from) {
+  enum { UNTIMED = 16 };
+  int found = PCRE2_ERROR_JIT_STACKLIMIT;
+  if (split->compiled) found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match->data, NULL);
+  if (found == PCRE2_ERROR_JIT_STACKLIMIT) return match_hard(split, match, text, from);
+  if (match->count++ % UNTIMED == UNTIMED - 1 && takes_long(match)) return PCRE2_ERROR_MATCHLIMIT;
+  return found;
+}
+
+bool split_pattern_next(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from,
                         size_t *start, size_t *end, struct error *error) {
   for (;;) {
     int found = match_once(split, match, text, from);
@@ -242,7 +274,7 @@ bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *mat
     if (found < 0)
       return error_set(error, ERROR_LIMIT, "Splitting the text by the tokenizer's regex takes too long at byte %zu.",
                        from);
-    const PCRE2_SIZE *pair = pcre2_get_ovector_pointer(match);
+    const PCRE2_SIZE *pair = pcre2_get_ovector_pointer(match->data);
     *start = pair[0];
     *end = pair[1];
     if (*end > *start) return true;

@@ -23,13 +23,25 @@ struct split_pattern {
   bool compiled; /* to machine code */
 };
 
+/* What matching in one text needs, and takes: a regex made for it takes time in proportion to the square of a text, and
+ * more, within all limits of a single match. */
+struct split_match {
+  pcre2_match_data *data; /* for one pair; owned */
+  uint32_t count;         /* of matches that were looked for */
+  uint64_t since, spent;  /* when time was first looked at, and the thread's own then; 0: it was not */
+};
+
+bool split_match_init(struct split_match *match);
+void split_match_release(struct split_match *match);
+
 /* Refuses a pattern that does not compile, or that would mean something else to PCRE2 than to its author. */
 bool split_pattern_open(struct split_pattern *split, struct slice pattern, enum split_view view, struct error *error);
 void split_pattern_close(struct split_pattern *split);
 
 /* The first non-empty match at or after `from` of a text as the pattern sees it: false when there is none or when
- * matching fails (then *error is set: its code starts as ERROR_NONE). match is a block made for one pair. */
-bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from,
+ * matching fails, or has taken LIMIT_SPLIT_SECONDS of the text's time (then *error is set: its code starts as
+ * ERROR_NONE). */
+bool split_pattern_next(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from,
                         size_t *start, size_t *end, struct error *error);
 
 /* The regexes of well-known families. */

@@ -51,7 +51,19 @@ static void children_add(const struct tokenizer_spec *spec, const uint32_t *ids,
   }
 }
 
+/* The likeliest cut is found by looking at all tokens that begin at each byte: as many as the longest has bytes. */
+static bool check_lengths(const struct tokenizer_spec *spec, struct error *error) {
+  for (uint32_t id = 0; id < spec->n_token && spec->model == MODEL_UNIGRAM; id++)
+    if (spec->tokens[id].flags & TOKEN_TEXT && spec->tokens[id].bytes.size > LIMIT_UNIGRAM_TOKEN_BYTES)
+      return error_set(error, ERROR_LIMIT,
+                       "Token %u of the Unigram model has %zu bytes, more than the %d allowed: a text would take time "
+                       "in proportion.",
+                       id, spec->tokens[id].bytes.size, LIMIT_UNIGRAM_TOKEN_BYTES);
+  return true;
+}
+
 bool token_trie_build(struct tokenizer_spec *spec, struct token_trie *trie, struct error *error) {
+  if (!check_lengths(spec, error)) return false;
   uint32_t *ids = malloc(spec->n_token * sizeof *ids);
   size_t bytes = 0, count = ids ? tokens_sort(spec, ids, &bytes) : 0;
   struct range *ranges = ids ? malloc((bytes + 1) * sizeof *ranges) : NULL;

@@ -112,7 +112,7 @@ struct encoding {
   struct piece_scratch pieces;
   struct buffer normalized[2];
   struct stage_run stages;
-  pcre2_match_data *match;
+  struct split_match match;
 };
 
 static bool list_full(const struct encoding *e, struct error *error) {
@@ -138,8 +138,8 @@ static bool normalize(struct encoding *e, struct slice *text, size_t *first, str
   for (int i = 0; i < e->tokenizer->n_normalize; i++) {
     const struct normalizer *step = &e->tokenizer->normalizers[i];
     struct slice result;
-    if (!normalize_step(step, e->match, *text, &e->normalized[free_buffer], &result, error)) return false;
-    if (e->tokenizer->stages.asks_first && *first > 0 && !normalize_first(step, e->match, *text, result, first, error))
+    if (!normalize_step(step, &e->match, *text, &e->normalized[free_buffer], &result, error)) return false;
+    if (e->tokenizer->stages.asks_first && *first > 0 && !normalize_first(step, &e->match, *text, result, first, error))
       return false;
     if (result.data == buffer_slice(&e->normalized[free_buffer]).data)
       free_buffer ^= 1; /* a step may also give a part of its text */
@@ -209,11 +209,10 @@ static bool encode_around(struct encoding *e, const int32_t *ids, uint32_t count
 static bool encoding_init(struct encoding *e, struct error *error) {
   buffer_init(&e->normalized[0], LIMIT_NORMALIZED_BYTES);
   buffer_init(&e->normalized[1], LIMIT_NORMALIZED_BYTES);
-  e->match = pcre2_match_data_create(1, NULL);
   bool words = e->tokenizer->tables.header->flags & MODEL_SPACE_STARTS;
-  stage_run_init(&e->stages, &e->tokenizer->stages, e->match,
+  stage_run_init(&e->stages, &e->tokenizer->stages, &e->match,
                  (struct piece_sink){words ? encode_words : encode_piece, e});
-  return e->match || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
+  return split_match_init(&e->match) || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
 }
 
 static void encoding_release(struct encoding *e) {
@@ -221,7 +220,7 @@ static void encoding_release(struct encoding *e) {
   buffer_release(&e->normalized[0]);
   buffer_release(&e->normalized[1]);
   stage_run_release(&e->stages);
-  pcre2_match_data_free(e->match);
+  split_match_release(&e->match);
 }
 
 bool tokenizer_encode(const struct tokenizer *tokenizer, struct slice text, unsigned flags, struct token_list *out,

@@ -219,3 +219,9 @@ bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, stru
   ((struct blob_header *)blob->data)->size = blob->size;
   return mark_atomic(blob, error);
 }
+
+bool tokenizer_blob_opens(const struct buffer *blob, struct error *error) {
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(blob), error);
+  tokenizer_close(tokenizer);
+  return tokenizer;
+}

@@ -11,12 +11,12 @@ static bool normalized_step(struct tokenizer_spec *spec, const struct step_spec 
   struct normalizer normalizer = {.kind = step->kind, .mode = step->mode, .a = step->a, .b = step->b};
   struct buffer buffer;
   buffer_init(&buffer, LIMIT_TOKENIZER_BYTES);
-  pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-  bool done = match ? normalizer_open(&normalizer, error) : spec_out_of_memory(error);
-  done = done && normalize_step(&normalizer, match, *text, &buffer, text, error);
+  struct split_match match;
+  bool done = split_match_init(&match) ? normalizer_open(&normalizer, error) : spec_out_of_memory(error);
+  done = done && normalize_step(&normalizer, &match, *text, &buffer, text, error);
   if (done) *text = spec_copy(spec, *text);
   normalizer_close(&normalizer);
-  pcre2_match_data_free(match);
+  split_match_release(&match);
   buffer_release(&buffer);
   return done && (text->data || spec_out_of_memory(error));
 }
@@ -171,20 +171,13 @@ static bool read_root(struct tokenizer_spec *spec, const json_t *root, const jso
   return !written || json_show_tokens(spec, error);
 }
 
-/* A pattern that does not compile is found when the tokenizer is built, not when it serves. */
-static bool opens(struct slice blob, struct error *error) {
-  struct tokenizer *tokenizer = tokenizer_open(blob, error);
-  tokenizer_close(tokenizer);
-  return tokenizer;
-}
-
 static bool compile(const json_t *root, const json_t *config, unsigned form, struct buffer *blob, struct error *error) {
   struct tokenizer_spec spec;
   spec_init(&spec);
   spec.flags = form;
   buffer_clear(blob);
   bool done = read_root(&spec, root, config, error) && tokenizer_blob_write(&spec, blob, error) &&
-              opens(buffer_slice(blob), error);
+              tokenizer_blob_opens(blob, error);
   spec_release(&spec);
   return done;
 }

@@ -15,7 +15,7 @@ const char *const decode_tidied[DECODE_TIDIED][2] = {
 /* One token on its way through the steps. */
 struct showing {
   struct normalizer patterns[LIMIT_TOKENIZER_STEPS]; /* of DECODE_REPLACE and DECODE_MATCHES, by step */
-  pcre2_match_data *match;
+  struct split_match match;
   struct buffer out[2];
   int free_buffer;
   struct slice text;
@@ -23,7 +23,7 @@ struct showing {
 
 static bool change(struct showing *s, const struct normalizer *step, struct error *error) {
   struct slice result;
-  if (!normalize_step(step, s->match, s->text, &s->out[s->free_buffer], &result, error)) return false;
+  if (!normalize_step(step, &s->match, s->text, &s->out[s->free_buffer], &result, error)) return false;
   if (result.data == buffer_slice(&s->out[s->free_buffer]).data) s->free_buffer ^= 1;
   s->text = result;
   return true;
@@ -148,8 +148,7 @@ static bool patterns_open(struct showing *s, const struct tokenizer_spec *spec, 
     s->patterns[i] = (struct normalizer){.kind = kind, .a = step->a, .b = step->b};
     if (!normalizer_open(&s->patterns[i], error)) return false;
   }
-  s->match = pcre2_match_data_create(1, NULL);
-  return s->match || spec_out_of_memory(error);
+  return split_match_init(&s->match) || spec_out_of_memory(error);
 }
 
 bool json_show_tokens(struct tokenizer_spec *spec, struct error *error) {
@@ -161,7 +160,7 @@ bool json_show_tokens(struct tokenizer_spec *spec, struct error *error) {
   for (uint32_t id = 0; fine && id < spec->n_token; id++)
     for (unsigned place = 0; fine && place < TOKEN_PLACES; place++) fine = show(&s, spec, id, place, error);
   for (int i = 0; i < spec->n_decode; i++) normalizer_close(&s.patterns[i]);
-  pcre2_match_data_free(s.match);
+  split_match_release(&s.match);
   buffer_release(&s.out[0]);
   buffer_release(&s.out[1]);
   return fine;

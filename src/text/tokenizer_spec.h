@@ -69,7 +69,7 @@ enum step_kind {
   STEP_NMT,             /* as SentencePiece's nmt rules: control characters go, what is like a space becomes one */
   STEP_STRIP,           /* white space at the ends goes; mode: enum strip_mode */
   STEP_CHARSMAP,        /* a: SentencePiece's precompiled rules; mode: enum charsmap_mode */
-  STEP_PREPEND,         /* a in front of every stretch of text */
+  STEP_PREPEND,         /* a in front of every stretch of text, or behind it; mode: enum prepend_mode */
   STEP_REPLACE,         /* every a by b */
   STEP_REPLACE_MATCHES, /* what the regex a matches by b */
   STEP_SPELL,           /* the letters of the text's bytes (byte_level.h) */
@@ -87,6 +87,8 @@ enum step_kind {
 };
 
 enum marks_mode { MARKS_ALL, MARKS_NONSPACING, MARKS_MODES };
+
+enum prepend_mode { PREPEND_IN_FRONT, PREPEND_BEHIND, PREPEND_MODES };
 
 enum strip_mode { STRIP_LEFT = 1, STRIP_RIGHT = 2, STRIP_MODES = 4 /* flags */ };
 
@@ -253,5 +255,8 @@ struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const
 
 /* Writes the blob: see tokenizer_blob.h. */
 bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error);
+
+/* Whether it opens: a pattern that does not compile is found when the tokenizer is built, not when it serves. */
+bool tokenizer_blob_opens(const struct buffer *blob, struct error *error);
 
 #endif

@@ -185,6 +185,7 @@ static uint32_t step_modes(uint32_t kind) {
   case STEP_SPLIT_LETTERS:
   case STEP_SPLIT_MARKED: return SPLIT_MODES;
   case STEP_PREFIX: return PREFIX_MODES;
+  case STEP_PREPEND: return PREPEND_MODES;
   case STEP_DROP_MARKS: return MARKS_MODES;
   case STEP_STRIP: return STRIP_MODES;
   case STEP_CHARSMAP: return CHARSMAP_MODES;

@@ -36,7 +36,7 @@ static void offers_from(const struct tokenizer_tables *tables, struct slice piec
   const struct trie_node *node = tables->trie;
   double score = places[start].score;
   bool known = false;
-  for (size_t end = start; end < piece.size && end - start < LIMIT_TOKEN_BYTES;) {
+  for (size_t end = start; end < piece.size && end - start < LIMIT_UNIGRAM_TOKEN_BYTES;) {
     node = trie_step(tables->trie, node, piece.data[end++]);
     if (!node) break;
     bool within = end < piece.size && (piece.data[end] & 0xC0) == 0x80;

@@ -1,31 +1,22 @@
-/* Ranks of tiktoken, in its own files and in Mistral's tekken.json, to a spec: byte-level BPE in which a piece that is
- * a token is that token, and otherwise the pair whose joined bytes have the lowest rank merges first
- * (https://github.com/openai/tiktoken). */
+/* Ranks of tiktoken to a spec: byte-level BPE in which a piece that is a token is that token, and otherwise the pair
+ * whose joined bytes have the lowest rank merges first (https://github.com/openai/tiktoken). */
 #include "text/vocab_files.h"
 
 #include "base/base64.h"
 #include "base/json.h"
 #include "text/tokenizer_json.h"
-#include "text/vocab_spec.h"
+#include "text/vocab_ranks.h"
 
 #include <stdio.h>
 
-/* Tokens by id; those of text have ranks, in the order of which they merge. */
-struct ranked {
-  struct tokenizer_spec *spec;
-  uint32_t *ranks; /* [n_token] */
-  struct buffer bytes;
-};
-
-static bool ranked_reserve(struct ranked *ranked, size_t count, struct error *error) {
+bool ranked_reserve(struct ranked *ranked, size_t count, struct error *error) {
   if (!spec_reserve_tokens(ranked->spec, count, error)) return false;
   ranked->ranks = arena_array(&ranked->spec->arena, count, sizeof *ranked->ranks);
   ranked->spec->added = arena_array(&ranked->spec->arena, count, sizeof *ranked->spec->added);
   return (ranked->ranks && ranked->spec->added) || spec_out_of_memory(error);
 }
 
-/* A token of text, in base64. */
-static bool ranked_text(struct ranked *ranked, uint32_t id, uint32_t rank, struct slice base64, struct error *error) {
+bool ranked_text(struct ranked *ranked, uint32_t id, uint32_t rank, struct slice base64, struct error *error) {
   buffer_clear(&ranked->bytes);
   if (!base64_decode(base64, "A token's base64", &ranked->bytes, error)) return false;
   struct slice bytes = spec_copy(ranked->spec, buffer_slice(&ranked->bytes));
@@ -37,7 +28,7 @@ static bool ranked_text(struct ranked *ranked, uint32_t id, uint32_t rank, struc
   return true;
 }
 
-static bool ranked_marker(struct ranked *ranked, uint32_t id, struct slice text, bool special, struct error *error) {
+bool ranked_marker(struct ranked *ranked, uint32_t id, struct slice text, bool special, struct error *error) {
   struct tokenizer_spec *spec = ranked->spec;
   struct slice copy = spec_copy(spec, text);
   if (!copy.data) return spec_out_of_memory(error);
@@ -49,8 +40,7 @@ static bool ranked_marker(struct ranked *ranked, uint32_t id, struct slice text,
   return true;
 }
 
-/* After all tokens; the steps are there already. */
-static bool ranked_finish(struct ranked *ranked, struct error *error) {
+bool ranked_finish(struct ranked *ranked, struct error *error) {
   struct tokenizer_spec *spec = ranked->spec;
   spec->flags = MODEL_BYTE_LEVEL | MODEL_IGNORE_MERGES;
   if (!spec_index(spec, error) || !vocab_merges_by_rank(spec, ranked->ranks, error)) return false;
@@ -61,7 +51,7 @@ static bool ranked_finish(struct ranked *ranked, struct error *error) {
   return true;
 }
 
-static int32_t marker(const struct tokenizer_spec *spec, struct slice text) {
+int32_t ranked_find(const struct tokenizer_spec *spec, struct slice text) {
   for (size_t i = 0; text.data && i < spec->n_added; i++)
     if (slice_equal(spec->added[i].text, text)) return (int32_t)spec->added[i].id;
   return -1;
@@ -177,9 +167,9 @@ static bool read_tiktoken(struct ranked *ranked, struct slice file, const json_t
       !vocab_split_rule(spec, slice_text(class->rule), false, &does, error) || !ranked_finish(ranked, error))
     return false;
   snprintf(spec->name, sizeof spec->name, "byte-level BPE (%s)", class->rule);
-  spec->bos = marker(spec, json_take_text(config, "bos_token"));
-  spec->eos = marker(spec, json_take_text(config, "eos_token"));
-  spec->pad = marker(spec, json_take_text(config, "pad_token"));
+  spec->bos = ranked_find(spec, json_take_text(config, "bos_token"));
+  spec->eos = ranked_find(spec, json_take_text(config, "eos_token"));
+  spec->pad = ranked_find(spec, json_take_text(config, "pad_token"));
   spec_end(spec, spec->eos);
   spec_end_by_name(spec);
   return true;
@@ -199,91 +189,4 @@ bool tokenizer_compile_tiktoken(struct slice ranks, struct slice tokenizer_confi
   spec_release(&spec);
   json_decref(config);
   return done;
-}
-
-/* --- tekken.json ------------------------------------------------------------------------------------------------ */
-
-/* A whole number of at most `most`; false: it is none. */
-static bool take_count(const json_t *object, const char *key, size_t most, size_t *count, struct error *error) {
-  json_int_t value = json_integer_value(json_object_get(object, key));
-  *count = (size_t)value;
-  if (json_is_integer(json_object_get(object, key)) && value >= 0 && (size_t)value <= most) return true;
-  return error_set(error, ERROR_FORMAT, "\"%s\" should be a whole number from 0 to %zu.", key, most);
-}
-
-/* Those that the file leaves out have the name that Mistral's library gives them. */
-static bool read_specials(struct ranked *ranked, const json_t *specials, size_t count, struct error *error) {
-  const json_t *token;
-  size_t i, rank;
-  json_array_foreach(specials, i, token) {
-    if (!take_count(token, "rank", count - 1, &rank, error)) return false;
-    struct slice text = json_take_text(token, "token_str");
-    if (ranked->spec->tokens[rank].bytes.data)
-      return error_set(error, ERROR_FORMAT, "Two special tokens have the rank %zu.", rank);
-    if (!ranked_marker(ranked, (uint32_t)rank, text, true, error)) return false;
-  }
-  for (rank = 0; rank < count; rank++) {
-    char name[32];
-    if (ranked->spec->tokens[rank].bytes.data) continue;
-    snprintf(name, sizeof name, "<SPECIAL_%zu>", rank);
-    if (!ranked_marker(ranked, (uint32_t)rank, slice_text(name), true, error)) return false;
-  }
-  return true;
-}
-
-static bool read_vocab(struct ranked *ranked, const json_t *vocab, size_t first, struct error *error) {
-  const json_t *token;
-  size_t i, rank;
-  json_array_foreach(vocab, i, token) {
-    struct slice base64 = json_take_text(token, "token_bytes");
-    if (first + i == ranked->spec->n_token) break; /* the file holds more tokens than its model uses */
-    if (!take_count(token, "rank", ranked->spec->n_token - first - 1, &rank, error)) return false;
-    if (!base64.data) return error_set(error, ERROR_FORMAT, "Token %zu has no token_bytes.", i);
-    if (!ranked_text(ranked, (uint32_t)(first + rank), (uint32_t)rank, base64, error)) return false;
-  }
-  return true;
-}
-
-static bool read_tekken(struct ranked *ranked, const json_t *root, struct error *error) {
-  const json_t *config = json_object_get(root, "config"), *specials = json_object_get(root, "special_tokens");
-  struct tokenizer_spec *spec = ranked->spec;
-  struct slice pattern = json_take_text(config, "pattern");
-  size_t vocab, special;
-  if (!pattern.data) return error_set(error, ERROR_FORMAT, "It has no config with a pattern.");
-  if (!json_array_size(specials))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "It names no special_tokens, as the first ones did; save the model's tokenizer.json.");
-  if (!take_count(config, "default_vocab_size", LIMIT_VOCAB, &vocab, error) ||
-      !take_count(config, "default_num_special_tokens", vocab, &special, error) ||
-      !ranked_reserve(ranked, vocab, error))
-    return false;
-  struct slice copy = spec_copy(spec, pattern);
-  if (!copy.data) return spec_out_of_memory(error);
-  if (special == 0) return error_set(error, ERROR_FORMAT, "\"default_num_special_tokens\" is 0.");
-  if (!read_specials(ranked, specials, special, error) ||
-      !read_vocab(ranked, json_object_get(root, "vocab"), special, error) ||
-      !spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .a = copy}, error) || !ranked_finish(ranked, error))
-    return false;
-  snprintf(spec->name, sizeof spec->name, "byte-level BPE (tekken)");
-  spec->unk = marker(spec, slice_text("<unk>"));
-  spec->bos = marker(spec, slice_text("<s>"));
-  spec->eos = marker(spec, slice_text("</s>"));
-  spec->pad = marker(spec, slice_text("<pad>"));
-  if (spec->bos >= 0) spec->prefix[spec->n_prefix++] = spec->bos;
-  spec_end(spec, spec->eos);
-  return true;
-}
-
-bool tokenizer_compile_tekken(struct slice tekken_json, struct buffer *blob, struct error *error) {
-  struct tokenizer_spec spec;
-  struct ranked ranked = {.spec = &spec};
-  json_t *root = json_parse(tekken_json, error);
-  if (!root) return error_prefix(error, "tekken.json: ");
-  spec_init(&spec);
-  buffer_init(&ranked.bytes, LIMIT_TOKEN_BYTES);
-  bool done = read_tekken(&ranked, root, error) && tokenizer_blob_write(&spec, blob, error);
-  buffer_release(&ranked.bytes);
-  spec_release(&spec);
-  json_decref(root);
-  return done || error_prefix(error, "tekken.json: ");
 }

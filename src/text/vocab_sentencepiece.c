@@ -1,158 +1,80 @@
-/* A SentencePiece model to a spec. Field numbers are those of sentencepiece_model.proto. */
+/* A SentencePiece model to a spec. */
 #include "text/vocab_files.h"
 
 #include "base/json.h"
-#include "format/protobuf.h"
+#include "format/sentencepiece.h"
 #include "text/charsmap.h"
 #include "text/tokenizer_json.h"
 #include "text/vocab_spec.h"
 
-#include <math.h>
 #include <stdio.h>
 
-enum sentencepiece_kind { KIND_UNIGRAM = 1, KIND_BPE = 2 };
-
-/* What the file says, with the library's defaults. */
-struct sentencepiece {
-  struct slice rest; /* the file's own, for counting */
-  size_t n_piece;
+/* A model, and its pieces as a vocabulary, to which the config may have added tokens. */
+struct piece_vocab {
+  struct sentencepiece model;
   struct vocab_source source;
   struct slice *tokens; /* of source, as are the next two */
   int32_t *types;
   float *scores;
-  uint64_t kind;
-  bool byte_fallback, suffix_spaces, prefix_space, remove_spaces, escape_spaces;
 };
 
-/* --- the file ------------------------------------------------------------------------------------------------- */
-
-static bool read_piece(struct sentencepiece *model, struct slice message, struct error *error) {
-  struct protobuf_field field;
-  size_t id = model->source.n_token++;
-  int more;
-  model->types[id] = 1;
-  while ((more = protobuf_next(&message, &field, error)) > 0) {
-    if (field.number == 1 && field.wire == PROTOBUF_BYTES) model->tokens[id] = field.bytes;
-    if (field.number == 2 && field.wire == PROTOBUF_FIXED32) model->scores[id] = protobuf_float(&field);
-    if (field.number == 3 && field.wire == PROTOBUF_VARINT) {
-      if (field.value < 1 || field.value > 6)
-        return error_set(error, ERROR_FORMAT, "Piece %zu is of the type %llu, expected 1 to 6.", id,
-                         (unsigned long long)field.value);
-      model->types[id] = (int32_t)field.value;
-    }
-  }
-  return more == 0;
-}
-
-/* Ids are written as 64 bits; -1: there is none. */
-static int32_t id_of(uint64_t value) { return value <= INT32_MAX ? (int32_t)value : -1; }
-
-static bool read_trainer(struct sentencepiece *model, struct slice message, struct error *error) {
-  struct protobuf_field field;
-  int more;
-  while ((more = protobuf_next(&message, &field, error)) > 0) {
-    if (field.wire != PROTOBUF_VARINT) continue;
-    switch (field.number) {
-    case 3: model->kind = field.value; break;
-    case 24: model->suffix_spaces = field.value; break;
-    case 35: model->byte_fallback = field.value; break;
-    case 40: model->source.unk = id_of(field.value); break;
-    case 41: model->source.bos = id_of(field.value); break;
-    case 42: model->source.eos = id_of(field.value); break;
-    case 43: model->source.pad = id_of(field.value); break;
-    default: break;
-    }
-  }
-  return more == 0;
-}
-
-static bool read_normalizer(struct sentencepiece *model, struct slice message, struct error *error) {
-  struct protobuf_field field;
-  int more;
-  while ((more = protobuf_next(&message, &field, error)) > 0) {
-    if (field.number == 2 && field.wire == PROTOBUF_BYTES) model->source.charsmap = field.bytes;
-    if (field.wire != PROTOBUF_VARINT) continue;
-    if (field.number == 3) model->prefix_space = field.value;
-    if (field.number == 4) model->remove_spaces = field.value;
-    if (field.number == 5) model->escape_spaces = field.value;
-  }
-  return more == 0;
-}
-
-static bool read_file(struct sentencepiece *model, struct slice file, struct error *error) {
-  struct protobuf_field field;
-  int more;
-  while ((more = protobuf_next(&file, &field, error)) > 0) {
-    if (field.wire != PROTOBUF_BYTES) continue;
-    bool done = field.number == 1   ? read_piece(model, field.bytes, error)
-                : field.number == 2 ? read_trainer(model, field.bytes, error)
-                : field.number == 3 ? read_normalizer(model, field.bytes, error)
-                                    : true;
-    if (!done) return false;
-  }
-  return more == 0;
-}
-
-static bool count_pieces(struct slice file, size_t *count, struct error *error) {
-  struct protobuf_field field;
-  int more;
-  for (*count = 0; (more = protobuf_next(&file, &field, error)) > 0;)
-    *count += field.number == 1 && field.wire == PROTOBUF_BYTES;
-  return more == 0;
-}
-
-/* Room for the pieces and for tokens that the config adds, up to `count`. */
-static bool reserve(struct sentencepiece *model, struct tokenizer_spec *spec, size_t count, struct error *error) {
-  if (count > LIMIT_VOCAB)
-    return error_set(error, ERROR_LIMIT, "The tokenizer has %zu tokens; between 1 and %d are supported.", count,
-                     LIMIT_VOCAB);
-  model->tokens = arena_array(&spec->arena, count + 1, sizeof *model->tokens);
-  model->types = arena_array(&spec->arena, count + 1, sizeof *model->types);
-  model->scores = arena_array(&spec->arena, count + 1, sizeof *model->scores);
-  if (!model->tokens || !model->types || !model->scores) return spec_out_of_memory(error);
+/* The pieces, and room for tokens that the config adds, up to `count`. */
+static bool take_pieces(struct piece_vocab *vocab, struct tokenizer_spec *spec, size_t count, struct error *error) {
+  const struct sentencepiece *model = &vocab->model;
+  vocab->tokens = arena_array(&spec->arena, count + 1, sizeof *vocab->tokens);
+  vocab->types = arena_array(&spec->arena, count + 1, sizeof *vocab->types);
+  vocab->scores = arena_array(&spec->arena, count + 1, sizeof *vocab->scores);
+  if (!vocab->tokens || !vocab->types || !vocab->scores) return spec_out_of_memory(error);
   for (size_t id = 0; id < count; id++) {
-    model->tokens[id] = slice_make("", 0);
-    model->types[id] = VOCAB_UNUSED;
+    bool is_piece = id < model->n_piece;
+    vocab->tokens[id] = is_piece ? model->pieces[id].text : slice_make("", 0);
+    vocab->types[id] = is_piece ? model->pieces[id].type : VOCAB_UNUSED;
+    vocab->scores[id] = is_piece ? model->pieces[id].score : 0;
   }
-  model->source.tokens = model->tokens;
-  model->source.types = model->types;
-  model->source.scores = model->scores;
+  vocab->source = (struct vocab_source){.n_token = count,
+                                        .tokens = vocab->tokens,
+                                        .types = vocab->types,
+                                        .scores = vocab->scores,
+                                        .unk = model->unk,
+                                        .bos = model->bos,
+                                        .eos = model->eos,
+                                        .pad = model->pad,
+                                        .eot = -1,
+                                        .eom = -1,
+                                        .sep = -1,
+                                        .cls = -1};
   return true;
 }
 
 /* --- rules ------------------------------------------------------------------------------------------------------ */
 
 /* Its normalizer, in its order (of the spaces that a text writes as marks it drops those at the end): the characters'
- * rules, runs and ends of spaces, the space in front. */
+ * rules, runs and ends of spaces, the space in front, or behind where words end with theirs. */
 static bool normalizing_steps(struct tokenizer_spec *spec, const struct sentencepiece *model, struct error *error) {
-  struct step_spec rules = {.kind = STEP_CHARSMAP, .mode = CHARSMAP_LONGEST, .a = model->source.charsmap};
+  struct step_spec rules = {.kind = STEP_CHARSMAP, .mode = CHARSMAP_LONGEST, .a = model->charsmap};
   struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text(" {2,}"), .b = slice_text(" ")};
   struct step_spec first = {.kind = STEP_REPLACE_MATCHES, .a = slice_text("\\A +"), .b = slice_text("")};
   struct step_spec last = {.kind = STEP_REPLACE_MATCHES, .a = slice_text("[ \\x{2581}]+\\z"), .b = slice_text("")};
-  struct step_spec prefix = {.kind = STEP_PREPEND, .a = slice_text(" ")};
-  if (model->source.charsmap.size > 0 && !charsmap_check(model->source.charsmap))
+  struct step_spec space = {.kind = STEP_PREPEND, .a = slice_text(" ")};
+  if (model->suffix_spaces) space.mode = PREPEND_BEHIND;
+  if (model->charsmap.size > 0 && !charsmap_check(model->charsmap))
     return error_set(error, ERROR_FORMAT, "The SentencePiece model's precompiled_charsmap is not one.");
-  if (model->source.charsmap.size > 0 && !spec_step(spec, rules, error)) return false;
+  if (model->charsmap.size > 0 && !spec_step(spec, rules, error)) return false;
   if (model->remove_spaces &&
       (!spec_step(spec, first, error) || !spec_step(spec, last, error) || !spec_step(spec, runs, error)))
     return false;
-  return spec_unmark_spaces(spec, error) && (!model->prefix_space || spec_step(spec, prefix, error));
+  return spec_unmark_spaces(spec, error) && (!model->prefix_space || spec_step(spec, space, error));
 }
 
 static bool check_rules(const struct sentencepiece *model, struct error *error) {
-  if (model->kind != KIND_UNIGRAM && model->kind != KIND_BPE)
+  if (model->kind < SENTENCEPIECE_UNIGRAM || model->kind > SENTENCEPIECE_CHAR || model->kind == SENTENCEPIECE_WORD)
     return error_set(error, ERROR_UNSUPPORTED,
-                     "The SentencePiece model is of the kind %llu (WORD or CHAR); BPE and UNIGRAM are supported.",
+                     "The SentencePiece model is of the kind %llu (3: WORD); UNIGRAM, BPE and CHAR are supported.",
                      (unsigned long long)model->kind);
-  if (model->suffix_spaces || !model->escape_spaces)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The SentencePiece model writes spaces as no model does that Spate knows (%s); save its "
-                     "tokenizer.json.",
-                     model->suffix_spaces ? "treat_whitespace_as_suffix" : "escape_whitespaces is off");
-  for (size_t id = 0; id < model->n_piece; id++)
-    if (!isfinite(model->scores[id]))
-      return error_set(error, ERROR_FORMAT, "The score of piece %zu is not a number.", id);
-  return true;
+  return model->escape_spaces ||
+         error_set(error, ERROR_UNSUPPORTED,
+                   "The SentencePiece model writes spaces as no model does that Spate knows (escape_whitespaces is "
+                   "off); save its tokenizer.json.");
 }
 
 /* --- tokenizer_config.json --------------------------------------------------------------------------------------- */
@@ -198,36 +120,44 @@ static void mark_user_pieces(struct tokenizer_spec *spec, const struct sentencep
   }
 }
 
-static bool read_model(struct tokenizer_spec *spec, struct sentencepiece *model, struct error *error) {
-  bool unigram = model->kind == KIND_UNIGRAM;
-  snprintf(spec->name, sizeof spec->name, "SentencePiece %s", unigram ? "Unigram" : "BPE");
+/* Characters are symbols that never merge. */
+static bool read_scores(struct tokenizer_spec *spec, const struct piece_vocab *vocab, struct error *error) {
+  switch (vocab->model.kind) {
+  case SENTENCEPIECE_UNIGRAM: return vocab_scores(spec, vocab->scores, error);
+  case SENTENCEPIECE_CHAR: return spec_reserve_merges(spec, 0, error);
+  default: return vocab_merges_from_scores(spec, vocab->scores, error);
+  }
+}
+
+static bool read_model(struct tokenizer_spec *spec, const struct piece_vocab *vocab, struct error *error) {
+  const struct sentencepiece *model = &vocab->model;
+  bool unigram = model->kind == SENTENCEPIECE_UNIGRAM, in_front = model->prefix_space && !model->suffix_spaces;
+  const char *kind = unigram ? "Unigram" : model->kind == SENTENCEPIECE_BPE ? "BPE" : "CHAR";
+  snprintf(spec->name, sizeof spec->name, "SentencePiece %s", kind);
   spec->model = unigram ? MODEL_UNIGRAM : MODEL_BPE;
-  spec->flags = MODEL_SPACE_MARKED | (model->prefix_space ? MODEL_STRIP_SPACE : 0u) |
+  spec->flags = MODEL_SPACE_MARKED | (in_front ? MODEL_STRIP_SPACE : 0u) |
                 (model->byte_fallback ? MODEL_BYTE_FALLBACK : 0u) | (unigram ? 0u : MODEL_FUSE_UNKNOWN);
-  if (!vocab_read_tokens(spec, &model->source, error)) return false;
+  if (!vocab_read_tokens(spec, &vocab->source, error)) return false;
   mark_user_pieces(spec, model);
-  if (!(unigram ? vocab_scores(spec, model->scores, error) : vocab_merges_from_scores(spec, model->scores, error)))
-    return false;
+  if (!read_scores(spec, vocab, error)) return false;
   bool starts = spec_space_starts(spec);
   if (!unigram && starts) spec->flags |= MODEL_SPACE_STARTS;
-  vocab_read_special_ids(spec, &model->source, false);
+  vocab_read_special_ids(spec, &vocab->source, false);
   const struct step_spec words = {.kind = STEP_SPLIT, .mode = SPLIT_WITH_NEXT, .a = slice_text(" ")};
   return normalizing_steps(spec, model, error) && (!unigram || !starts || spec_step(spec, words, error));
 }
 
 static bool read_whole(struct tokenizer_spec *spec, struct slice file, const json_t *config, struct error *error) {
-  struct sentencepiece model = {
-      .kind = KIND_UNIGRAM, .prefix_space = true, .remove_spaces = true, .escape_spaces = true};
-  struct vocab_source *source = &model.source;
-  *source = (struct vocab_source){.unk = 0, .bos = 1, .eos = 2, .pad = -1, .eot = -1, .eom = -1, .sep = -1, .cls = -1};
+  struct piece_vocab vocab;
+  struct sentencepiece *model = &vocab.model;
   size_t added = 0;
-  if (!count_pieces(file, &model.n_piece, error) || !vocab_count_added(config, &added, error) ||
-      !reserve(&model, spec, added > model.n_piece ? added : model.n_piece, error) || !read_file(&model, file, error) ||
-      !check_rules(&model, error) || !around_by_class(source, config, model.kind == KIND_UNIGRAM, error))
+  if (!sentencepiece_read(file, &spec->arena, model, error) || !vocab_count_added(config, &added, error) ||
+      !take_pieces(&vocab, spec, added > model->n_piece ? added : model->n_piece, error) ||
+      !check_rules(model, error) ||
+      !around_by_class(&vocab.source, config, model->kind == SENTENCEPIECE_UNIGRAM, error))
     return false;
-  if (added > source->n_token) source->n_token = added;
-  vocab_take_added(config, model.tokens, model.types);
-  return read_model(spec, &model, error);
+  vocab_take_added(config, vocab.tokens, vocab.types);
+  return read_model(spec, &vocab, error);
 }
 
 bool tokenizer_compile_sentencepiece(struct slice model, struct slice tokenizer_config_json, struct buffer *blob,

@@ -95,7 +95,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def send_file(self, data, fault, headers=()):
-        """The file, or the part that is asked for, or what `fault` makes of it."""
+        """The file, or the part that is asked for, or what `fault` makes of it: bytes are sent as they are."""
+        if isinstance(fault, bytes):
+            self.wfile.write(fault)
+            return self.cut()
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         at = int(wanted[1]) if wanted else 0
         if fault == "ranges ignored":

@@ -394,6 +394,34 @@ class Faults(HubCase):
                 done = self.spate("inspect", "acme/noise")
                 self.assertEqual(done.returncode, 1)
 
+    def test_no_http(self):
+        """Heads and chunks that are none, or contradict each other; ways that lead out of HTTP; parts that nobody asked for."""
+        store = f"127.0.0.1:{self.hub.store.server_port}"
+        ok, moved, chunked = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
+        no_http, leads = f"{store} sent what is no HTTP: ", f"{store} leads to an address that cannot be asked for. "
+        part = f'{store} answered with status 206 and "bytes 0-7/8", asked for model.safetensors from byte 0 of 262144.'
+        for sent, sentence in (
+                (ok + b"Content-Length: 262144\r\nContent-Length: 8\r\n\r\n", no_http + "unexpected content-length header."),
+                (ok + b"Content-Length: 262144\r\n" + chunked, no_http + "unexpected content-length header."),
+                (ok + b"Content-Length: -1\r\n\r\n", no_http + "invalid character in content-length header."),
+                (ok + chunked + b"f" * 17 + b"\r\nx", no_http + "invalid character in content-length header."),
+                (ok + chunked + b"zz\r\nx", no_http + "invalid character in chunk size header."),
+                (ok + b"X: " + b"y" * 200000 + b"\r\n\r\n", no_http + "too many header bytes seen; overflow detected."),
+                (ok + b"X: a\0b\r\n\r\n", no_http + "invalid character in header."),
+                (b"\0" * 100, no_http + "invalid constant string."),
+                (moved + b"Location: file:///etc/passwd\r\n\r\n", leads + "The URL begins with neither http:// nor https://."),
+                (moved + b"Location: http://127.0.0.1:99999/\r\n\r\n", leads + "The URL's port is no number from 1 to 65535."),
+                (moved + b"Location: http://u:p@127.0.0.1/\r\n\r\n",
+                 leads + "The URL names a user, and none is told to a server: leave out what stands before the @."),
+                (b"HTTP/1.1 206 Part\r\nContent-Length: 8\r\nContent-Range: bytes 0-7/8\r\n\r\n12345678", part),
+                (b"HTTP/1.1 204 None\r\n\r\n", f"{store} answered with status 204 for model.safetensors.")):
+            with self.subTest(sent=sent[:80]):
+                shutil.rmtree(self.cache, ignore_errors=True)
+                self.hub.faults["model.safetensors"] = [sent]
+                self.refused(sentence)
+                self.assertEqual([path.stat().st_size for path in self.blob().parent.glob("*.incomplete")], [0])
+                self.assertFalse(self.blob().exists())
+
     def test_ways(self):
         hub, store = f"127.0.0.1:{self.hub.server_port}", f"127.0.0.1:{self.hub.store.server_port}"
         for fault, sentence in (("loop", f"{hub} leads on and on: more than 10 redirects."),

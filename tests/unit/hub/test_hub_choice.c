@@ -60,6 +60,8 @@ static void test_vocabularies(void **state) {
   }
   check("config.json model.safetensors hy.tiktoken vocab.txt vocab.json merges.txt", "",
         "config.json model.safetensors hy.tiktoken vocab.txt vocab.json merges.txt");
+  check("config.json model.safetensors sentencepiece.bpe.model spiece.model x.model", "",
+        "config.json model.safetensors sentencepiece.bpe.model spiece.model");
 }
 
 static void test_gguf(void **state) {

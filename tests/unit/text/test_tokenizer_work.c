@@ -123,23 +123,47 @@ static void test_pieces_grow(void **state) {
   piece_stages_init(&stages);
   for (int i = 0; i < 2; i++)
     if (!piece_stages_add(&stages, &tables, &steps[i], &error)) fail_msg("%s", error.text);
-  pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-  stage_run_init(&run, &stages, match, (struct piece_sink){count_bytes, &seen});
+  struct split_match match;
+  assert_true(split_match_init(&match));
+  stage_run_init(&run, &stages, &match, (struct piece_sink){count_bytes, &seen});
   assert_false(stage_run_text(&run, slice_make(text, sizeof text), 1, &error));
   assert_string_equal(error.text, "Changing the pieces of the text makes them larger by more than 268435456 bytes.");
   assert_int_equal(seen, (size_t)256 * (PREFIX + 1));
   stage_run_release(&run);
-  pcre2_match_data_free(match);
+  split_match_release(&match);
   piece_stages_close(&stages);
   free(prefix);
 }
 
+/* A regex that is slow at every byte, each match within its own limits: it ends. */
+static void test_slow_regex(void **state) {
+  (void)state;
+  static const char json[] =
+      "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:a|b)*c|a\"},\"behavior\":\"Isolated\","
+      "\"invert\":false},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+  static char text[LONG];
+  struct error error = {0};
+  struct buffer blob;
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  if (!tokenizer_compile_json(slice_text(json), slice_text(""), &blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  assert_non_null(tokenizer);
+  memset(text, 'a', LONG);
+  text[LONG - 2] = '.';
+  text[LONG - 1] = 'c';
+  struct token_list ids;
+  token_list_init(&ids, 2 * LONG);
+  assert_false(tokenizer_encode(tokenizer, slice_make(text, LONG), 0, &ids, &error));
+  assert_memory_equal(error.text, "Splitting the text by the tokenizer's regex takes too long at byte ", 67);
+  token_list_release(&ids);
+  tokenizer_close(tokenizer);
+  buffer_release(&blob);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_long),
-      cmocka_unit_test(test_marks),
-      cmocka_unit_test(test_added_space),
-      cmocka_unit_test(test_pieces_grow),
+      cmocka_unit_test(test_long),        cmocka_unit_test(test_marks),      cmocka_unit_test(test_added_space),
+      cmocka_unit_test(test_pieces_grow), cmocka_unit_test(test_slow_regex),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,13 @@
-/* A trie that is deeper than tokens are long, as one of a spoiled blob may be: walks end where tokens must. */
+/* Tokens that would take time: one that is too long is refused, and walks of a trie end where tokens must, however deep
+ * it is, as one of a spoiled blob may be. */
 #include "text_support.h"
 
 #include "text/token_trie.h"
 #include "text/unigram.h"
 
 static void deep_check(size_t depth, int32_t expected) {
-  static struct trie_node nodes[LIMIT_TOKEN_BYTES + 2]; /* a chain of "a" */
-  static uint8_t text[LIMIT_TOKEN_BYTES + 1];
+  static struct trie_node nodes[LIMIT_UNIGRAM_TOKEN_BYTES + 2]; /* a chain of "a" */
+  static uint8_t text[LIMIT_UNIGRAM_TOKEN_BYTES + 1];
   static const double score = -1;
   struct blob_header header = {.n_token = 1, .unk = 7, .score_least = -1};
   struct tokenizer_tables tables = {.header = &header, .scores = &score, .trie = nodes};
@@ -26,11 +27,29 @@ static void deep_check(size_t depth, int32_t expected) {
 
 static void test_deep(void **state) {
   (void)state;
-  deep_check(LIMIT_TOKEN_BYTES, 0);
-  deep_check(LIMIT_TOKEN_BYTES + 1, 7);
+  deep_check(LIMIT_UNIGRAM_TOKEN_BYTES, 0);
+  deep_check(LIMIT_UNIGRAM_TOKEN_BYTES + 1, 7);
+}
+
+static void test_long_token(void **state) {
+  (void)state;
+  for (int more = 0; more < 2; more++) {
+    char token[LIMIT_UNIGRAM_TOKEN_BYTES + 2] = {0}, json[1024];
+    memset(token, 'a', LIMIT_UNIGRAM_TOKEN_BYTES + (size_t)more);
+    snprintf(json, sizeof json, "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"?\",0],[\"%s\",-1]]}}",
+             token);
+    struct error error = {0};
+    struct buffer blob;
+    buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+    assert_int_equal(tokenizer_compile_json(slice_text(json), slice_make("", 0), &blob, &error), !more);
+    if (more)
+      assert_string_equal(error.text, "Token 1 of the Unigram model has 513 bytes, more than the 512 allowed: a text "
+                                      "would take time in proportion.");
+    buffer_release(&blob);
+  }
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_deep)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_deep), cmocka_unit_test(test_long_token)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

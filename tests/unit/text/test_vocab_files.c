@@ -48,10 +48,12 @@ static void check_case(const struct tokenizer *tokenizer, const json_t *row, con
 
 static void test_as_libraries(void **state) {
   (void)state;
-  static const char *const families[][2] = {{"llama2", "tokenizer.model"},        {"gemma", "tokenizer.model"},
-                                            {"plain_bpe", "tokenizer.model"},     {"t5", "tokenizer.model"},
-                                            {"unigram_bytes", "tokenizer.model"}, {"kimi", "tiktoken.model"},
-                                            {"glm4", "tokenizer.model"},          {"tekken", "tekken.json"}};
+  static const char *const families[][2] = {{"llama2", "tokenizer.model"},         {"gemma", "tokenizer.model"},
+                                            {"plain_bpe", "tokenizer.model"},      {"t5", "tokenizer.model"},
+                                            {"unigram_bytes", "tokenizer.model"},  {"kimi", "tiktoken.model"},
+                                            {"glm4", "tokenizer.model"},           {"tekken", "tekken.json"},
+                                            {"tekken_first", "tekken.json"},       {"char", "tokenizer.model"},
+                                            {"suffix_unigram", "tokenizer.model"}, {"suffix_bpe", "tokenizer.model"}};
   for (size_t n = 0; n < sizeof families / sizeof *families; n++) {
     struct fixture fixture;
     char path[256];
@@ -90,6 +92,7 @@ static void test_around(void **state) {
   assert_around("gemma", "tokenizer.model", "<s>", NULL);
   assert_around("t5", "tokenizer.model", NULL, "</s>");
   assert_around("tekken", "tekken.json", "<s>", NULL);
+  assert_around("tekken_first", "tekken.json", "<s>", NULL);
   assert_around("kimi", "tiktoken.model", NULL, NULL);
 }
 
@@ -163,7 +166,7 @@ static void test_refused(void **state) {
       {"tokenizer.model", BYTES("\x0a\x02\x18\x07"), NULL,
        "tokenizer.model: Piece 0 is of the type 7, expected 1 to 6."},
       {"tokenizer.model", BYTES(PIECE_A "\x12\x02\x18\x03"), NULL,
-       "tokenizer.model: The SentencePiece model is of the kind 3 (WORD or CHAR); BPE and UNIGRAM are supported."},
+       "tokenizer.model: The SentencePiece model is of the kind 3 (3: WORD); UNIGRAM, BPE and CHAR are supported."},
       {"tokenizer.model", BYTES(PIECE_A "\x1a\x02\x28\x00"), NULL,
        "tokenizer.model: The SentencePiece model writes spaces as no model does that Spate knows (escape_whitespaces "
        "is "
@@ -196,7 +199,8 @@ static void test_refused(void **state) {
        "qwen.tiktoken: A token's base64 has the byte 0x2A at position 1: encode the file anew."},
       {"tekken.json", "{}", 0, NULL, "tekken.json: It has no config with a pattern."},
       {"tekken.json", TEKKEN("\"vocab\": []"), 0, NULL,
-       "tekken.json: It names no special_tokens, as the first ones did; save the model's tokenizer.json."},
+       "tekken.json: It names no special_tokens, and its version is \"\": only those of v1, v2, v3 and v7 are known."},
+      {"tekken.json", TEKKEN("\"special_tokens\": {}"), 0, NULL, "tekken.json: \"special_tokens\" is no list."},
       {"tekken.json", TEKKEN(SPECIALS ", \"vocab\": [{\"rank\": 2, \"token_bytes\": \"YQ==\"}]"), 0, NULL,
        "tekken.json: \"rank\" should be a whole number from 0 to 1."},
       {"tekken.json", TEKKEN(SPECIALS ", \"vocab\": [{\"rank\": 0}]"), 0, NULL,
