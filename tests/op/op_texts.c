@@ -193,7 +193,8 @@ static void text_case(struct table *table, const struct text_shape *s, const str
   double tolerance[ROWS * LABELS];
   struct op_model m;
   struct text_batch b;
-  const int *counts = table->few ? few_counts : w->turned ? long_counts : row_counts;
+  bool gpu = table->tested->target == TARGET_CUDA;
+  const int *counts = table->few ? (gpu ? row_counts : few_counts) : w->turned ? long_counts : row_counts;
   text_make(&m, s, w);
   if (family_skips(family, table, &m)) {
     model_release(&m);
@@ -215,7 +216,7 @@ static void text_case(struct table *table, const struct text_shape *s, const str
     family_compare(family, what, expected, tolerance, got, ROWS * LABELS);
     texts_step(&m, w->kv, table->tested, subject->device[0], b.batch, other);
     family_same(family, what, got, other, ROWS * LABELS);
-    if (w->kv == KV_F32 || table->tested->target != TARGET_CUDA) /* where the number of tokens chooses no kernel */
+    if (w->kv == KV_F32 || !gpu) /* where the number of tokens chooses no kernel */
       texts_alone(table, &m, w->kv, subject, counts, s->placed, got, family);
   }
   model_release(&m);
