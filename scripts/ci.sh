@@ -4,7 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 long=${SPATE_LONG:-0}
-fuzz_seconds=6; [ "$long" = 1 ] && fuzz_seconds=300
+fuzz_seconds=5; [ "$long" = 1 ] && fuzz_seconds=300
 export CCACHE_DIR=${CCACHE_DIR:-$HOME/.cache/spate/ccache}
 [ -d ../shared/data ] && export SPATE_TEST_DATA=${SPATE_TEST_DATA:-$(cd ../shared/data && pwd)}
 launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
