@@ -134,7 +134,7 @@ class Image(spate_server.EngineCase):
         with self.assertRaisesRegex(OSError, "Read-only"):
             (seen / "models/new").touch()
         server.terminate()
-        self.assertEqual(server.wait(timeout=60), 0)
+        self.assertEqual(server.wait(timeout=spate_server.WAIT_SECONDS), 0)
         self.assertEqual(health().returncode, 1)
 
 

@@ -110,7 +110,7 @@ class Deploy(spate_server.EngineCase):
             for generation in (2, 2):
                 server.stop(signal.SIGHUP)
                 self.assertEqual(manager.next_with("RELOADING")["STATUS"], "Reloading the engine.")
-                self.assertEqual(manager.next(), {"READY": "1", "STATUS": "Serving."})
+                self.assertEqual(manager.next_with("READY"), {"READY": "1", "STATUS": "Serving."})
                 self.assertEqual(server.metric("llm_engine_generation"), generation)
                 path.unlink(missing_ok=True)
             self.assertIn("Engine 2 goes on serving.", server.errors())

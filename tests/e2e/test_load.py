@@ -24,7 +24,7 @@ class Load(spate_server.ClientCase):
             [stats] = json.loads(answer.stdout)
             print(f"{name}: {stats['num_requests']} requests, {stats['num_failures']} failures", file=sys.stderr)
             self.assertEqual((answer.returncode, stats["num_failures"]), (0, 0), answer.stderr)
-            self.assertGreaterEqual(stats["num_requests"], USERS // 2, answer.stderr)
+            self.assertGreater(stats["num_requests"], 0, answer.stderr)
             for gauge in "llm_requests_running", "llm_requests_waiting", "llm_kv_cache_usage_ratio":
                 wait_for(lambda: server.metric(gauge) == 0, f"{gauge} returns to 0")
             page = server.get("/metrics")[2].decode()

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import re
+import select
 import shutil
 import socket
 import struct
@@ -564,9 +565,9 @@ class Loading(LoraCase):
             for _ in range(2):  # whose loop has read what was there before
                 server.get("/health")
             self.assertEqual(self.ask(server, "/tokenize", {"prompt": "a b"})["count"], 3)
-            client.setblocking(False)
-            self.assertRaises(BlockingIOError, client.recv, 1)  # it waits
-            client.setblocking(True)
+            if select.select([client], [], [], 0)[0]:  # it waits for as long as the other does
+                concurrent.futures.wait([refused], timeout=1)
+                self.assertTrue(refused.done(), "a load that did not wait")
             self.assertIn('There is no memory for the adapter "layers": those that requests hold take 1 MiB of the 1 MiB',
                           refused.result())
             self.assertIn(b'{"status":"loaded","lora_name":"x"}', spate_server.receive_all(client))
@@ -587,9 +588,12 @@ class Loading(LoraCase):
         self.assertEqual(len({texts[0] for texts in told.values()}), 5)
         end, counts, errors = time.monotonic() + CHURN_SECONDS, [0, 0], []
 
+        def goes_on():  # on a slow machine until there was something of both
+            return (time.monotonic() < end or min(counts) <= 5) and not errors
+
         def request(seed):
             rng = random.Random(seed)
-            while time.monotonic() < end and not errors:
+            while goes_on():
                 name = rng.choice(sorted(told))
                 status, _, body = server.post(fields | {"lora_request": {"lora_name": name}})
                 gone = name in ("a", "b") and status == 404
@@ -599,7 +603,7 @@ class Loading(LoraCase):
 
         def administer():
             rng = random.Random(9)
-            while time.monotonic() < end and not errors:
+            while goes_on():
                 name = rng.choice("ab")
                 path = rng.choice(["all", "dora", "rslora"])
                 self.load(server, name, path)
@@ -617,7 +621,6 @@ class Loading(LoraCase):
         for thread in threads:
             thread.join()
         self.assertEqual(errors, [])
-        self.assertGreater(min(counts), 5)
         growth = resident() - before
         if CHURN_SECONDS > 10:
             print(f"{CHURN_SECONDS} s: {counts[0]} requests, {counts[1]} loads and unloads, {growth / 2**20:.1f} MiB more since "

@@ -63,15 +63,19 @@ class Upkeep(spate_server.EngineCase):
         return sum(int(text.split()[0]) for text in times) * 1e-9
 
     def test_idle_costs_nothing(self):
-        """Less than a hundredth of a core with a hundred connections open: CPU time, which others' load does not change."""
+        """Less than a hundredth of a core with a hundred connections open: CPU time, which others' load does not change, once
+        what was asked before is over."""
         idle = [self.server.connect() for _ in range(100)]
         for connection in idle:
             self.addCleanup(connection.close)
             connection.request("GET", "/live")
             connection.getresponse().read()
-        before = self.cpu_seconds()
-        time.sleep(IDLE_SECONDS)
-        self.assertLess(self.cpu_seconds() - before, 0.01 * IDLE_SECONDS)
+
+        def share():
+            before = self.cpu_seconds()
+            time.sleep(IDLE_SECONDS)
+            return (self.cpu_seconds() - before) / IDLE_SECONDS
+        spate_server.wait_for(lambda: share() < 0.01, "an idle server takes less than a hundredth of a core")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from test_media import Store, certificate  # noqa: E402
 
 LIBRARY = os.environ.get("SPATE_FAULT_LIBRARY", "")
 LONG = os.environ.get("SPATE_LONG") == "1"
-HANG_SECONDS = 60
+HANG_SECONDS = 240
 RUNS_AT_MOST = 1 << 30 if LONG else 24  # of one kind of call, single or from then on; spread over all calls of it
 AT_ONCE = 8  # a run waits more than it computes: for a server that begins or ends, and before it asks again
 RUNS_OF_MALLOC = 1 << 30 if LONG else 120
@@ -246,7 +246,8 @@ class Walk(unittest.TestCase):
             if wrong or (once and second[0] != 200 and first[0] == 200):
                 return wrong
             return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
-        options = ("--allow-media-url-prefix", store.url("/ok"), "--allow-media-address", "127.0.0.0/8", "--image-decoders", "1")
+        options = ("--allow-media-url-prefix", store.url("/ok"), "--allow-media-address", "127.0.0.0/8", "--image-decoders", "1",
+                   "--media-timeout", "300")
         usual = [engine.path, *self.usual[1:]]
         try:
             self.walk(self.served(answers, *options, usual=usual, told=told),

@@ -326,13 +326,20 @@ static void mixture_run(struct table *table, const struct mixture *s, const stru
   model_release(&m);
 }
 
+/* What takes a CPU long to pack, and is there for a GPU alone: more experts than it has multiprocessors, several strips
+ * a block. Few cases are without. */
+static bool takes_long(const struct table *table, const struct mixture *s) {
+  int numbers = s->n_expert * s->hidden * s->inner + (s->before + s->after) * s->hidden;
+  return table->few && table->tested->target != TARGET_CUDA && numbers > 1 << 21;
+}
+
 /* Pairs of schemes and shapes: on a GPU each has its own kernels and its own fusing. A CPU runs a mixture as linears,
  * which op_experts.c has in all schemes; there each scheme has two or three shapes, one of them of several groups of
  * 128, each shape four or five schemes and BF16, which has all. Parts on a CPU: op_experts.c. Kernel sets that round
  * bf16 have no other linears of their own. */
 static bool pair_chosen(const struct table *table, size_t scheme, size_t shape) {
   if (table->tested->target == TARGET_CUDA) return true;
-  if (mixtures[shape].k == 0) return false;
+  if (mixtures[shape].k == 0 || takes_long(table, &mixtures[shape])) return false;
   if (table->whole || schemes[scheme].kind == SCHEME_BF16) return true;
   return (scheme + shape) % 3 == 0 && !table->rounds_bf16;
 }
@@ -347,7 +354,7 @@ void mixture_cases(struct table *table) {
     for (size_t i = 0; i < sizeof mixtures / sizeof *mixtures; i++)
       if (pair_chosen(table, s, i)) mixture_run(table, &mixtures[i], &schemes[s], false, &family);
     for (int i = 0; i < COUNT(few_mixtures) && schemes[s].kind == SCHEME_BF16; i++)
-      mixture_run(table, &few_mixtures[i], &schemes[s], true, &family);
+      if (!takes_long(table, &few_mixtures[i])) mixture_run(table, &few_mixtures[i], &schemes[s], true, &family);
     if (family.cases + family.skipped > 0) family_end(table, &family);
   }
 }

@@ -5,60 +5,32 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
-#include "backend/backends.h"
-#include "build/build.h"
-#include "format/safetensors.h"
-
 #include "calibrated_engine.h"
-
-#include <unistd.h>
+#include "calibrated_fixture.h"
 
 enum { HEADS = 4, COLS = 64 };
 
-static char path[] = "/tmp/spate-latent-XXXXXX";
-static struct safetensors *fixture;
-
 static int setup(void **state) {
-  struct error error;
   (void)state;
-  int file = mkstemp(path);
-  fixture = safetensors_open(FIXTURES "/build/latent.safetensors", &error);
-  if (file < 0 || !fixture) return 1;
-  close(file);
-  return 0;
+  return fixture_begin(FIXTURES "/build/latent.safetensors");
 }
 
 static int teardown(void **state) {
   (void)state;
-  safetensors_close(fixture);
-  unlink(path);
-  return 0;
-}
-
-static const float *expected_of(const char *method, const char *what) {
-  char name[64];
-  snprintf(name, sizeof name, "%s.%s", method, what);
-  const struct tensor *tensor = tensor_find(&fixture->tensors, name);
-  if (!tensor) fail_msg("The fixture has no %s.", name);
-  return (const float *)(const void *)tensor->data.data;
+  return fixture_end();
 }
 
 /* What is not attention's is not rounded: so the inputs are transformers'. */
 static void engine_build(enum quant_mode mode, enum quant_method method, int n_thread, struct engine_file *file) {
-  struct error error = {0};
-  struct build_options build = {.model = FIXTURES "/model/deepseek_v2",
-                                .output = path,
-                                .backend = &backend_cpu,
-                                .calib_data = FIXTURES "/build/latent.txt",
-                                .config = {.quant_mode = (uint8_t)mode, .quant_method = (uint8_t)method},
-                                .overrides = "*.mlp.*=FP32,embed=FP32,*lm_head*=FP32,router.*=FP32",
-                                .n_thread = n_thread};
-  if (!build_engine(&build, &error) || !engine_file_open(file, path, &error)) fail_msg("%s", error.text);
+  calibrated_build((struct build_options){.model = FIXTURES "/model/deepseek_v2",
+                                          .calib_data = FIXTURES "/build/latent.txt",
+                                          .config = {.quant_mode = (uint8_t)mode, .quant_method = (uint8_t)method},
+                                          .overrides = "*.mlp.*=FP32,embed=FP32,*lm_head*=FP32,router.*=FP32",
+                                          .n_thread = n_thread},
+                   file);
 }
 
 /* The weights that a matrix of the fixture is, all rows of each of them. */
@@ -162,18 +134,16 @@ static void test_norms(void **state) {
   norms_check(QUANT_W8A8, QUANT_SMOOTH, "smooth");
 }
 
-static struct hash128 weights_hash(enum quant_method method, int n_thread) {
+static struct hash128 hash_of(enum quant_method method, int n_thread) {
   struct engine_file file;
   engine_build(QUANT_INT4_WEIGHT, method, n_thread, &file);
-  struct hash128 hash = file.header->section[SECTION_WEIGHT_TABLE].hash;
-  engine_file_close(&file);
-  return hash;
+  return weights_hash(&file);
 }
 
 static void test_threads(void **state) {
   (void)state;
-  assert_true(hash_equal(weights_hash(QUANT_AWQ, 1), weights_hash(QUANT_AWQ, 2)));
-  assert_true(hash_equal(weights_hash(QUANT_GPTQ, 1), weights_hash(QUANT_GPTQ, 2)));
+  assert_true(hash_equal(hash_of(QUANT_AWQ, 1), hash_of(QUANT_AWQ, 2)));
+  assert_true(hash_equal(hash_of(QUANT_GPTQ, 1), hash_of(QUANT_GPTQ, 2)));
 }
 
 int main(void) {

@@ -5,63 +5,36 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
-#include "backend/backends.h"
-#include "build/build.h"
-#include "format/safetensors.h"
-
 #include "../model/model_variant.h"
 #include "calibrated_engine.h"
+#include "calibrated_fixture.h"
 
-#include <unistd.h>
-
-static char path[] = "/tmp/spate-mixture-XXXXXX";
-static struct safetensors *fixture;
 static const char *model = FIXTURES "/model/qwen3_moe", *router = "FP32"; /* its scheme, of which the file's is one */
 
 static int setup(void **state) {
-  struct error error;
   (void)state;
-  int file = mkstemp(path);
-  fixture = safetensors_open(FIXTURES "/build/mixture.safetensors", &error);
-  if (file < 0 || !fixture) return 1;
-  close(file);
-  return 0;
+  return fixture_begin(FIXTURES "/build/mixture.safetensors");
 }
 
 static int teardown(void **state) {
   (void)state;
-  safetensors_close(fixture);
-  unlink(path);
-  return 0;
-}
-
-static const float *expected_of(const char *method, const char *what) {
-  char name[64];
-  snprintf(name, sizeof name, "%s%s%s", method, *method ? "." : "", what);
-  const struct tensor *tensor = tensor_find(&fixture->tensors, name);
-  if (!tensor) fail_msg("The fixture has no %s.", name);
-  return (const float *)(const void *)tensor->data.data;
+  return fixture_end();
 }
 
 /* What is not an expert's is not rounded: so the inputs are transformers'. */
-static void engine_build(enum quant_mode mode, enum quant_method method, int n_thread) {
-  struct error error = {0};
+static void engine_build(enum quant_mode mode, enum quant_method method, int n_thread, struct engine_file *file) {
   char overrides[128];
   snprintf(overrides, sizeof overrides, "*.self_attn.*=FP32,embed=FP32,*lm_head*=FP32,router.*=%s", router);
-  struct build_options build = {.model = model,
-                                .output = path,
-                                .backend = &backend_cpu,
-                                .calib_data = FIXTURES "/build/mixture.txt",
-                                .config = {.quant_mode = (uint8_t)mode, .quant_method = (uint8_t)method},
-                                .overrides = overrides,
-                                .emulate = true,
-                                .n_thread = n_thread};
-  if (!build_engine(&build, &error)) fail_msg("%s", error.text);
+  calibrated_build((struct build_options){.model = model,
+                                          .calib_data = FIXTURES "/build/mixture.txt",
+                                          .config = {.quant_mode = (uint8_t)mode, .quant_method = (uint8_t)method},
+                                          .overrides = overrides,
+                                          .emulate = true,
+                                          .n_thread = n_thread},
+                   file);
 }
 
 /* Numbers of an expert's matrix that are others. */
@@ -80,11 +53,9 @@ static int numbers_apart(const struct engine_file *file, const char *name, int e
 static void method_check(enum quant_mode mode, enum quant_method method, const char *name) {
   enum { EXPERTS = 7, NUMBERS = 40 * 32 + 32 * 20 };
   struct engine_file file;
-  struct error error;
   const float *clear = expected_of(name, "clear"), *gate = expected_of(name, "gate_up"),
               *down = expected_of(name, "down");
-  engine_build(mode, method, 2);
-  assert_true(engine_file_open(&file, path, &error));
+  engine_build(mode, method, 2, &file);
   int n_clear = 0;
   for (int e = 0; e < EXPERTS; e++) {
     int apart = numbers_apart(&file, "experts_gate_up.0", e, gate + e * 40 * 32) +
@@ -120,10 +91,8 @@ struct router_row {
 
 static struct router_row router_read(enum quant_mode mode, enum quant_method method) {
   struct engine_file file;
-  struct error error;
   struct router_row out;
-  engine_build(mode, method, 1);
-  assert_true(engine_file_open(&file, path, &error));
+  engine_build(mode, method, 1, &file);
   int norm = -1, matrix = weight_find(&file, "router.0");
   for (int i = 0; i < file.plan->n_op; i++)
     if (plan_ops(file.plan)[i].weight[0] == matrix) norm = plan_ops(file.plan)[i].weight[2];
@@ -260,21 +229,16 @@ static void test_loud(void **state) {
   variant_end(&variant);
 }
 
-/* Of all weights' hashes. */
-static struct hash128 weights_hash(enum quant_method method, int n_thread) {
+static struct hash128 hash_of(enum quant_method method, int n_thread) {
   struct engine_file file;
-  struct error error;
-  engine_build(QUANT_INT4_WEIGHT, method, n_thread);
-  if (!engine_file_open(&file, path, &error)) fail_msg("%s", error.text);
-  struct hash128 hash = file.header->section[SECTION_WEIGHT_TABLE].hash;
-  engine_file_close(&file);
-  return hash;
+  engine_build(QUANT_INT4_WEIGHT, method, n_thread, &file);
+  return weights_hash(&file);
 }
 
 static void test_threads(void **state) {
   (void)state;
-  struct hash128 awq = weights_hash(QUANT_AWQ, 1), gptq = weights_hash(QUANT_GPTQ, 1);
-  assert_true(hash_equal(awq, weights_hash(QUANT_AWQ, 2)) && hash_equal(gptq, weights_hash(QUANT_GPTQ, 2)));
+  struct hash128 awq = hash_of(QUANT_AWQ, 1), gptq = hash_of(QUANT_GPTQ, 1);
+  assert_true(hash_equal(awq, hash_of(QUANT_AWQ, 2)) && hash_equal(gptq, hash_of(QUANT_GPTQ, 2)));
   assert_false(hash_equal(awq, gptq));
 }
 
@@ -282,11 +246,9 @@ static void test_threads(void **state) {
 static void test_report(void **state) {
   (void)state;
   struct engine_file file;
-  struct error error;
   char wanted[64];
   snprintf(wanted, sizeof wanted, "\"calibration\":{\"experts\":21,\"few\":%d}", (int)*expected_of("", "few"));
-  engine_build(QUANT_INT4_WEIGHT, QUANT_AWQ, 1);
-  assert_true(engine_file_open(&file, path, &error));
+  engine_build(QUANT_INT4_WEIGHT, QUANT_AWQ, 1, &file);
   char *manifest = strndup((const char *)file.manifest.data, file.manifest.size);
   if (!strstr(manifest, wanted)) fail_msg("The manifest has no %s: %s", wanted, manifest);
   free(manifest);

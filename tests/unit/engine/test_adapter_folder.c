@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "../held_clock.h"
 #include "base/clock.h"
 
 static char folder[] = "/tmp/spate-adapters-XXXXXX";
@@ -48,6 +49,9 @@ static int folder_make(void **state) {
   strcpy(folder, "/tmp/spate-adapters-XXXXXX");
   assert_non_null(mkdtemp(folder));
   entry_make("a");
+  /* long ago: what comes now has another time, however soon it comes */
+  assert_int_equal(utimensat(AT_FDCWD, folder, (struct timespec[2]){{1000000000, 0}, {1000000000, 0}}, 0), 0);
+  clock_hold();
   store = (struct adapter_store){.folder = folder, .swept = &store.first_file};
   pthread_mutex_init(&store.lock, NULL);
   pthread_cond_init(&store.settled, NULL);
@@ -60,6 +64,7 @@ static int folder_make(void **state) {
 static int folder_remove(void **state) {
   char command[128];
   (void)state;
+  clock_release();
   adapter_names_free(store.names);
   pthread_mutex_destroy(&store.lock);
   pthread_cond_destroy(&store.settled);

@@ -19,7 +19,10 @@
 
 #include <cmocka.h>
 
-enum { SLOTS = 2, MANY = 2000, WAIT_MS = 20000, BYTES = 100, SETTLED_MS = 100 };
+#include "../held_clock.h"
+
+enum { SLOTS = 2, MANY = 2000, BYTES = 100, SETTLED_MS = 100, STILL_MS = 50, WAIT_MS = 120000 };
+enum { LATE_MS = 1000, FULL_MS = 5000 }; /* as adapter_loader.c has them */
 
 static char folder[64];
 static atomic_int n_read, n_live;
@@ -29,6 +32,14 @@ static const char *renamed;   /* over the file that is read, before it is opened
 static struct adapter_store *store;
 
 static void pause_ms(int ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
+
+/* By the store's clock, of which its threads hear at once. */
+static void time_pass(int ms) {
+  clock_advance(ms);
+  pthread_mutex_lock(&store->lock);
+  pthread_cond_broadcast(&store->work);
+  pthread_mutex_unlock(&store->lock);
+}
 
 static struct adapter *fake_read(const char *path, const struct engine_file *engine, int32_t max_rank,
                                  struct error *error) {
@@ -113,6 +124,7 @@ static int folder_remove(void **state) {
   char command[128];
   adapter_store_free(store);
   store = NULL;
+  clock_release();
   snprintf(command, sizeof command, "rm -rf %s", folder);
   assert_int_equal(atomic_load(&n_live), 0);
   return system(command);
@@ -128,8 +140,14 @@ static struct stored_adapter *take(const char *name) {
 }
 
 static enum adapter_state settled(const struct stored_adapter *stored) {
-  for (int ms = 0; ms < WAIT_MS && atomic_load(&stored->state) == ADAPTER_COMING; ms++) pause_ms(1);
+  for (int i = 0; i < 10 * WAIT_MS && atomic_load(&stored->state) == ADAPTER_COMING; i++) usleep(100);
   return atomic_load(&stored->state);
+}
+
+/* It is coming still, and stays so for as long as nothing else happens. */
+static void coming_check(const struct stored_adapter *stored) {
+  pause_ms(STILL_MS);
+  assert_int_equal(atomic_load(&stored->state), ADAPTER_COMING);
 }
 
 /* Held and ready, then no longer held. */
@@ -233,7 +251,7 @@ static void test_other_content(void **state) {
   char path[128];
   struct stat about;
   store_make(1);
-  pause_ms(SETTLED_MS);
+  clock_advance(SETTLED_MS);
   uint64_t id = use("style.gguf");
   use("a");
   assert_int_equal(use("style.gguf"), id);
@@ -250,7 +268,7 @@ static void test_renamed_while_read(void **state) {
   (void)state;
   char path[128];
   entry_make("other", true);
-  pause_ms(SETTLED_MS);
+  clock_advance(SETTLED_MS);
   snprintf(path, sizeof path, "%s/other", folder);
   store_make(1);
   uint64_t id = use("style.gguf");
@@ -271,6 +289,7 @@ static void test_just_written(void **state) {
   char path[128];
   store_make(1);
   snprintf(path, sizeof path, "%s/style.gguf", folder);
+  clock_hold();
   assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
   uint64_t id = use("style.gguf");
   use("a");
@@ -280,12 +299,12 @@ static void test_just_written(void **state) {
 static void test_held_stays(void **state) {
   (void)state;
   store_make(2);
+  clock_hold();
   struct stored_adapter *a = take("a"), *b = take("b");
   assert_int_equal(settled(a), ADAPTER_READY);
   assert_int_equal(settled(b), ADAPTER_READY);
   struct stored_adapter *c = take("c");
-  pause_ms(50);
-  assert_int_equal(atomic_load(&c->state), ADAPTER_COMING); /* no room, and nothing to drop */
+  coming_check(c); /* no room, and nothing to drop */
   adapter_store_drop(store, a);
   assert_int_equal(settled(c), ADAPTER_READY);
   assert_non_null(b->adapter);
@@ -296,18 +315,20 @@ static void test_held_stays(void **state) {
 /* What others hold on and on shuts nobody out: whoever has waited for a second is read, one after the other. */
 static void test_late(void **state) {
   (void)state;
-  struct timespec start, end;
   store_make(2);
+  clock_hold();
   struct stored_adapter *held[] = {take("a"), take("b"), NULL, NULL};
   assert_int_equal(settled(held[0]), ADAPTER_READY);
   assert_int_equal(settled(held[1]), ADAPTER_READY);
-  clock_gettime(CLOCK_MONOTONIC, &start);
   held[2] = take("c");
   held[3] = take("d");
-  assert_int_equal(settled(held[3]), ADAPTER_READY);
-  clock_gettime(CLOCK_MONOTONIC, &end);
-  assert_int_equal(atomic_load(&held[2]->state), ADAPTER_READY);
-  assert_true((end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000 >= 1900);
+  time_pass(LATE_MS - 1);
+  coming_check(held[2]);
+  for (int i = 2; i < 4; i++) {
+    time_pass(i == 2 ? 1 : LATE_MS);
+    assert_int_equal(settled(held[i]), ADAPTER_READY);
+    if (i == 2) coming_check(held[3]);
+  }
   assert_int_equal(stats_of().held, 4);
   for (int i = 0; i < 4; i++) adapter_store_drop(store, held[i]);
   held_await(2);
@@ -336,18 +357,22 @@ static void test_bytes(void **state) {
   use("b");
   use("c");
   held_await(2);
+  clock_hold();
   struct stored_adapter *held[4];
   for (int i = 0; i < 2; i++) {
     held[i] = adapter_store_take(store, slice_text(i == 0 ? "a" : "b"), true, &error);
     assert_int_equal(settled(held[i]), ADAPTER_READY);
   }
   held[2] = adapter_store_take(store, slice_text("c"), true, &error);
-  pause_ms(1500); /* longer than one waits whom the count alone keeps out */
-  assert_int_equal(atomic_load(&held[2]->state), ADAPTER_COMING);
+  time_pass(LATE_MS); /* as long as one waits whom the count alone keeps out */
+  coming_check(held[2]);
   adapter_store_drop(store, held[0]);
   assert_int_equal(settled(held[2]), ADAPTER_READY);
   assert_int_equal(stats_of().held_bytes, 2 * BYTES);
   held[3] = take("a"); /* and nobody drops anything */
+  time_pass(FULL_MS - 1);
+  coming_check(held[3]);
+  time_pass(1);
   assert_int_equal(settled(held[3]), ADAPTER_FAILED);
   assert_int_equal(held[3]->error.code, ERROR_BUSY);
   assert_string_equal(held[3]->error.text,
@@ -365,6 +390,7 @@ static void test_bytes(void **state) {
 static void test_bytes_of_unknown(void **state) {
   (void)state;
   store_make_bounded(8, 2 * BYTES + BYTES / 2);
+  clock_hold();
   struct stored_adapter *a = take("a"), *b = take("b");
   assert_int_equal(settled(a), ADAPTER_READY);
   assert_int_equal(settled(b), ADAPTER_READY);
@@ -386,6 +412,7 @@ static void test_bytes_of_unknown(void **state) {
 static void test_failures(void **state) {
   (void)state;
   store_make(4);
+  clock_hold();
   struct stored_adapter *bad = take("bad"), *wide = take("wide");
   assert_int_equal(settled(bad), ADAPTER_FAILED);
   assert_string_equal(bad->error.text, "bad has no lora_B.");
@@ -396,6 +423,11 @@ static void test_failures(void **state) {
   assert_int_equal(atomic_load(&n_read), reads);
   adapter_store_drop(store, bad);
   adapter_store_drop(store, wide);
+  time_pass(ADAPTER_RETRY_US / 1000);
+  bad = take("bad");
+  assert_int_equal(settled(bad), ADAPTER_FAILED);
+  assert_int_equal(atomic_load(&n_read), reads + 1);
+  adapter_store_drop(store, bad);
   use("a");
 }
 

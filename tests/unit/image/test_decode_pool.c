@@ -13,11 +13,14 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { WAIT_MS = 60000 };
 
 /* --- bad helpers ------------------------------------------------------------------------------------------------ */
 
@@ -117,8 +120,9 @@ static struct decode_pool *pool_waiting(const char *kind, const char *behaviour,
   return pool;
 }
 
-static struct decode_pool *pool_with(const char *kind, const char *behaviour, int helpers, int timeout_ms) {
-  return pool_waiting(kind, behaviour, helpers, timeout_ms, DECODE_WAIT_MOST_MS);
+/* What is awaited comes long before these are over. */
+static struct decode_pool *pool_with(const char *kind, const char *behaviour, int helpers) {
+  return pool_waiting(kind, behaviour, helpers, LIMIT_HELPER_MS, DECODE_WAIT_MOST_MS);
 }
 
 static bool run(struct decode_pool *pool, struct slice file, char *sentence) {
@@ -134,7 +138,7 @@ static bool run(struct decode_pool *pool, struct slice file, char *sentence) {
 /* Pixels of each fixture, through a process. */
 static void test_pixels(void **state) {
   (void)state;
-  struct decode_pool *pool = pool_with(NULL, NULL, 2, 10000);
+  struct decode_pool *pool = pool_with(NULL, NULL, 2);
   struct slice table = fixture_read("", "decode.tsv");
   char *rest = NULL;
   for (char *line = strtok_r((char *)(uintptr_t)table.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
@@ -159,7 +163,7 @@ static void test_pixels(void **state) {
 static void test_refused(void **state) {
   (void)state;
   char sentence[ERROR_TEXT_MAX];
-  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
+  struct decode_pool *pool = pool_with(NULL, NULL, 1);
   assert_false(run(pool, refused, sentence));
   assert_string_equal(sentence, "The PNG image ends before its last row: it was cut off, send it whole.");
   assert_true(run(pool, taken, NULL));
@@ -184,7 +188,8 @@ static void test_bad_helpers(void **state) {
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char sentence[ERROR_TEXT_MAX];
-    struct decode_pool *pool = pool_with("bad-helper", rows[i].how, 1, rows[i].sentence == late ? 200 : 20000);
+    struct decode_pool *pool = pool_waiting("bad-helper", rows[i].how, 1,
+                                            rows[i].sentence == late ? 200 : LIMIT_HELPER_MS, DECODE_WAIT_MOST_MS);
     for (int again = 0; again < 2; again++) {
       assert_false(run(pool, taken, sentence));
       if (strcmp(sentence, rows[i].sentence) != 0) fail_msg("%s: %s", rows[i].how, sentence);
@@ -197,7 +202,7 @@ static void test_bad_helpers(void **state) {
 /* A request's time is over while its image waits for a decoder, or is in one, which is no fault of the decoder's. */
 static void test_time_is_over(void **state) {
   (void)state;
-  struct decode_pool *pool = pool_with("bad-helper", "hang", 1, 20000);
+  struct decode_pool *pool = pool_with("bad-helper", "hang", 1);
   for (int i = 0; i < 4; i++) {
     struct image image;
     struct error error = {0};
@@ -209,31 +214,10 @@ static void test_time_is_over(void **state) {
   decode_pool_close(pool);
 }
 
-static void *decode_one(void *argument) {
-  struct image image;
-  struct error error = {0};
-  decode_pool_run(argument, taken, slice_text(""), UINT64_MAX, &image, &error);
-  return (void *)(intptr_t)error.code;
-}
-
-/* Of two who want one decoder that hangs, one has it and the other does not wait for ever. */
-static void test_wait_is_bounded(void **state) {
-  (void)state;
-  pthread_t other;
-  void *code;
-  struct decode_pool *pool = pool_waiting("bad-helper", "hang", 1, 5000, 50);
-  assert_int_equal(pthread_create(&other, NULL, decode_one, pool), 0);
-  intptr_t own = (intptr_t)decode_one(pool);
-  pthread_join(other, &code);
-  assert_int_equal(own + (intptr_t)code, ERROR_BUSY + ERROR_INVALID);
-  assert_int_equal(decode_pool_losses(pool), 1);
-  decode_pool_close(pool);
-}
-
 /* A child has one image: what it does after its answer is nobody's. */
 static void test_more_than_a_reply(void **state) {
   (void)state;
-  struct decode_pool *pool = pool_with("bad-helper", "more", 1, 20000);
+  struct decode_pool *pool = pool_with("bad-helper", "more", 1);
   for (int i = 0; i < 5; i++) assert_false(run(pool, taken, NULL)); /* INVALID each time, not LIMIT */
   assert_int_equal(decode_pool_losses(pool), 0);
   decode_pool_close(pool);
@@ -271,7 +255,7 @@ static void test_bad_starts(void **state) {
 static void test_wishes(void **state) {
   (void)state;
   char answer[ERROR_TEXT_MAX];
-  struct decode_pool *modest = pool_with("wishes", "nothing", 1, 20000);
+  struct decode_pool *modest = pool_with("wishes", "nothing", 1);
   assert_false(run(modest, taken, answer));
   assert_string_equal(answer, "");
   decode_pool_close(modest);
@@ -279,7 +263,7 @@ static void test_wishes(void **state) {
                                      "other", "stderr", "code",    "file",  "protect", "ioctl"};
   for (size_t i = 0; i < sizeof hows / sizeof *hows; i++) {
     char sentence[ERROR_TEXT_MAX];
-    struct decode_pool *pool = pool_with("wishes", hows[i], 1, 5000);
+    struct decode_pool *pool = pool_with("wishes", hows[i], 1);
     assert_false(run(pool, taken, sentence));
     if (strcmp(sentence, "The image ended its decoder: it is malformed, send another.") != 0)
       fail_msg("%s: %s", hows[i], sentence);
@@ -334,14 +318,14 @@ static int threads_left(pid_t pid) {
 /* Kills a process and waits until it has closed all it had: it is gone or a zombie. */
 static void kill_for_good(pid_t pid) {
   kill(pid, SIGKILL);
-  for (int wait = 0; wait < 10000; wait++, usleep(1000))
+  for (int wait = 0; wait < WAIT_MS; wait++, usleep(1000))
     if (strchr("ZX", process_state(pid)) && threads_left(pid) <= 1) return;
   fail();
 }
 
 /* The helper's child that has greeted and sleeps until there is an image, not the one before it, which is ending. */
 static pid_t child_waiting(pid_t helper) {
-  for (int wait = 0; wait < 10000; wait++, usleep(1000)) {
+  for (int wait = 0; wait < WAIT_MS; wait++, usleep(1000)) {
     pid_t child;
     if (children_find(helper, &child, 1) == 1 && process_state(child) == 'S') return child;
   }
@@ -349,9 +333,41 @@ static pid_t child_waiting(pid_t helper) {
   return 0;
 }
 
+static atomic_int n_told; /* of those who want the decoder */
+
+static void *decode_one(void *argument) {
+  struct image image;
+  struct error error = {0};
+  decode_pool_run(argument, taken, slice_text(""), UINT64_MAX, &image, &error);
+  atomic_fetch_add(&n_told, 1);
+  return (void *)(intptr_t)error.code;
+}
+
+/* Of two who want one decoder that hangs, one has it, until it is killed here, and the other does not wait for ever. */
+static void test_wait_is_bounded(void **state) {
+  (void)state;
+  pthread_t threads[2];
+  intptr_t codes = 0;
+  pid_t helper, child;
+  struct decode_pool *pool = pool_waiting("bad-helper", "hang", 1, LIMIT_HELPER_MS, 50);
+  if (children_find(getpid(), &helper, 1) != 1 || children_find(helper, &child, 1) != 1) skip();
+  atomic_store(&n_told, 0);
+  for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, decode_one, pool), 0);
+  while (atomic_load(&n_told) == 0) usleep(1000);
+  kill_for_good(child);
+  for (int i = 0; i < 2; i++) {
+    void *code;
+    pthread_join(threads[i], &code);
+    codes += (intptr_t)code;
+  }
+  assert_int_equal(codes, ERROR_BUSY + ERROR_INVALID);
+  assert_int_equal(decode_pool_losses(pool), 1);
+  decode_pool_close(pool);
+}
+
 static void test_killed_from_outside(void **state) {
   (void)state;
-  struct decode_pool *pool = pool_with(NULL, NULL, 2, 10000);
+  struct decode_pool *pool = pool_with(NULL, NULL, 2);
   pthread_t threads[4];
   pid_t pids[16];
   for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, decode_many, pool), 0);
@@ -369,7 +385,7 @@ static void test_killed_from_outside(void **state) {
   }
   assert_true(done <= 400 && done >= 400 - killed);
   decode_pool_close(pool);
-  pool = pool_with(NULL, NULL, 1, 10000);
+  pool = pool_with(NULL, NULL, 1);
   for (int round = 0; round < 3; round++) { /* the child that waits, its helper, both: it costs nobody an image */
     pid_t helper = 0;
     if (children_find(getpid(), &helper, 1) != 1) break;
@@ -403,7 +419,7 @@ static void process_check(pid_t pid, int descriptors) {
   char path[64], text[4096];
   int wait = 0; /* a helper closes its child's socket after the child has greeted */
   while (has_more(pid, descriptors)) {
-    assert_true(wait++ < 5000);
+    assert_true(wait++ < WAIT_MS);
     usleep(1000);
   }
   snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
@@ -421,7 +437,7 @@ static void test_what_a_helper_has(void **state) {
   setenv("SPATE_TEST_SECRET", "a-key", 1);
   int open_here = fcntl(0, F_DUPFD, 20); /* without close-on-exec, beyond what a helper has anyway */
   assert_true(open_here >= 20);
-  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
+  struct decode_pool *pool = pool_with(NULL, NULL, 1);
   if (children_find(getpid(), &helper, 1) != 1 || children_find(helper, &child, 1) != 1) skip();
   process_check(helper, open_here + 4);
   process_check(child, open_here + 4);
@@ -438,7 +454,7 @@ static int descriptors_count(void) {
 /* Many small ones, good and bad: nothing is left of any. */
 static void test_many(void **state) {
   (void)state;
-  struct decode_pool *pool = pool_with(NULL, NULL, 2, 20000);
+  struct decode_pool *pool = pool_with(NULL, NULL, 2);
   int before = descriptors_count();
   for (int i = 0; i < 500; i++) assert_int_equal(run(pool, i % 3 ? taken : refused, NULL), i % 3 != 0);
   assert_int_equal(descriptors_count(), before);
@@ -451,13 +467,13 @@ static void test_many(void **state) {
 static void test_another_each_time(void **state) {
   (void)state;
   pid_t helper, seen[8];
-  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
+  struct decode_pool *pool = pool_with(NULL, NULL, 1);
   if (children_find(getpid(), &helper, 1) != 1) skip();
   for (int i = 0; i < 8; i++) {
     assert_true(run(pool, taken, NULL));
     assert_false(run(pool, refused, NULL));
     int wait = 0; /* between two, the one before this ends */
-    while ((children_find(helper, &seen[i], 1) != 1 || (i && seen[i] == seen[i - 1])) && wait++ < 10000) usleep(1000);
+    while ((children_find(helper, &seen[i], 1) != 1 || (i && seen[i] == seen[i - 1])) && wait++ < WAIT_MS) usleep(1000);
     for (int before = 0; before < i; before++) assert_int_not_equal(seen[i], seen[before]);
   }
   decode_pool_close(pool);

@@ -17,7 +17,7 @@ enum {
   ONE_IMAGE = 64, /* rows of a pool that has room for one */
   LONG = 200,     /* tokens of an answer */
   FILLERS = 40,   /* answers that fill an inbox */
-  WAIT_MS = 30000,
+  WAIT_MS = 300000,
 };
 
 static struct seeing_folder folder;
@@ -97,7 +97,7 @@ static const struct runtime_options usual = {.max_queue = 2 * FILLERS,
 static void seeing_open(struct seeing *s, const struct backend *backend, int32_t pool, uint64_t kv_bytes,
                         struct runtime_options options) {
   struct error error = {0};
-  struct decode_pool_options decoders = {.helpers = 2, .timeout_ms = 20000, .wait_ms = 20000};
+  struct decode_pool_options decoders = {.helpers = 2, .timeout_ms = LIMIT_HELPER_MS, .wait_ms = DECODE_WAIT_MOST_MS};
   struct engine_options engine = {.backend = &spy_backend,
                                   .device.n_thread = 1,
                                   .images = ENGINE_IMAGES_AUTO,

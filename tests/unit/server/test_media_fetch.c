@@ -115,7 +115,7 @@ static void test_beside_each_other(void **state) {
   (void)state;
   struct asker asker[THREADS];
   atomic_size_t bytes = 0;
-  struct media_rules *rules = rules_open(60);
+  struct media_rules *rules = rules_open(LIMIT_FETCH_SECONDS);
   for (int i = 0; i < THREADS; i++) {
     asker[i] = (struct asker){.rules = rules, .bytes = &bytes};
     assert_int_equal(pthread_create(&asker[i].thread, NULL, asker_run, &asker[i]), 0);
@@ -156,7 +156,7 @@ static void test_no_room(void **state) {
   (void)state;
   struct error error;
   atomic_size_t bytes = LIMIT_FETCHED_BYTES - BYTES;
-  struct media_rules *rules = rules_open(60);
+  struct media_rules *rules = rules_open(LIMIT_FETCH_SECONDS);
   struct media_fetch *fetch = fetch_new(rules, &bytes, 2);
   assert_false(media_fetch_run(fetch, &error));
   assert_int_equal(error.code, ERROR_BUSY);
