@@ -154,6 +154,7 @@ bool workspace_alloc(struct program *program, struct error *error) {
   if (map == MAP_FAILED)
     return error_set(error, ERROR_MEMORY, "%zu bytes of workspace could not be mapped (%s): allow fewer tokens a step.",
                      cursor.used, strerror(errno));
+  madvise(map, cursor.used, MADV_HUGEPAGE); /* a wish: rows of a step lie in more small pages than a core remembers */
   program->workspace = map;
   program->workspace_bytes = cursor.used;
   cursor = (struct cursor){.base = map};

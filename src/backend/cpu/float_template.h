@@ -58,9 +58,15 @@ static ALWAYS_INLINE void panel_store(const int n, const int n_tile, int all_row
     vfloat_store(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES, sum[i][v]);
 }
 
-/* Tiles side by side are streams of 4 bytes a weight, which hardware does not ask for in time. */
-static ALWAYS_INLINE void columns_ask(struct float_unit unit, const int n_tile, size_t tile_bytes, int col) {
-  const uint8_t *ahead = unit.block + (size_t)col * TILE_ROWS * sizeof(float) + COLUMNS_AHEAD;
+/* What a run's panels ask the memory for, a part with each column of each panel: of tiles side by side the next run.
+ * They are streams of 4 bytes a weight, which hardware does not ask for in time. */
+struct run_ask {
+  const uint8_t *weights; /* of the first tile */
+  size_t step;            /* bytes for a column */
+};
+
+static ALWAYS_INLINE void columns_ask(struct run_ask ask, const int n_tile, size_t tile_bytes, int col) {
+  const uint8_t *ahead = ask.weights + (size_t)col * ask.step;
   UNROLL(2)
   for (int t = 0; t < n_tile; t++) __builtin_prefetch(ahead + t * tile_bytes);
 }
@@ -68,13 +74,14 @@ static ALWAYS_INLINE void columns_ask(struct float_unit unit, const int n_tile, 
 /* Adds a unit of the tiles times columns of the rows from `first` on. Each broadcast of an activation serves the
  * vectors of all tiles. */
 static ALWAYS_INLINE void panel_add(enum scheme_kind kind, const int n, const int n_tile, struct float_unit unit,
-                                    size_t tile_bytes, const void *const row[PANEL_ROWS], int first, panel_sums sum) {
+                                    size_t tile_bytes, const void *const row[PANEL_ROWS], int first, struct run_ask ask,
+                                    panel_sums sum) {
   UNROLL(2)
   for (int col = 0; col < UNIT_COLS; col += 2) {
     UNROLL(2)
     for (int odd = 0; odd < 2; odd++) {
       vfloat weights[TILES_TOGETHER * VECTORS];
-      if (kind == SCHEME_F32 && n_tile > 1) columns_ask(unit, n_tile, tile_bytes, col + odd);
+      if (kind == SCHEME_F32 && n_tile > 1) columns_ask(ask, n_tile, tile_bytes, first + col + odd);
       UNROLL(2)
       for (int t = 0; t < n_tile; t++)
         float_column(kind, float_unit_beside(kind, unit, t * tile_bytes), col, odd, weights + t * VECTORS);
@@ -95,7 +102,7 @@ static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const 
   const void *row[PANEL_ROWS];
   rows_take(rows, n, row);
   panel_load(n, n_tile, all_rows, sums, sum);
-  panel_add(kind, n, n_tile, unit, tile_bytes, row, 0, sum);
+  panel_add(kind, n, n_tile, unit, tile_bytes, row, 0, (struct run_ask){0}, sum);
   panel_store(n, n_tile, all_rows, sum, sums);
 }
 
@@ -124,28 +131,50 @@ static ALWAYS_INLINE struct float_run float_run_at(enum scheme_kind kind, const 
                             .count = left < FLOAT_UNITS ? left : FLOAT_UNITS};
 }
 
-/* As block_panel, of some units, between which the sums stay in registers; begin: they are the first of a tile. */
+/* A panel by itself asks for what comes soon; several share out the next run, which begins `beyond` bytes behind this.
+ */
+static ALWAYS_INLINE struct run_ask ask_make(struct float_run run, int n_row, size_t beyond) {
+  int n_panel = (n_row + FLOAT_ROWS - 1) / FLOAT_ROWS;
+  size_t ahead = n_panel == 1 ? COLUMNS_AHEAD : (size_t)run.count * run.unit_bytes + beyond;
+  return (struct run_ask){run.first.block + ahead, (size_t)((LINE_BYTES + n_panel - 1) / n_panel)};
+}
+
+/* Rows [row, row + n) of the sums of n_tile tiles, which for each tile are `all_rows` apart, through the tail. */
+static NEVER_INLINE void panel_end(const struct cpu_layout *layout, const struct tile_end *end, int n_tile, int row,
+                                   int n, int all_rows, tile_sums *sums) {
+  for (int t = 0, pair = end->tail->gated ? 2 : 1; t < n_tile; t += pair)
+    tail_store(layout, end->tail, end->tile + t, sums + t * all_rows, all_rows, end->first + row, n, end->out,
+               end->out_stride);
+}
+
+/* As block_panel, of some units, between which the sums stay in registers; begin: they are the first of a tile, end:
+ * the last, if not NULL. */
 static ALWAYS_INLINE void run_panel(enum scheme_kind kind, const int n, const int n_tile, bool begin,
-                                    struct float_run run, size_t tile_bytes, struct row_view rows, int all_rows,
-                                    tile_sums *sums) {
+                                    struct float_run run, const struct cpu_layout *layout, struct row_view rows,
+                                    int all_rows, tile_sums *sums, struct run_ask ask, const struct tile_end *end) {
   panel_sums sum;
   const void *row[PANEL_ROWS];
   rows_take(rows, n, row);
+  ask.weights += (size_t)((all_rows - rows.n) / FLOAT_ROWS * run.count * UNIT_COLS) * ask.step;
+  if (end) panel_ask(end, n_tile, all_rows - rows.n, n);
   if (begin)
     panel_clear(n, n_tile, sum);
   else
     panel_load(n, n_tile, all_rows, sums, sum);
   for (int at = 0; at < run.count; at++) {
     struct float_unit unit = {run.first.block + (size_t)at * run.unit_bytes, run.first.scale};
-    panel_add(kind, n, n_tile, unit, tile_bytes, row, at * UNIT_COLS, sum);
+    panel_add(kind, n, n_tile, unit, layout->tile_bytes, row, at * UNIT_COLS, ask, sum);
   }
   panel_store(n, n_tile, all_rows, sum, sums);
+  if (end) panel_end(layout, end, n_tile, all_rows - rows.n, n, all_rows, sums);
 }
 
 static ALWAYS_INLINE void run_rows(enum scheme_kind kind, const int n_tile, bool begin, struct float_run run,
-                                   size_t tile_bytes, struct row_view rows, tile_sums *sums) {
-#define PANEL(n) run_panel(kind, n, n_tile, begin, run, tile_bytes, rows, all_rows, sums)
+                                   const struct cpu_layout *layout, struct row_view rows, tile_sums *sums,
+                                   const struct tile_end *end) {
+#define PANEL(n) run_panel(kind, n, n_tile, begin, run, layout, rows, all_rows, sums, ask, end)
   int all_rows = rows.n;
+  struct run_ask ask = ask_make(run, all_rows, end ? layout->tile_bytes : 0);
   ROWS_IN_PANELS(rows, sums, PANEL)
 #undef PANEL
 }
@@ -180,7 +209,7 @@ static ALWAYS_INLINE void tiles_lone(enum scheme_kind kind, const struct cpu_lay
 
 /* A kernel for one float type: one row times four tiles or one, or any rows times one tile or TILES_TOGETHER. */
 static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_layout *layout, const uint8_t *tile,
-                                       int n_tile, struct row_view rows, tile_sums *sums) {
+                                       int n_tile, struct row_view rows, tile_sums *sums, const struct tile_end *end) {
   if (rows.n == 1 && n_tile == LONE_TILES) {
     tiles_lone(kind, layout, tile, LONE_TILES, (const void *)rows.first, sums);
   } else if (rows.n == 1) {
@@ -189,18 +218,19 @@ static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_l
     struct float_run run;
     for (int i = 0; i < layout->n_unit; i += run.count, rows.first += (size_t)run.count * UNIT_COLS * sizeof(float)) {
       run = float_run_at(kind, layout, tile, i);
+      const struct tile_end *ends = i + run.count == layout->n_unit ? end : NULL;
       if (TILES_TOGETHER == 1 || n_tile == TILES_TOGETHER)
-        run_rows(kind, TILES_TOGETHER, i == 0, run, layout->tile_bytes, rows, sums);
+        run_rows(kind, TILES_TOGETHER, i == 0, run, layout, rows, sums, ends);
       else
-        run_rows(kind, 1, i == 0, run, layout->tile_bytes, rows, sums);
+        run_rows(kind, 1, i == 0, run, layout, rows, sums, ends);
     }
   }
 }
 
 #define FLOAT_KERNEL(name, kind)                                                                                       \
   static void name(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,             \
-                   tile_sums *sums) {                                                                                  \
-    float_kernel(kind, layout, tile, n_tile, rows, sums);                                                              \
+                   tile_sums *sums, const struct tile_end *end) {                                                      \
+    float_kernel(kind, layout, tile, n_tile, rows, sums, end);                                                         \
   }
 
 FLOAT_KERNEL(float32, SCHEME_F32)

@@ -27,18 +27,20 @@ static ALWAYS_INLINE vfloat vfloat_softcap(vfloat x, float cap) {
   return vfloat_fma(x, vfloat_set(0), capped);
 }
 
-/* x · Φ(x) = max(x, 0) − |x| · erfc(|x| / √2) / 2, so that what is left of a large negative x is not lost in a sum.
- * erfc by 7.1.26 of Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964: absolute error below 2e-7. */
+/* x · Φ(x) = max(x, 0) − |x| · Φ(−|x|), of a NaN a NaN. Φ(−|x|) is a polynomial (fitted at Chebyshev's points) up to
+ * where the product is below 3e-7, which it stays from there on. Absolute error below 3e-7. */
 static ALWAYS_INLINE vfloat vfloat_gelu(vfloat x) {
-  static const float series[] = {1.061405429f, -1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f};
-  vfloat size = vfloat_max(x, vfloat_sub(vfloat_set(0), x)), z = vfloat_mul(size, vfloat_set(0.70710678f));
-  vfloat t = vfloat_div(vfloat_set(1), vfloat_fma(z, vfloat_set(0.3275911f), vfloat_set(1)));
-  vfloat sum = vfloat_set(series[0]);
-  UNROLL(4)
-  for (int i = 1; i < 5; i++) sum = vfloat_fma(sum, t, vfloat_set(series[i]));
-  vfloat fall = vfloat_exp(vfloat_sub(vfloat_set(0), vfloat_mul(z, z)));
-  vfloat rest = vfloat_mul(vfloat_mul(vfloat_mul(sum, t), fall), vfloat_mul(size, vfloat_set(0.5f)));
-  return vfloat_sub(vfloat_max(x, vfloat_set(0)), rest);
+  static const float series[] = {0.00100898487f, -0.00554547133f, 0.00253401813f, 0.0252851062f, -0.0363146812f,
+                                 -0.0320337527f, 0.109973527f,    -0.0521176793f, -0.120486952f, 0.20663777f,
+                                 -0.0814705417f, -0.143558711f,   0.264354676f,   -0.218853906f, 0.10666465f,
+                                 -0.0298134722f, 0.00373647455f};
+  enum { TERMS = sizeof series / sizeof *series };
+  const float end = 5.35f;
+  vfloat size = vfloat_min(vfloat_max(x, vfloat_sub(vfloat_set(0), x)), vfloat_set(end));
+  vfloat place = vfloat_fma(size, vfloat_set(2 / end), vfloat_set(-1)), sum = vfloat_set(series[0]);
+  UNROLL(16)
+  for (int i = 1; i < TERMS; i++) sum = vfloat_fma(sum, place, vfloat_set(series[i]));
+  return vfloat_sub(vfloat_max(vfloat_set(0), x), vfloat_mul(size, sum));
 }
 
 static ALWAYS_INLINE vfloat vfloat_sigmoid(vfloat x) {

@@ -202,7 +202,8 @@ static ALWAYS_INLINE void integer_kernel(struct code_form form, int n_part, cons
 /* A kernel for one form of codes, with one scale or two for each unit. */
 #define INTEGER_KERNEL(name, low_bits, up_bits, book, whether_centred)                                                 \
   static void name(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,             \
-                   tile_sums *sums) {                                                                                  \
+                   tile_sums *sums, const struct tile_end *end) {                                                      \
+    (void)end;                                                                                                         \
     const struct code_form form = {                                                                                    \
         .bits = low_bits, .high_bits = up_bits, .codebook = book, .centred = whether_centred};                         \
     if (layout->scheme.activation == ACTIVATION_FLOAT)                                                                 \
@@ -225,7 +226,8 @@ INTEGER_KERNEL(int8, 8, 0, false, true)
 INTEGER_KERNEL(int8_min, 8, 0, false, false)
 
 static void int8_segments(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
-                          tile_sums *sums) {
+                          tile_sums *sums, const struct tile_end *end) {
+  (void)end;
   integer_kernel((struct code_form){.bits = 8, .centred = true, .segments = true}, 1, layout, tile, n_tile, rows, sums);
 }
 

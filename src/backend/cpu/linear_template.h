@@ -5,32 +5,18 @@
  * sums stay in registers instead. Either way a row's sums are formed in the order of the columns, whatever runs beside
  * it. Integers: an exact dot for each unit (half a unit for groups of 16), then sum += min × the sum of activations
  * unless the codes are centred, sum += (scale × activation scale) × dot; with one scale a row and token, dots of a
- * segment of units are added up exactly and scaled once. Floats: one multiply-add for each column. Needs tile_kernel_of
- * and tiles_at_once of the file that includes it. */
+ * segment of units are added up exactly and scaled once. Floats: one multiply-add for each column. Needs
+ * tile_kernel_of, tiles_at_once and ends_by_panel of the file that includes it. */
 
 /* The sums of n tiles from `tile` on, all rows of one tile before the next. */
 static void tiles_sums(const struct cpu_layout *layout, const uint8_t *tile, int n, struct row_view rows,
-                       tile_sums *sums) {
+                       tile_sums *sums, const struct tile_end *end) {
   tile_kernel *kernel = tile_kernel_of(&layout->scheme);
   int at_once = tiles_at_once(&layout->scheme, rows.n);
   if (layout->scheme.kind == SCHEME_INT) memset(sums, 0, (size_t)n * rows.n * sizeof *sums);
   for (int t = 0, count; t < n; t += count) {
     count = n - t < at_once ? 1 : at_once;
-    kernel(layout, tile + t * layout->tile_bytes, count, rows, sums + t * rows.n);
-  }
-}
-
-/* The lines that the tail of n tiles from `tile` on will add and write, asked for before there are sums. */
-static void tail_ask(const struct linear_tail *tail, int tile, int n, int first, int n_row, const float *out,
-                     size_t out_stride) {
-  int column = (tail->gated ? tile / 2 : tile) * TILE_ROWS, columns = (tail->gated ? n / 2 : n) * TILE_ROWS;
-  if (tail->bias) __builtin_prefetch(tail->bias + tile * TILE_ROWS);
-  for (int i = first; i < first + n_row; i++) {
-    size_t at = tail->place ? (size_t)tail->place[i] : (size_t)i;
-    for (int c = column; c < column + columns; c += LINE_FLOATS) {
-      __builtin_prefetch(out + at * out_stride + c, 1);
-      if (tail->residual && tail->residual != out) __builtin_prefetch(tail->residual + at * tail->residual_stride + c);
-    }
+    kernel(layout, tile + t * layout->tile_bytes, count, rows, sums + t * rows.n, end);
   }
 }
 
@@ -48,13 +34,15 @@ static void linear(const struct cpu_layout *layout, const uint8_t *packed, int f
     struct row_view rows = {.first = (const uint8_t *)input->rows + row * input->row_bytes,
                             .stride = input->row_bytes,
                             .n = left < step ? left : step};
-    bool asks = rows.n > 1 && layout->scheme.kind != SCHEME_INT; /* not shown to help integers */
     int at_once = tiles_at_once(&layout->scheme, rows.n), run = at_once > pair ? at_once : pair;
+    bool by_panel = rows.n > 1 && ends_by_panel(&layout->scheme) && at_once >= pair; /* which one kernel has */
+    bool asks = !by_panel && rows.n > 1 && layout->scheme.kind != SCHEME_INT;        /* not shown to help integers */
     for (int tile = first, n; tile < end; tile += n) {
       n = end - tile < run ? end - tile : run;
-      if (asks) tail_ask(tail, tile, n, row, rows.n, out, out_stride);
-      tiles_sums(layout, packed + tile * layout->tile_bytes, n, rows, sums);
-      for (int t = 0; t < n; t += pair)
+      struct tile_end ends = {tail, tile, row, out, out_stride};
+      if (asks) panel_ask(&ends, n, 0, rows.n);
+      tiles_sums(layout, packed + tile * layout->tile_bytes, n, rows, sums, by_panel ? &ends : NULL);
+      for (int t = 0; t < n && !by_panel; t += pair)
         tail_store(layout, tail, tile + t, sums + t * rows.n, rows.n, row, rows.n, out, out_stride);
     }
   }

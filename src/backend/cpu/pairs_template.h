@@ -85,7 +85,8 @@ static ALWAYS_INLINE void pairs_lone(const struct cpu_layout *layout, const uint
 }
 
 static void pairs(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
-                  tile_sums *sums) {
+                  tile_sums *sums, const struct tile_end *end) {
+  (void)end;
   if (rows.n == 1 && n_tile == LONE_TILES) {
     pairs_lone(layout, tile, LONE_TILES, rows.first, sums);
   } else if (rows.n == 1) {
@@ -110,4 +111,10 @@ static tile_kernel *tile_kernel_of(const struct scheme *s) {
 static int tiles_at_once(const struct scheme *s, int n_row) {
   (void)s;
   return n_row == 1 ? LONE_TILES : TILES_TOGETHER;
+}
+
+/* Beside dots as fast as these a tail costs less when it takes many rows at once. */
+static bool ends_by_panel(const struct scheme *s) {
+  (void)s;
+  return false;
 }

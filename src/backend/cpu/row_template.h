@@ -3,13 +3,22 @@
 
 enum { NORM_LANES = 32 }; /* partial sums of squares: their number, and so the result, is the same everywhere */
 
+/* Their sum, by halves: one after the other they would wait for each other longer than a row takes. */
+static ALWAYS_INLINE double lanes_total(const float lane[NORM_LANES]) {
+  double part[NORM_LANES / 2];
+  for (int i = 0; i < NORM_LANES / 2; i++) part[i] = (double)lane[i] + (double)lane[i + NORM_LANES / 2];
+  UNROLL(4)
+  for (int half = NORM_LANES / 4; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) part[i] += part[i + half];
+  return part[0];
+}
+
 static void rms_norm(const float *x, const float *weight, int cols, float eps, float *y) {
   float lane[NORM_LANES] = {0};
   int col = 0;
   for (; col + NORM_LANES <= cols; col += NORM_LANES)
     for (int i = 0; i < NORM_LANES; i++) lane[i] += x[col + i] * x[col + i];
-  double squares = 0;
-  for (int i = 0; i < NORM_LANES; i++) squares += (double)lane[i];
+  double squares = lanes_total(lane);
   for (; col < cols; col++) squares += (double)x[col] * (double)x[col];
   float scale = (float)(1 / sqrt(squares / cols + (double)eps));
   for (col = 0; col < cols; col++) y[col] = x[col] * scale * weight[col];
@@ -18,16 +27,16 @@ static void rms_norm(const float *x, const float *weight, int cols, float eps, f
 /* Partial sums as of the other norm, of what the mean leaves. */
 static void layer_norm(const float *x, const float *weight, int cols, float eps, float *y) {
   float lane[NORM_LANES] = {0};
-  double sum = 0, squares = 0;
   int col = 0;
   for (; col + NORM_LANES <= cols; col += NORM_LANES)
     for (int i = 0; i < NORM_LANES; i++) lane[i] += x[col + i];
-  for (int i = 0; i < NORM_LANES; i++) sum += (double)lane[i], lane[i] = 0;
+  double sum = lanes_total(lane);
+  memset(lane, 0, sizeof lane);
   for (; col < cols; col++) sum += (double)x[col];
   float mean = (float)(sum / cols);
   for (col = 0; col + NORM_LANES <= cols; col += NORM_LANES)
     for (int i = 0; i < NORM_LANES; i++) lane[i] += (x[col + i] - mean) * (x[col + i] - mean);
-  for (int i = 0; i < NORM_LANES; i++) squares += (double)lane[i];
+  double squares = lanes_total(lane);
   for (; col < cols; col++) squares += (double)(x[col] - mean) * (double)(x[col] - mean);
   float scale = (float)(1 / sqrt(squares / cols + (double)eps));
   const float *shift = weight + cols;

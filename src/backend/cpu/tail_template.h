@@ -46,9 +46,12 @@ static ALWAYS_INLINE void tail_vectors(const enum act_kind act, const struct lin
   }
 }
 
-/* The bias of a tile, zero beyond the rows of the weight. */
-static void tile_bias(const struct cpu_layout *layout, const float *bias, int tile, float out[TILE_ROWS]) {
-  for (int i = 0; i < TILE_ROWS; i++) out[i] = tile * TILE_ROWS + i < layout->rows ? bias[tile * TILE_ROWS + i] : 0;
+/* The bias of a tile, zero beyond the rows of the weight: where it lies, or in `last`. */
+static const float *tile_bias(const struct cpu_layout *layout, const float *bias, int tile, float last[TILE_ROWS]) {
+  int first = tile * TILE_ROWS;
+  if (first + TILE_ROWS <= layout->rows) return bias + first;
+  for (int i = 0; i < TILE_ROWS; i++) last[i] = first + i < layout->rows ? bias[first + i] : 0;
+  return last;
 }
 
 /* What the adapters of these rows add to the tile's sums, and to its partner's. */
@@ -110,13 +113,35 @@ static void tail_store(const struct cpu_layout *layout, const struct linear_tail
   float bias[TILE_ROWS], up_bias[TILE_ROWS];
   if (n_col <= 0) return;
   if (tail->adapters) sums_adapt(tail, tile, sums, partner, first, n);
-  if (tail->bias) tile_bias(layout, tail->bias, tile, bias);
-  if (tail->bias && tail->gated) tile_bias(layout, tail->bias, tile + 1, up_bias);
   struct tail_row row = {.sum = sums[0],
                          .up = tail->gated ? sums[partner] : NULL,
-                         .bias = tail->bias ? bias : NULL,
-                         .up_bias = tail->bias && tail->gated ? up_bias : NULL,
+                         .bias = tail->bias ? tile_bias(layout, tail->bias, tile, bias) : NULL,
+                         .up_bias = tail->bias && tail->gated ? tile_bias(layout, tail->bias, tile + 1, up_bias) : NULL,
                          .residual = tail->residual ? tail->residual + column : NULL,
                          .out = out + column};
   rows_store_by_act(tail, (struct tail_rows){row, tail->place, first, n, n_col, out_stride, tail->residual_stride});
+}
+
+/* The sums of tiles from `tile` on, of rows from `first` on of the result. */
+struct tile_end {
+  const struct linear_tail *tail;
+  int tile, first;
+  float *out;
+  size_t out_stride;
+};
+
+/* The lines that the tail of n_tile tiles will add and write of rows [row, row + n), asked for before their last
+ * products. */
+static ALWAYS_INLINE void panel_ask(const struct tile_end *end, int n_tile, int row, int n) {
+  const struct linear_tail *tail = end->tail;
+  int pair = tail->gated ? 2 : 1, column = end->tile / pair * TILE_ROWS, columns = n_tile / pair * TILE_ROWS;
+  if (tail->bias) __builtin_prefetch(tail->bias + end->tile * TILE_ROWS);
+  for (int i = end->first + row; i < end->first + row + n; i++) {
+    size_t at = tail->place ? (size_t)tail->place[i] : (size_t)i;
+    for (int c = column; c < column + columns; c += LINE_FLOATS) {
+      __builtin_prefetch(end->out + at * end->out_stride + c, 1);
+      if (tail->residual && tail->residual != end->out)
+        __builtin_prefetch(tail->residual + at * tail->residual_stride + c);
+    }
+  }
 }

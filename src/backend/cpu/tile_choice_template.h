@@ -11,3 +11,6 @@ static int tiles_at_once(const struct scheme *s, int n_row) {
   if (s->kind != SCHEME_INT) return n_row == 1 ? LONE_TILES : TILES_TOGETHER;
   return n_row == 1 || s->activation == ACTIVATION_FLOAT ? 1 : TILES_TOGETHER;
 }
+
+/* Kernels that are given an end see to it, if there are more rows than one. */
+static bool ends_by_panel(const struct scheme *s) { return s->kind != SCHEME_INT; }

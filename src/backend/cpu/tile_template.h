@@ -9,7 +9,7 @@ enum {
   AHEAD_BYTES = 3072,          /* what one row asks the memory for in advance: hardware streams stop at 4 KiB pages */
   PANEL_ROWS = 8,              /* rows of floats whose sums are in registers, at most */
   FLOAT_UNITS = 6,             /* with two tiles of floats 24 KiB, which stay in the first-level cache for all rows */
-  COLUMNS_AHEAD = 4096,        /* bytes of a tile of floats that many rows ask for in advance */
+  COLUMNS_AHEAD = 4096,        /* bytes of a tile of floats that a panel by itself asks for in advance */
   LINE_FLOATS = 16,            /* of a cache line */
   LONE_TILES = 4,              /* tiles side by side when there is one row of floats: independent chains of sums */
 };
@@ -50,6 +50,11 @@ static ALWAYS_INLINE void rows_take(struct row_view rows, int n, const void *row
   default: break;                                                                                                      \
   }
 
-/* A tile, or TILES_TOGETHER side by side, times each row: the sums, which for integers start as zeros. */
+/* What becomes of the sums of some tiles, and where they go (tail_template.h). */
+struct tile_end;
+
+/* A tile, or TILES_TOGETHER side by side, times each row: the sums, which for integers start as zeros. Kernels that
+ * ends_by_panel names see to the end that they are given with more rows than one themselves: each panel of rows goes
+ * through the tail as soon as its sums are complete, while they are near, and beside the next panel's products. */
 typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
-                         tile_sums *sums);
+                         tile_sums *sums, const struct tile_end *end);
