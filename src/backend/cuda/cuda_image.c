@@ -1,6 +1,7 @@
 /* A step of an encoder, of images or of texts: its batch's way to the device, and its ops. Linears and attention
  * between them run in kernels of their own where these fit (cuda_image.h); otherwise in those of decoders, with norms
  * and activations that those do not have before and after them. */
+#include "backend/cuda/attend_distances.h"
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
@@ -88,6 +89,10 @@ static void heads_fill(const struct program *p, const struct op *attend, struct 
 }
 
 static void linear_run(struct program *p, const struct op *op) {
+  if (cuda_op_has_experts(op)) {
+    cuda_linear_run(p, op);
+    return;
+  }
   struct cuda_linear a = cuda_linear_of(p, op);
   const struct linear_args *args = &op->args.linear;
   bool ready = p->ready == op;
@@ -148,6 +153,14 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .kv = p->limits.kv_dtype};
 }
 
+static struct cuda_distances distances_of(const struct program *p, const struct op *op) {
+  const struct attend_args *args = &op->args.attend;
+  int32_t most = p->plan->max_position - 1;
+  if (args->alibi != LEAN_DISTANCES) return (struct cuda_distances){0};
+  return (struct cuda_distances){p->frequency + args->alibi_slope + most, (int32_t)lean_numbers(p->plan->max_position),
+                                 most};
+}
+
 /* By the kernels of decoders' prompts. */
 static void packed_run(struct program *p, const struct op *op, struct cuda_attend *a) {
   const struct attend_args *args = &op->args.attend;
@@ -164,6 +177,7 @@ static void packed_run(struct program *p, const struct op *op, struct cuda_atten
 
 static void attend_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
+  const struct cuda_distances distances = distances_of(p, op);
   cuda_attend_heads(p, op, &a);
   if (cuda_image_attend_packs(p->device->path, p->plan, &p->limits, op)) {
     p->ready = NULL;
@@ -173,7 +187,7 @@ static void attend_run(struct program *p, const struct op *op) {
   if (!on_hopper(p) || !cuda_image_attend_fits(p->plan, &p->limits, op)) {
     p->ready = NULL;
     struct cuda_attend_beside beside = cuda_attend_beside_of(op);
-    cuda_attend_plain(&a, &beside, &p->on_device, p->device->stream);
+    cuda_attend_plain_apart(&a, &beside, &distances, &p->on_device, p->device->stream);
     return;
   }
   if (!cuda_image_heads_left(p->plan, &p->limits, op)) {
@@ -188,7 +202,10 @@ static void attend_run(struct program *p, const struct op *op) {
   a.n_block = p->device->multiprocessors;
   p->ready = op + 1;
   a.next_fragments = p->fragments[p->turn ^= 1];
-  cuda_image_attend(&a, &p->on_device, p->device->stream);
+  if (distances.gain)
+    cuda_image_attend_apart(&a, &distances, &p->on_device, p->device->stream);
+  else
+    cuda_image_attend(&a, &p->on_device, p->device->stream);
 }
 
 void cuda_image_run(struct program *p, const struct op *op) {
@@ -197,6 +214,7 @@ void cuda_image_run(struct program *p, const struct op *op) {
   case OP_EMBED: (texts ? cuda_rows_embed : embed_run)(p, op); break;
   case OP_LINEAR: linear_run(p, op); break;
   case OP_ATTEND: attend_run(p, op); break;
+  case OP_ROUTE: cuda_route_run(p, op); break;
   case OP_SELECT: (texts ? cuda_rows_select : select_run)(p, op); break;
   }
 }
