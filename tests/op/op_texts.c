@@ -101,7 +101,6 @@ static void heads_turn(struct op_model *m, struct op *attend) {
   args->rope_dim = args->dim_k;
   args->rope_freq = plan_add_floats(&m->builder, frequency, (uint32_t)half);
   args->eps = 1e-5f;
-  args->scale = 1 / sqrtf((float)args->dim_k);
   for (int i = 0; i < 2; i++) attend->weight[i] = model_vector(m, args->dim_k, 0.5f, 1.5f);
 }
 
@@ -166,7 +165,7 @@ static void text_make(struct op_model *m, const struct text_shape *s, const stru
                                             .dim_v = cols / w->heads,
                                             .group = -1,
                                             .rope_scale = 1,
-                                            .scale = 0.25f,
+                                            .scale = w->longer ? 1 / sqrtf((float)cols / (float)w->heads) : 0.25f,
                                             .near = s->near,
                                             .causal = s->causal};
   if (w->turned) heads_turn(m, &attend);

@@ -153,5 +153,6 @@ const struct backend backend_cuda = {
     .fill_cache = cuda_fill_cache,
     .submit = cuda_submit,
     .finish = cuda_finish,
+    .await = cuda_await,
     .collect = cuda_collect,
 };
