@@ -64,19 +64,13 @@ static bool pinned_alloc(void *place, size_t bytes, struct error *error) {
   return true;
 }
 
-static bool marks_alloc(struct cuda_slot *slot, struct error *error) {
-  for (int i = 0; i < CUDA_MARKS; i++)
-    if (!cuda_check(cudaEventCreateWithFlags(&slot->mark[i], cudaEventDisableTiming), "making an event", error))
-      return false;
-  return true;
-}
-
 static bool slot_alloc(struct program *p, struct cuda_slot *slot, struct error *error) {
   size_t outputs = (size_t)p->limits.outputs;
   size_t patches = (size_t)p->limits.tokens * cuda_patch_numbers(p->plan) * sizeof(float);
   size_t cols = (size_t)plan_values(p->plan)[plan_result(p->plan)].cols, vectors = outputs * cols * sizeof(float);
   if (patches > 0 && !pinned_alloc(&slot->patches, patches, error)) return false;
-  if (p->plan->role == PLAN_ENCODER && !(pinned_alloc(&slot->vectors, vectors, error) && marks_alloc(slot, error)))
+  if (p->plan->role == PLAN_ENCODER &&
+      !(pinned_alloc(&slot->vectors, vectors, error) && cuda_marks_take(&slot->marks, error)))
     return false;
   return pinned_alloc(&slot->slab, p->slab_bytes, error) &&
          pinned_alloc(&slot->results.token, outputs * sizeof *slot->results.token, error) &&
@@ -126,7 +120,7 @@ static void slot_release(struct cuda_slot *slot) {
   cudaFreeHost(slot->results.logprob);
   cudaFreeHost(slot->results.top);
   if (slot->done) cudaEventDestroy(slot->done);
-  for (int i = 0; i < CUDA_MARKS && slot->mark[i]; i++) cudaEventDestroy(slot->mark[i]);
+  cuda_marks_release(&slot->marks);
 }
 
 void cuda_memory_release(struct program *p) {

@@ -8,6 +8,7 @@
 #include "backend/cuda/cuda_hosted.h"
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_layout.h"
+#include "backend/cuda/cuda_marks.h"
 #include "backend/cuda/cuda_measure.h"
 #include "backend/cuda/cuda_paths.h"
 #include "backend/cuda/cuda_turns.h"
@@ -26,7 +27,6 @@ enum {
   CUDA_RUN_AHEAD = 1,
   CUDA_STEP_TILE = 128, /* of linear_tiles.cuh */
   CUDA_ROOM_ROWS = 32,  /* of logits, which draw at once where shared memory holds none */
-  CUDA_MARKS = 64,      /* of a step of texts, at most */
 };
 
 /* The rest of a slab: room for what has no fixed size. */
@@ -44,8 +44,7 @@ struct cuda_slot {
   uint8_t *adapter_slab;       /* and those of its adapters; NULL: there are none */
   struct cuda_results results; /* [outputs]; written by the device */
   struct CUevent_st *done;
-  struct CUevent_st *mark[CUDA_MARKS]; /* [n_mark] between its ops, of a long step of texts */
-  int n_mark, n_awaited;
+  struct cuda_marks marks; /* of a step of texts */
   int32_t n_out;
   bool by_host;     /* the kernel leaves some outputs out */
   bool want_logits; /* in the program's logits, which no step may overwrite that runs ahead */
@@ -155,7 +154,6 @@ struct program {
   bool ruled;          /* some of its outputs have rules, by the device */
   bool plain;          /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part; /* that is being launched */
-  int ops_marked;      /* a mark follows so many ops; 0: none */
   struct cuda_batch on_device;
   struct cuda_turn among; /* the programs that take turns */
 };
@@ -250,7 +248,6 @@ void cuda_rows_select(struct program *program, const struct op *op);
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
 bool cuda_finish(struct program *program, const struct masks *masks, struct error *error);
-bool cuda_await(struct program *program, bool *more, struct error *error);
 bool cuda_collect(struct program *program, struct result *result, struct error *error);
 /* Puts the kernels of ops [first, end) into the stream. */
 bool cuda_ops_run(struct program *program, int first, int end, struct error *error);
@@ -289,9 +286,6 @@ void cuda_attention_fill(struct program *program, const struct cuda_row *row, in
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
-/* What plain kernels are told beside; heads clamped, and normed by weights of their own, where they are. */
-struct cuda_attend_beside cuda_attend_beside_of(const struct op *op);
-void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
 /* cuda_buffers.c: calls for each buffer on the device with its place (of a program that only measures it may be NULL)
  * and bytes, until one call is false. */

@@ -3,8 +3,6 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_mixture.h"
 
-enum { MARKED_TOKENS = 1024 };
-
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
 static void run_sample(struct program *p, const struct op *op) {
@@ -41,12 +39,6 @@ static struct cuda_slot *slot_next(struct program *p) {
   return &p->slot[(p->oldest + p->n_slot) % (CUDA_RUN_AHEAD + 1)];
 }
 
-static bool op_mark(struct program *p, int index, struct error *error) {
-  struct cuda_slot *slot = slot_next(p);
-  if (p->ops_marked == 0 || (index + 1) % p->ops_marked != 0) return true;
-  return cuda_check(cudaEventRecord(slot->mark[slot->n_mark++], p->device->stream), "marking a part of a step", error);
-}
-
 bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
   p->n_chain = 0;
   if (first == 0) cuda_attention_begin(p);
@@ -57,25 +49,19 @@ bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
       cuda_mixture_run(p, op), i += n_mixture - 1;
     else
       op_run(p, op);
-    if (!cuda_check(cudaGetLastError(), op_kind_name(op->kind), error) || !op_mark(p, i, error)) return false;
+    if (!cuda_check(cudaGetLastError(), op_kind_name(op->kind), error) ||
+        !cuda_marks_put(&slot_next(p)->marks, i, p->device->stream, error))
+      return false;
   }
   return true;
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
-/* A long step of texts tells how far it is; marks cost others more than they tell. */
-static void marks_begin(struct program *p, const struct batch *batch) {
-  bool marked = p->plan->role == PLAN_ENCODER && batch->n_token >= MARKED_TOKENS;
-  struct cuda_slot *slot = slot_next(p);
-  slot->n_mark = slot->n_awaited = 0;
-  p->ops_marked = marked ? (p->plan->n_op + CUDA_MARKS - 1) / CUDA_MARKS : 0;
-}
-
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
   p->adapted = cuda_adapters_named(batch);
-  marks_begin(p, batch);
+  cuda_marks_begin(&slot_next(p)->marks, p->plan, batch);
   bool (*send)(struct program *, struct cuda_slot *, const struct batch *, struct error *) =
       p->plan->role == PLAN_DECODER ? cuda_send : cuda_image_send;
   return send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
@@ -113,16 +99,9 @@ bool cuda_finish(struct program *p, const struct masks *masks, struct error *err
   struct cuda_slot *slot = slot_next(p);
   if (p->batch->n_out > 0 && !head_run(p, slot, masks, error)) return false;
   p->batch = NULL;
-  p->ops_marked = 0;
+  cuda_marks_end(&slot->marks);
   p->n_slot++;
   return cuda_check(cudaEventRecord(slot->done, p->device->stream), "marking a step's end", error);
-}
-
-bool cuda_await(struct program *p, bool *more, struct error *error) {
-  struct cuda_slot *slot = &p->slot[p->oldest];
-  bool marked = slot->n_awaited < slot->n_mark;
-  *more = slot->n_awaited + 1 < slot->n_mark;
-  return !marked || cuda_check(cudaEventSynchronize(slot->mark[slot->n_awaited++]), "a part of a step", error);
 }
 
 bool cuda_collect(struct program *p, struct result *result, struct error *error) {
