@@ -75,10 +75,6 @@ static void linear_apart(struct program *p, const struct op *op, struct cuda_lin
 }
 
 static void linear_run(struct program *p, const struct op *op) {
-  if (cuda_op_has_experts(op)) {
-    cuda_linear_run(p, op);
-    return;
-  }
   struct cuda_linear a = cuda_linear_of(p, op);
   const struct linear_args *args = &op->args.linear;
   bool ready = p->ready == op;
@@ -111,7 +107,7 @@ void cuda_image_run(struct program *p, const struct op *op) {
   bool texts = p->plan->role == PLAN_ENCODER;
   switch (op->kind) {
   case OP_EMBED: (texts ? cuda_rows_embed : embed_run)(p, op); break;
-  case OP_LINEAR: linear_run(p, op); break;
+  case OP_LINEAR: (cuda_op_has_experts(op) ? cuda_linear_run : linear_run)(p, op); break;
   case OP_ATTEND: cuda_image_attend_run(p, op); break;
   case OP_ROUTE: cuda_route_run(p, op); break;
   case OP_SELECT: (texts ? cuda_rows_select : select_run)(p, op); break;
