@@ -138,6 +138,18 @@ static void plan_make(struct bench *b) {
   b->plan = plan;
 }
 
+/* Norms multiply by 1, and add it. */
+static void weight_make(const struct bench *b, int index) {
+  static float ones[2 * HIDDEN];
+  struct error error;
+  const struct weight *w = plan_weights(b->plan) + index;
+  for (int i = 0; i < 2 * HIDDEN; i++) ones[i] = 1;
+  struct slice vector = {(const uint8_t *)ones, (size_t)w->cols * sizeof *ones};
+  bool made = w->use == WEIGHT_MATRIX ? b->backend->load_random(b->steps.program, index, &error)
+                                      : b->backend->load(b->steps.program, index, vector, &error);
+  if (!made) die(&error);
+}
+
 static void program_make(struct bench *b) {
   struct error error;
   plan_make(b);
@@ -152,8 +164,7 @@ static void program_make(struct bench *b) {
     if (!b->backend->supports(b->plan, i, &error)) die(&error);
   b->steps.program = b->backend->compile(b->device, b->plan, &limits, &error);
   if (!b->steps.program) die(&error);
-  for (int i = 0; i < b->plan->n_weight; i++)
-    if (!b->backend->load_random(b->steps.program, i, &error)) die(&error);
+  for (int i = 0; i < b->plan->n_weight; i++) weight_make(b, i);
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */

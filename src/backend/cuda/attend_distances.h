@@ -15,9 +15,10 @@ struct cuda_distances {
   int32_t each, most;
 };
 
-/* cuda_attend_plain and cuda_image_attend with them. */
+/* cuda_attend_plain and cuda_image_attend with them. The former for tokens [first, first + n): keys and values of all
+ * are stored with the first of them. */
 void cuda_attend_plain_apart(const struct cuda_attend *attend, const struct cuda_attend_beside *beside,
-                             const struct cuda_distances *distances, const struct cuda_batch *batch,
+                             const struct cuda_distances *distances, const struct cuda_batch *batch, int first, int n,
                              cuda_stream stream);
 void cuda_image_attend_apart(const struct cuda_attend *attend, const struct cuda_distances *distances,
                              const struct cuda_batch *batch, cuda_stream stream);

@@ -157,9 +157,10 @@ __device__ void scores_make(const struct cuda_attend &a, bool latent, const uint
 
 /* A block for each token and head. */
 __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct cuda_distances d,
-                       struct cuda_batch batch) {
+                       struct cuda_batch batch, int first_token) {
   __shared__ float query[HEAD_MAX], sum[HEAD_MAX], score[KEYS];
-  int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token], kv_head = h / (a.n_head / a.n_kv_head);
+  int token = first_token + blockIdx.x, h = blockIdx.y, row = batch.token_row[token],
+      kv_head = h / (a.n_head / a.n_kv_head);
   struct cuda_row r = batch.row[row];
   if (r.count == 0) return;
   int position = r.length + token - r.first, last = batch.see ? r.length + batch.see[token] : position;
@@ -198,15 +199,15 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
 } // namespace
 
 void cuda_attend_plain_apart(const struct cuda_attend *attend_args, const struct cuda_attend_beside *beside,
-                             const struct cuda_distances *distances, const struct cuda_batch *batch,
+                             const struct cuda_distances *distances, const struct cuda_batch *batch, int first, int n,
                              cuda_stream stream) {
   const struct cuda_attend &a = *attend_args;
-  store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, beside->latent, *batch);
-  attend<<<dim3(batch->n_token, a.n_head), THREADS, 0, stream>>>(a, *beside, *distances, *batch);
+  if (first == 0) store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, beside->latent, *batch);
+  attend<<<dim3(n, a.n_head), THREADS, 0, stream>>>(a, *beside, *distances, *batch, first);
 }
 
 void cuda_attend_plain(const struct cuda_attend *attend_args, const struct cuda_attend_beside *beside,
                        const struct cuda_batch *batch, cuda_stream stream) {
   const struct cuda_distances none = {};
-  cuda_attend_plain_apart(attend_args, beside, &none, batch, stream);
+  cuda_attend_plain_apart(attend_args, beside, &none, batch, 0, batch->n_token, stream);
 }

@@ -66,10 +66,15 @@ static void packed_run(struct program *p, const struct op *op, struct cuda_atten
   p->device->path->attend_prefill(a, &batch, p->device->stream);
 }
 
+/* Of a long text some of its tokens after the others, each of which may take a while. */
 static void plain_run(struct program *p, const struct op *op, const struct cuda_attend *a) {
   const struct cuda_distances distances = distances_of(p, op);
   struct cuda_attend_beside beside = cuda_attend_beside_of(op);
-  cuda_attend_plain_apart(a, &beside, &distances, &p->on_device, p->device->stream);
+  for (int first = 0, all = p->on_device.n_token; first < all; first += PLAIN_TOKENS) {
+    int n = all - first < PLAIN_TOKENS ? all - first : PLAIN_TOKENS;
+    cuda_attend_plain_apart(a, &beside, &distances, &p->on_device, first, n, p->device->stream);
+    cuda_marks_put(p);
+  }
 }
 
 /* By the kernels for whole rows, which leave the next linear its tokens. */

@@ -17,18 +17,26 @@ void cuda_marks_release(struct cuda_marks *marks) {
   for (int i = 0; i < CUDA_MARKS && marks->event[i]; i++) cudaEventDestroy(marks->event[i]);
 }
 
-void cuda_marks_begin(struct cuda_marks *marks, const struct plan *plan, const struct batch *batch) {
-  bool marked = plan->role == PLAN_ENCODER && batch->n_token >= MARKED_TOKENS;
-  marks->n = marks->n_awaited = 0;
-  marks->every = marked ? (plan->n_op + CUDA_MARKS - 1) / CUDA_MARKS : 0;
+/* Of the plan, in a step of so many tokens. */
+static int places_most(const struct plan *plan, int n_token) {
+  int places = plan->n_op;
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].kind == OP_ATTEND) places += (n_token + PLAIN_TOKENS - 1) / PLAIN_TOKENS;
+  return places;
 }
 
-bool cuda_marks_put(struct cuda_marks *marks, int op, struct CUstream_st *stream, struct error *error) {
-  if (marks->every == 0 || (op + 1) % marks->every != 0) return true;
-  return cuda_check(cudaEventRecord(marks->event[marks->n++], stream), "marking a part of a step", error);
+void cuda_marks_begin(struct program *p, struct cuda_marks *marks, const struct batch *batch) {
+  marks->n = marks->n_awaited = marks->places = 0;
+  marks->every = (places_most(p->plan, batch->n_token) + CUDA_MARKS - 1) / CUDA_MARKS;
+  p->marks = p->plan->role == PLAN_ENCODER && batch->n_token >= MARKED_TOKENS ? marks : NULL;
 }
 
-void cuda_marks_end(struct cuda_marks *marks) { marks->every = 0; }
+void cuda_marks_put(struct program *p) {
+  struct cuda_marks *marks = p->marks;
+  if (marks && ++marks->places % marks->every == 0) cudaEventRecord(marks->event[marks->n++], p->device->stream);
+}
+
+void cuda_marks_end(struct program *p) { p->marks = NULL; }
 
 bool cuda_await(struct program *p, bool *more, struct error *error) {
   struct cuda_marks *marks = &p->slot[p->oldest].marks;

@@ -5,24 +5,27 @@
 #include "plan/backend.h"
 
 struct CUevent_st;
-struct CUstream_st;
 
-enum { CUDA_MARKS = 64 };
+enum {
+  CUDA_MARKS = 256,
+  PLAIN_TOKENS = 4096, /* of plain attention, at once */
+};
 
-/* Of a slot's step. */
+/* Of a slot's step: between its ops, and parts of them. */
 struct cuda_marks {
   struct CUevent_st *event[CUDA_MARKS]; /* [n] in the stream, the first n_awaited of which have come */
   int n, n_awaited;
-  int every; /* op that has one behind it; 0: none has */
+  int places, every; /* where some could be, so far; of so many each last one is */
 };
 
 bool cuda_marks_take(struct cuda_marks *marks, struct error *error);
 void cuda_marks_release(struct cuda_marks *marks);
 
-/* Around the ops of a step, and behind each of them. */
-void cuda_marks_begin(struct cuda_marks *marks, const struct plan *plan, const struct batch *batch);
-bool cuda_marks_put(struct cuda_marks *marks, int op, struct CUstream_st *stream, struct error *error);
-void cuda_marks_end(struct cuda_marks *marks);
+/* Around the ops of a step of the slot with these, if it is long; and at a place between them, where
+ * cudaGetLastError tells what has failed. */
+void cuda_marks_begin(struct program *program, struct cuda_marks *marks, const struct batch *batch);
+void cuda_marks_put(struct program *program);
+void cuda_marks_end(struct program *program);
 
 /* backend.await */
 bool cuda_await(struct program *program, bool *more, struct error *error);

@@ -151,9 +151,10 @@ struct program {
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
   enum cuda_adapted_kind adapted;
-  bool ruled;          /* some of its outputs have rules, by the device */
-  bool plain;          /* all of its outputs draw the greatest, and nothing else is wanted */
-  enum cuda_part part; /* that is being launched */
+  bool ruled;               /* some of its outputs have rules, by the device */
+  bool plain;               /* all of its outputs draw the greatest, and nothing else is wanted */
+  enum cuda_part part;      /* that is being launched */
+  struct cuda_marks *marks; /* of a long one of texts; NULL: it has none */
   struct cuda_batch on_device;
   struct cuda_turn among; /* the programs that take turns */
 };

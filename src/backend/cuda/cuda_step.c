@@ -34,11 +34,6 @@ static void op_run(struct program *p, const struct op *op) {
   }
 }
 
-/* The slot that is free next: `submit` begins with it, `finish` ends. */
-static struct cuda_slot *slot_next(struct program *p) {
-  return &p->slot[(p->oldest + p->n_slot) % (CUDA_RUN_AHEAD + 1)];
-}
-
 bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
   p->n_chain = 0;
   if (first == 0) cuda_attention_begin(p);
@@ -49,19 +44,23 @@ bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
       cuda_mixture_run(p, op), i += n_mixture - 1;
     else
       op_run(p, op);
-    if (!cuda_check(cudaGetLastError(), op_kind_name(op->kind), error) ||
-        !cuda_marks_put(&slot_next(p)->marks, i, p->device->stream, error))
-      return false;
+    cuda_marks_put(p);
+    if (!cuda_check(cudaGetLastError(), op_kind_name(op->kind), error)) return false;
   }
   return true;
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
+/* The slot that is free next: `submit` begins with it, `finish` ends. */
+static struct cuda_slot *slot_next(struct program *p) {
+  return &p->slot[(p->oldest + p->n_slot) % (CUDA_RUN_AHEAD + 1)];
+}
+
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
   p->adapted = cuda_adapters_named(batch);
-  cuda_marks_begin(&slot_next(p)->marks, p->plan, batch);
+  cuda_marks_begin(p, &slot_next(p)->marks, batch);
   bool (*send)(struct program *, struct cuda_slot *, const struct batch *, struct error *) =
       p->plan->role == PLAN_DECODER ? cuda_send : cuda_image_send;
   return send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
@@ -99,7 +98,7 @@ bool cuda_finish(struct program *p, const struct masks *masks, struct error *err
   struct cuda_slot *slot = slot_next(p);
   if (p->batch->n_out > 0 && !head_run(p, slot, masks, error)) return false;
   p->batch = NULL;
-  cuda_marks_end(&slot->marks);
+  cuda_marks_end(p);
   p->n_slot++;
   return cuda_check(cudaEventRecord(slot->done, p->device->stream), "marking a step's end", error);
 }
