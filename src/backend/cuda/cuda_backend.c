@@ -149,6 +149,7 @@ const struct backend backend_cuda = {
     .host_rate = cuda_host_rate,
     .release = cuda_release,
     .adapter_load = cuda_adapter_load,
+    .expert_adapters = true,
     .pool_fill = cuda_pool_fill,
     .load_random = cuda_load_random,
     .fill_cache = cuda_fill_cache,
