@@ -388,7 +388,7 @@ void adapter_cases(struct table *table) {
       if (rounds && schemes[s].activation != ACTIVATION_FLOAT) continue;
       if ((variants[v].spread || variants[v].gather) && !table->tested->expert_adapters) continue;
       if (variants[v].layer_norm && table->tested->target == TARGET_CUDA) continue; /* it has none outside encoders */
-      if (!strstr(name, table->text) || !table_turn(table)) continue;
+      if (!strstr(family.name, table->text) || !table_turn(table)) continue;
       if (variants[v].chain) case_run(table, schemes[s], &variants[v], WIDTH, 128, &family);
       for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !variants[v].chain; i++)
         if ((!table->few || i == 1) && (!variants[v].spread || shapes[i][0] % CHOSEN == 0))

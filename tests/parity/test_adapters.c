@@ -165,10 +165,33 @@ static void test_gguf_adapters(void **state) {
   case_check("windows", &both);
 }
 
+/* A slot has an adapter of experts, none, another one, the first again: nothing is left of the one before. */
+static void test_slot_again(void **state) {
+  static const char *const names[] = {"experts", NULL, "parameters_qwen3_moe", "experts", NULL};
+  const struct way way = {tested_backend(), NULL, "", ""};
+  const struct mix mix = mix_of(0, 1);
+  struct rig rig;
+  struct error error = {0};
+  (void)state;
+  if (!backend_find(tested_backend())->expert_adapters) skip();
+  rig_open(&rig, "qwen3_moe", &way, KV_F32);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[PATH] = FIXTURES "/model/qwen3_moe/expected.logits";
+    if (names[i]) {
+      slot_load(&rig, 0, names[i]);
+      snprintf(path, sizeof path, "%s/adapter/%s/1.logits", FIXTURES, names[i]);
+    } else if (!rig.backend->adapter_load(rig.program, 0, NULL, &error)) {
+      fail_msg("%s", error.text);
+    }
+    expected_check(&rig, names[i] ? names[i] : "an empty slot", path, &mix);
+  }
+  rig_close(&rig);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_kernels),
-                                     cmocka_unit_test(test_gguf_bases), cmocka_unit_test(test_gguf_adapters),
-                                     cmocka_unit_test(test_unreasonable_scales)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference),     cmocka_unit_test(test_kernels),
+                                     cmocka_unit_test(test_slot_again),    cmocka_unit_test(test_gguf_bases),
+                                     cmocka_unit_test(test_gguf_adapters), cmocka_unit_test(test_unreasonable_scales)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
