@@ -69,14 +69,17 @@ bool cuda_adapter_paired(const struct plan *plan, const struct limits *limits, c
   return !cuda_adapter_floats(plan_weights(plan) + op->weight[0]);
 }
 
-/* Of a slice of the tokens. */
+static size_t tokens_of(const struct limits *limits, int32_t most) {
+  return (size_t)(limits->tokens < most ? limits->tokens : most);
+}
+
+/* Of a slice of the tokens: a short one's products, where no other op wants room for more, a long one's sums. */
 static void experts_need(const struct plan *plan, const struct limits *limits, const struct op *op,
                          struct cuda_adapter_needs *most) {
   const struct weight *w = plan_weights(plan) + op->weight[0];
-  size_t tokens = (size_t)(limits->tokens < EXPERT_ADAPTED ? limits->tokens : EXPERT_ADAPTED);
-  size_t pairs = tokens * (size_t)cuda_expert_results(plan, op), rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
-  most->h = larger(most->h, pairs * USES * (size_t)w->n_part * rank);
-  most->product = larger(most->product, pairs * (size_t)w->rows);
+  size_t results = (size_t)cuda_expert_results(plan, op), rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
+  most->h = larger(most->h, tokens_of(limits, EXPERT_SLICE) * results * USES * (size_t)w->n_part * rank);
+  most->product = larger(most->product, tokens_of(limits, EXPERT_ADAPTED) * results * (size_t)w->rows);
 }
 
 struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits) {

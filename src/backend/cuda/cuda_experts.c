@@ -240,6 +240,14 @@ static void plain_run(struct program *p, const struct slice_work *s) {
   products_end(p, s, &e);
 }
 
+/* Tokens of a slice. */
+static int slice_most(const struct program *p, const struct slice_work *s) {
+  int most = tiles_are(p, s) && !s->apart ? EXPERT_LONG : s->units ? EXPERT_SLICE : EXPERT_PLAIN;
+  size_t each = (size_t)s->results * (size_t)plan_weights(p->plan)[s->op->weight[0]].rows;
+  if (s->apart && p->n_product / each < (size_t)most) most = (int)(p->n_product / each);
+  return most;
+}
+
 void cuda_experts_run(struct program *p, const struct op *op) {
   struct slice_work s = work_of(p, op);
   bool ready = p->ready == op, bf16 = plan_weights(p->plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
@@ -247,8 +255,7 @@ void cuda_experts_run(struct program *p, const struct op *op) {
   int n = p->on_device.n_token;
   s.n = n < EXPERT_SLICE ? n : EXPERT_SLICE;
   s.coded = s.units && !bf16 && !is_expanded(p, &s);
-  int most = tiles_are(p, &s) ? EXPERT_LONG : s.units ? EXPERT_SLICE : EXPERT_PLAIN;
-  if (s.apart && most > EXPERT_ADAPTED) most = EXPERT_ADAPTED;
+  int most = slice_most(p, &s);
   for (; s.first < n; s.first += most) {
     s.n = n - s.first < most ? n - s.first : most;
     if (s.units)

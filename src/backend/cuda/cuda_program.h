@@ -112,6 +112,7 @@ struct program {
   int n_upload;
   float **value;             /* [n_value] on the device */
   float *prepared, *product; /* a linear's rows before the product and after it */
+  size_t n_product;          /* floats of them */
   float *ended;              /* and products of one that ends apart */
   int32_t *expert_lists;     /* of the choice `listed` (struct cuda_expert_lists) */
   struct cuda_listed listed;

@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-enum { EXPERT_ADAPTED = 512 /* tokens whose products are in memory at once */ };
+enum { EXPERT_ADAPTED = 512 /* tokens whose products there is room for at least, EXPERT_SLICE at most */ };
 
 /* An expert's factors in a slot, rows filled up with zeros: a [part][rank][columns, up to 64], b [row][rank]. */
 struct cuda_expert_site {
