@@ -57,7 +57,8 @@ class Base:
         self.adapters = self.folder / "adapters"
         self.path = self.folder / f"{model}.spate"
         command = [SPATE, "build", ROOT / "tests/fixtures/model" / model, "-o", self.path,
-                   *(() if "--quant-mode" in options else ("--quant-mode", "FP32")), *options]
+                   *(() if "--quant-mode" in options else ("--quant-mode", "FP32")),
+                   *(("--target", "cuda") if spate_server.CPU == "cuda" else ()), *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.adapters.mkdir()
         for name in KINDS:
