@@ -1,7 +1,7 @@
 /* Steps in which some row has adapters: the lists that the batch brings along, and their ops. Linears whose kernels do
  * not end with adapters leave their products alone, which adapter_expand.cu makes results of. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 
 #include <string.h>
 

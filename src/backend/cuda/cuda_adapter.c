@@ -1,7 +1,7 @@
 /* Slots of adapters on a GPU, and what fills them: threads round factors into pinned buffers, which leave in a stream
  * of their own, beside steps. What a slot's ops have is told last, in the same stream. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 
 #include <stdlib.h>
 #include <string.h>

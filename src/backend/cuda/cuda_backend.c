@@ -1,7 +1,7 @@
 /* The CUDA backend's table, and what it says about plans. All of this is host code, in every binary: engines for a GPU
  * are built without one. */
 #include "backend/backends.h"
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_adapted.h"
 
 #include <string.h>
 

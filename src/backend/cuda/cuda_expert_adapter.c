@@ -1,8 +1,8 @@
 /* Adapters of experts in slots, and what a step's kernels are told of them. An adapter's factors of experts lie one
  * after the other in memory that is taken when it comes, and each slot has a table of where those of each expert are:
  * kernels read the table, so that a graph serves whatever is in the slots. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Mixtures of experts in a step: routes, their lists, and linears over experts, a slice of the tokens at a time. */
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_adapted.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* A program's memory: buffers and the KV cache on the device, pinned buffers of the host, tables. All of it is taken
  * here, before the first step. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 #include "backend/sampler.h"
 
 #include <stdlib.h>

@@ -204,37 +204,6 @@ bool cuda_fill_cache(struct program *program, struct error *error);
 /* cuda_matrix.c: a weight that is a matrix. */
 struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
 
-/* cuda_adapter.c: slots, and what beside buffers of the device adapters take; backend.adapter_load. */
-bool cuda_adapters_take(struct program *program, struct error *error);
-void cuda_adapters_release(struct program *program);
-bool cuda_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
-
-/* cuda_adapted.c: which rows of the batch have adapters, and of which kind. Where its lists are; those of a step on
- * their way to the device, which may turn out to have no graph. */
-void cuda_adapters_name(struct program *program, const struct batch *batch);
-void cuda_adapters_lay(struct program *program);
-bool cuda_adapters_send(struct program *program, struct cuda_slot *slot, const struct batch *batch,
-                        struct error *error);
-/* An op's factors in all slots; of experts their shapes alone. */
-struct cuda_adapter_factors cuda_adapter_factors_of(const struct program *program, const struct op *op);
-/* Ops of such a step. linear: as without adapters; ends: its kernel ends with them (adapter_end.cuh). */
-void cuda_adapted_embed(struct program *program, const struct op *op);
-/* Does the op take pairs in the step, if its tokens are few? Launches the program's chain of n such, from an op on. */
-bool cuda_adapter_takes(const struct program *program, const struct op *op);
-void cuda_adapted_chain(struct program *program, const struct op *op, int n);
-void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear, bool ends);
-
-/* cuda_expert_adapter.c: memory of the adapters' experts in slots: of an adapter without any, or none, as little as
- * there can be; the caller clears sites before it is taken and sends them afterwards. Jobs that fill it are added. */
-bool cuda_experts_take(struct program *program, struct error *error);
-void cuda_experts_release(struct program *program);
-bool cuda_experts_check(const struct program *program, const struct adapter *adapter, struct error *error);
-bool cuda_experts_room(struct program *program, int slot, const struct adapter *adapter, struct error *error);
-int cuda_experts_jobs(struct program *program, int slot, const struct adapter *adapter, struct cuda_adapter_pack *packs,
-                      struct upload_job *jobs);
-/* The adapters of an op's tokens from one on. */
-struct cuda_expert_adapters cuda_expert_adapters_of(const struct program *program, const struct op *op, int first);
-
 /* cuda_linear.c: what kernels are told of an op; products and all that follows, or products alone; an op; does one take
  * 16-bit tokens as the op before it can leave them? */
 struct cuda_linear cuda_linear_of(const struct program *program, const struct op *op);

@@ -1,5 +1,6 @@
 /* A step on a GPU: the batch goes over in one copy, the ops follow one another in the stream, the last draws tokens and
  * writes them into the host's memory. Submitting waits for nothing, collecting for the oldest step's event. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_mixture.h"
 
