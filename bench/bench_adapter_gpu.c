@@ -5,9 +5,10 @@
  * Adapters are of random numbers, for every linear of the layers and each expert of a mixture (linears: not of
  * experts). The floor of a step is that of spate bench and the adapters' bytes at the rate that the device reads with;
  * of experts those of as many as rows choose if they choose at random. Also what an adapter takes into its slot, from
- * floats in the host's memory. */
+ * floats in the host's memory, of experts BF16. */
 #include "backend/backends.h"
 #include "base/clock.h"
+#include "base/half.h"
 #include "lib/bench_floor.h"
 #include "lib/direct_steps.h"
 #include "lib/random_engine.h"
@@ -17,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 16, ROUNDS_MOST = 400, WAYS = 3, LOADS = 9, ROWS_MOST = 256, SPARE_TOKENS = 64 };
+enum { STEPS = 16, ROUNDS_MOST = 400, WAYS = 3, LOADS = 9, EXPERTS_LOADS = 3, ROWS_MOST = 256, SPARE_TOKENS = 64 };
 
 struct bench {
   struct random_engine engine;
@@ -63,6 +64,21 @@ static int sites_of(const struct bench *b, const struct op *op) {
   return adapter_sites(b->engine.loaded->plan, op);
 }
 
+/* In place: of experts there are gigabytes, whose rounding is not what is measured. */
+static void floats_narrow(float *floats, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    uint16_t narrow = bfloat_from_float(floats[i]);
+    memcpy((uint8_t *)floats + 2 * i, &narrow, sizeof narrow);
+  }
+}
+
+static struct factor factor_make(const struct op *op, size_t count, float size) {
+  float *floats = random_floats(count, size);
+  if (!of_experts(op)) return (struct factor){.numbers = floats};
+  floats_narrow(floats, count);
+  return (struct factor){floats, FACTOR_BF16};
+}
+
 /* Of an op, all of whose experts have the same numbers. */
 static int factors_make(struct bench *b, int index, struct adapter_op *to) {
   const struct plan *plan = b->engine.loaded->plan;
@@ -73,8 +89,8 @@ static int factors_make(struct bench *b, int index, struct adapter_op *to) {
   size_t a = (size_t)w->n_part * (size_t)b->rank * (size_t)w->cols, k = (size_t)w->rows * (size_t)b->rank;
   to[0] = (struct adapter_op){.op = index,
                               .rank = b->rank,
-                              .a = {.numbers = random_floats(a, 0.05f)},
-                              .b = {.numbers = random_floats(k, 0.01f)},
+                              .a = factor_make(op, a, 0.05f),
+                              .b = factor_make(op, k, 0.01f),
                               .gain = {1, 1, 1, 1}};
   for (int i = 1; i < sites; i++) to[i] = to[0], to[i].expert = i;
   *(of_experts(op) ? &b->expert_bytes : &b->adapter_bytes) += (double)(a + k) * 2 * sites;
@@ -93,13 +109,14 @@ static void adapters_put(struct bench *b) {
   struct error error;
   if (!op) exit(1);
   for (int i = 0; i < e->plan->n_op; i++) adapter.n_op += factors_make(b, i, op + adapter.n_op);
-  for (int i = 0; i < b->n_row + LOADS; i++) {
+  int loads = b->expert_bytes > 0 ? EXPERTS_LOADS : LOADS;
+  for (int i = 0; i < b->n_row + loads; i++) {
     uint64_t start = clock_ns();
     if (!e->backend->adapter_load(e->program, i % b->n_row, &adapter, &error)) die(&error);
     seconds[i < b->n_row ? 0 : i - b->n_row] = (double)(clock_ns() - start) * 1e-9;
   }
   printf("an adapter of rank %d: %.1f MB on the device, into its slot in %.1f ms\n", b->rank,
-         (b->adapter_bytes + b->expert_bytes) * 1e-6, 1e3 * median_of(seconds, LOADS));
+         (b->adapter_bytes + b->expert_bytes) * 1e-6, 1e3 * median_of(seconds, loads));
   for (int i = 0; i < adapter.n_op; i++)
     if (op[i].expert == 0) free((void *)(uintptr_t)op[i].a.numbers), free((void *)(uintptr_t)op[i].b.numbers);
   free(op);
