@@ -33,7 +33,7 @@ bool cuda_experts_check(const struct program *program, const struct adapter *ada
 bool cuda_experts_room(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 int cuda_experts_jobs(struct program *program, int slot, const struct adapter *adapter, struct cuda_adapter_pack *packs,
                       struct upload_job *jobs);
-/* The adapters of an op's tokens from one on. */
+/* The adapters of an op's tokens from one on, in a step in which some change experts. */
 struct cuda_expert_adapters cuda_expert_adapters_of(const struct program *program, const struct op *op, int first);
 
 #endif

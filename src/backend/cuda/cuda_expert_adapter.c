@@ -99,7 +99,7 @@ struct cuda_expert_adapters cuda_expert_adapters_of(const struct program *p, con
   return (struct cuda_expert_adapters){
       .factors = cuda_adapter_factors_of(p, op),
       .site = a->expert + a->place[op - plan_ops(p->plan)].expert,
-      .use = a->tokens.use + (size_t)first * USES,
+      .use = p->experts_adapted ? a->tokens.use + (size_t)first * USES : NULL,
       .h = a->h,
       .norm = {.kind = args->norm, .eps = args->eps, .weight = cuda_vector(p, op->weight[2])},
       .n_site = a->n_expert};

@@ -179,12 +179,10 @@ static struct cuda_experts products_of(const struct cuda_experts *experts) {
 
 /* From products to results, with what adapters change. */
 static void products_end(struct program *p, const struct slice_work *s, const struct cuda_experts *e) {
-  if (s->apart && p->experts_adapted) {
-    struct cuda_expert_adapters adapters = cuda_expert_adapters_of(p, s->op, s->first);
-    cuda_experts_shrink(e, &adapters, p->device->stream);
-    cuda_experts_expand(e, &adapters, p->device->stream);
-  }
-  (e->gather ? cuda_experts_sum : cuda_experts_end)(e, p->device->stream);
+  struct cuda_expert_adapters adapters = cuda_expert_adapters_of(p, s->op, s->first);
+  bool early = p->device->path->chained;
+  if (adapters.use) cuda_experts_shrink(e, &adapters, early, p->device->stream);
+  cuda_experts_adapt(e, &adapters, early, p->device->stream);
 }
 
 static void units_multiply(struct program *p, const struct slice_work *s, const struct cuda_experts *e) {
@@ -237,7 +235,10 @@ static void plain_run(struct program *p, const struct slice_work *s) {
   }
   cuda_linear_round(&round, p->device->stream);
   cuda_experts_plain(&e, p->device->stream);
-  products_end(p, s, &e);
+  if (s->apart)
+    products_end(p, s, &e);
+  else
+    (e.gather ? cuda_experts_sum : cuda_experts_end)(&e, p->device->stream);
 }
 
 /* Tokens of a slice. */

@@ -23,18 +23,18 @@ struct cuda_expert_site {
 struct cuda_expert_adapters {
   struct cuda_adapter_factors factors; /* shapes alone */
   const struct cuda_expert_site *site; /* of the first slot: [n_expert] of the op */
-  const struct cuda_adapter_use *use;  /* [n_token][USES] */
+  const struct cuda_adapter_use *use;  /* [n_token][USES]; NULL: nothing is changed */
   float *h;                            /* [pair][USES][part × rank]: what the shrink leaves */
   struct cuda_norm norm;               /* of the input */
   int32_t n_site;                      /* from a slot to the next */
 };
 
-/* h of all pairs that have factors, from linear.in. */
-void cuda_experts_shrink(const struct cuda_experts *experts, const struct cuda_expert_adapters *adapters,
+/* h of all pairs that have factors, from linear.in. early: the device has dependent launches. */
+void cuda_experts_shrink(const struct cuda_experts *experts, const struct cuda_expert_adapters *adapters, bool early,
                          cuda_stream stream);
-/* What they make of products, with their biases, in linear.product: [pair][rows]. */
-void cuda_experts_expand(const struct cuda_experts *experts, const struct cuda_expert_adapters *adapters,
-                         cuda_stream stream);
+/* Products, with their biases, in linear.product: [pair][rows], to results: pair by pair, or a gather's. */
+void cuda_experts_adapt(const struct cuda_experts *experts, const struct cuda_expert_adapters *adapters, bool early,
+                        cuda_stream stream);
 
 #ifdef __cplusplus
 }

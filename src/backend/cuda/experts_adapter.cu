@@ -1,7 +1,8 @@
 /* The shrink and the expansion of experts' adapters, for any GPU. Both know of a pair nothing but its token's uses and
- * its expert, so its numbers depend on nothing else of the step; pairs without factors leave at once.
+ * its expert, so its numbers depend on nothing else of the step. The expansion is where products become results.
  *
- * Bound: the read of factors from the second-level cache, once for each pair that has them. */
+ * Bound: the read of factors from the second-level cache, once for each pair that has them; of few pairs the way to
+ * them: choice, use, site, factors. */
 #include "backend/cuda/adapter_end.cuh"
 #include "backend/cuda/expert_adapter.h"
 #include "backend/cuda/expert_lists.cuh"
@@ -14,29 +15,22 @@ enum {
   WARP_RANKS = 4, /* rows of a that a warp multiplies at once */
   BLOCK_RANKS = SHRINK_WARPS * WARP_RANKS,
   LANE_COLS = 8,
-  EXPAND_THREADS = 256,
+  END_THREADS = 128,
 };
 
-/* A pair's expert, and the factors that its token's uses have for it. */
-struct pair_sites {
-  const cuda_expert_site *site; /* of the first slot */
-  const cuda_adapter_use *use;  /* [USES] */
-  size_t n_site;
-
-  /* Of a use that there is. */
-  __device__ __forceinline__ const cuda_expert_site &at(int l) const { return site[use[l].slot * n_site]; }
-  __device__ __forceinline__ bool has(int l) const { return l < USES && use[l].slot >= 0; }
-};
-
-__device__ __forceinline__ pair_sites sites_of(const cuda_experts &e, const cuda_expert_adapters &x, int pair) {
-  int token = pair / e.k, last = e.lists.n_expert - 1;
-  int expert = min(max((int)e.choice[(size_t)token * 2 * e.k + pair % e.k], 0), last);
-  return {x.site + expert, x.use + (size_t)token * USES, (size_t)x.n_site};
+/* What a use has for the expert of a pair; rank 0: nothing. */
+__device__ __forceinline__ cuda_expert_site site_find(const cuda_experts &e, const cuda_expert_adapters &x, int pair,
+                                                      int l) {
+  int token = pair / e.k, slot = x.use ? x.use[(size_t)token * USES + l].slot : -1;
+  int expert = min(max((int)e.choice[(size_t)token * 2 * e.k + pair % e.k], 0), e.lists.n_expert - 1);
+  return slot < 0 ? cuda_expert_site{} : x.site[(size_t)slot * x.n_site + expert];
 }
 
 __device__ __forceinline__ float *shrunk_of(const cuda_expert_adapters &x, int pair, int l) {
   return x.h + ((size_t)pair * USES + l) * x.factors.n_part * x.factors.rank;
 }
+
+/* --- shrink ------------------------------------------------------------------------------------------------------- */
 
 /* Eight neighbours of a row of a. */
 __device__ __forceinline__ void columns_load(float (&to)[LANE_COLS], const float *from) {
@@ -51,87 +45,200 @@ __device__ __forceinline__ void columns_load(float (&to)[LANE_COLS], const __nv_
   for (int i = 0; i < LANE_COLS; i++) to[i] = __uint_as_float(i % 2 ? word[i / 2] & 0xffff0000u : word[i / 2] << 16);
 }
 
-/* The same of the pair's input, normed; zeros beyond the last. */
-__device__ __forceinline__ void input_load(float (&to)[LANE_COLS], const cuda_norm &norm, const normed &n,
-                                           const float *row, int col, int cols) {
+/* The same of a row of floats, zeros beyond its last; fours: it is whole fours, and begins at one. */
+__device__ __forceinline__ void floats_load(float (&to)[LANE_COLS], const float *from, int col, int cols, bool fours) {
 #pragma unroll
-  for (int i = 0; i < LANE_COLS; i++) to[i] = col + i < cols ? norm_apply(norm, n, row[col + i], cols, col + i) : 0;
+  for (int i = 0; i < LANE_COLS; i += 4)
+    *(float4 *)(to + i) =
+        fours && col + i + 4 <= cols ? *(const float4 *)(from + col + i) : four_at(from, col + i, cols);
 }
 
-/* Of one use a warp's rows [first, first + WARP_RANKS) of the parts' ranks. */
+/* A pair's input before it is scaled: with the weights of its norm. Adds to the squares of an RMS norm. */
+__device__ __forceinline__ void input_load(float (&to)[LANE_COLS], const cuda_norm &norm, const normed &n,
+                                           const float *row, int col, int cols, bool fours, float *squares) {
+  float weight[LANE_COLS];
+  floats_load(to, row, col, cols, fours);
+  if (norm.kind == NORMED_NOT) return;
+  floats_load(weight, norm.weight, col, cols, fours);
+#pragma unroll
+  for (int i = 0; i < LANE_COLS; i++) {
+    *squares += to[i] * to[i];
+    if (norm.kind == NORMED_RMS)
+      to[i] *= weight[i];
+    else
+      to[i] = col + i < cols ? norm_apply(norm, n, to[i], cols, col + i) : 0;
+  }
+}
+
+/* Of one use a warp's rows [first, first + WARP_RANKS) of the parts' ranks. An RMS norm's scale comes last, so that
+ * nobody waits for it. */
 template <typename F>
-__device__ __forceinline__ void ranks_shrink(const cuda_experts &e, const cuda_expert_adapters &x,
-                                             const cuda_expert_site &site, const normed &n, const float *row, int first,
-                                             float *h) {
+__device__ __forceinline__ void ranks_shrink(const cuda_expert_adapters &x, const cuda_expert_site &site,
+                                             const normed &n, const float *row, bool fours, int first, float *h) {
   int cols = x.factors.cols, padded = (cols + 63) / 64 * 64, lane = threadIdx.x % 32;
   const F *a = (const F *)site.a + (size_t)first * padded;
-  float sum[WARP_RANKS] = {};
+  float sum[WARP_RANKS] = {}, squares = 0, scale = 1;
+#pragma unroll 2
   for (int c = lane * LANE_COLS; c < padded; c += 32 * LANE_COLS) {
     float in[LANE_COLS], factor[WARP_RANKS][LANE_COLS];
 #pragma unroll
     for (int r = 0; r < WARP_RANKS; r++) columns_load(factor[r], a + (size_t)r * padded + c);
-    input_load(in, x.norm, n, row, c, cols);
+    input_load(in, x.norm, n, row, c, cols, fours, &squares);
 #pragma unroll
     for (int r = 0; r < WARP_RANKS; r++)
 #pragma unroll
       for (int i = 0; i < LANE_COLS; i++) sum[r] += factor[r][i] * in[i];
   }
+  if (x.norm.kind == NORMED_RMS) scale = rsqrtf(lanes_sum(squares) / cols + x.norm.eps);
 #pragma unroll
   for (int r = 0; r < WARP_RANKS; r++) {
     int k = first + r;
-    sum[r] = lanes_sum(sum[r]);
+    sum[r] = lanes_sum(sum[r]) * scale;
     if (lane == 0) h[k / site.rank * x.factors.rank + k % site.rank] = sum[r];
   }
 }
 
+struct shrink_work {
+  cuda_experts e;
+  cuda_expert_adapters x;
+  bool fours; /* rows of the input are whole fours */
+};
+
 /* A block: some ranks of a pair. Ranks of a part are whole strips, so a warp's rows are there or not, all of them. */
-template <typename F>
-__global__ void __launch_bounds__(SHRINK_THREADS)
-    shrink(const __grid_constant__ cuda_experts e, const __grid_constant__ cuda_expert_adapters x) {
+template <typename F> __global__ void __launch_bounds__(SHRINK_THREADS) shrink(const __grid_constant__ shrink_work w) {
   static_assert(RANK_STRIP % WARP_RANKS == 0, "no warp's rows are cut");
+  const cuda_experts &e = w.e;
+  const cuda_expert_adapters &x = w.x;
   int pair = blockIdx.x, begin = blockIdx.y * BLOCK_RANKS, first = begin + threadIdx.x / 32 * WARP_RANKS;
-  pair_sites sites = sites_of(e, x, pair);
+  cuda_expert_site site[USES];
   bool any = false;
-  for (int l = 0; sites.has(l); l++) any = any || begin < x.factors.n_part * sites.at(l).rank;
+  dependents_launch();
+  dependencies_wait();
+#pragma unroll
+  for (int l = 0; l < USES; l++) {
+    site[l] = site_find(e, x, pair, l);
+    any = any || begin < x.factors.n_part * site[l].rank;
+  }
   if (!any) return;
   const float *row = e.linear.in + (size_t)input_row(e, pair) * e.linear.in_cols;
-  normed n = columns_normed(x.norm, x.factors.cols, [&](int c) { return row[c]; });
-  for (int l = 0; sites.has(l); l++)
-    if (first < x.factors.n_part * sites.at(l).rank)
-      ranks_shrink<F>(e, x, sites.at(l), n, row, first, shrunk_of(x, pair, l));
+  normed n = {0, 1};
+  if (x.norm.kind == NORMED_LAYER) n = columns_normed(x.norm, x.factors.cols, [&](int c) { return row[c]; });
+#pragma unroll
+  for (int l = 0; l < USES; l++)
+    if (first < x.factors.n_part * site[l].rank)
+      ranks_shrink<F>(x, site[l], n, row, w.fours, first, shrunk_of(x, pair, l));
 }
 
-/* A thread: a row of a pair. */
+/* --- products to results ------------------------------------------------------------------------------------------ */
+
+/* Of a use and a pair. */
+struct change {
+  const uint8_t *b;
+  const float *h;
+  int rank; /* 0: none */
+  float scale;
+};
+
+/* Those of `n` pairs from one on, which all threads of the block read. */
+__device__ __forceinline__ void changes_find(const cuda_experts &e, const cuda_expert_adapters &x, int first, int n,
+                                             change *to) {
+  for (int i = threadIdx.x; i < n * USES; i += END_THREADS) {
+    int pair = first + i / USES, l = i % USES;
+    cuda_expert_site site = site_find(e, x, pair, l);
+    float scale = site.rank > 0 ? x.use[(size_t)(pair / e.k) * USES + l].scale : 0;
+    to[i] = {site.b, shrunk_of(x, pair, l), site.rank, scale};
+  }
+  __syncthreads();
+}
+
+/* A pair's product of a row, with what its uses change. */
 template <typename F>
-__global__ void __launch_bounds__(EXPAND_THREADS)
-    expand(const __grid_constant__ cuda_experts e, const __grid_constant__ cuda_expert_adapters x) {
-  int pair = blockIdx.x, row = blockIdx.y * EXPAND_THREADS + threadIdx.x;
-  pair_sites sites = sites_of(e, x, pair);
-  if (row >= x.factors.rows) return;
-  float change = 0;
+__device__ __forceinline__ float product_change(const cuda_expert_adapters &x, const change *of, int row,
+                                                float product) {
+  float sum = 0;
   bool changed = false;
-  for (int l = 0; sites.has(l); l++) {
-    const cuda_expert_site &site = sites.at(l);
-    if (site.rank == 0) continue;
-    const float *h = shrunk_of(x, pair, l) + part_of_row(x.factors, row) * x.factors.rank;
-    const F *b = (const F *)site.b + (size_t)row * site.rank;
+#pragma unroll
+  for (int l = 0; l < USES; l++) {
+    if (of[l].rank == 0) continue;
+    const float *h = of[l].h + part_of_row(x.factors, row) * x.factors.rank;
+    const F *b = (const F *)of[l].b + (size_t)row * of[l].rank;
     float delta = 0;
-    for (int k = 0; k < site.rank; k += RANK_STRIP) delta = run_multiply(run_load(b + k), h + k, delta);
-    change += sites.use[l].scale * delta;
+#pragma unroll 1
+    for (int k = 0; k < of[l].rank; k += RANK_STRIP) delta = run_multiply(run_load(b + k), h + k, delta);
+    sum += of[l].scale * delta;
     changed = true;
   }
-  float *product = e.linear.product + (size_t)pair * x.factors.rows + row;
-  if (changed) *product = bounded(*product + change, x.factors.most);
+  return changed ? bounded(product + sum, x.factors.most) : product;
+}
+
+struct end_work {
+  cuda_experts e;
+  cuda_expert_adapters x;
+};
+
+/* A block: some columns of a pair. What nobody has made is nobody's. */
+template <typename F> __global__ void __launch_bounds__(END_THREADS) end_pairs(const __grid_constant__ end_work w) {
+  __shared__ change changes[USES];
+  const cuda_linear &a = w.e.linear;
+  int pair = blockIdx.x, col = blockIdx.y * END_THREADS + threadIdx.x;
+  const float *products = a.product + (size_t)pair * a.matrix.rows;
+  dependents_launch();
+  dependencies_wait();
+  if (w.e.lists.place[pair] < 0) return;
+  changes_find(w.e, w.x, pair, 1, changes);
+  if (col >= a.result_cols) return;
+  int row = result_row(a, col);
+  float gate = product_change<F>(w.x, changes, row, products[row]), up = 0;
+  if (a.gated) up = product_change<F>(w.x, changes, row + GATE_RUN, products[row + GATE_RUN]);
+  result_put(w.e, pair, col, gate, up);
+}
+
+/* A block: some columns of a token, in the order of its choice. */
+template <typename F> __global__ void __launch_bounds__(END_THREADS) end_tokens(const __grid_constant__ end_work w) {
+  extern __shared__ __align__(16) uint8_t room[];
+  change *changes = (change *)room; /* [k][USES] */
+  const cuda_experts &e = w.e;
+  const cuda_linear &a = e.linear;
+  int t = blockIdx.x, col = blockIdx.y * END_THREADS + threadIdx.x, rows = a.matrix.rows;
+  dependents_launch();
+  dependencies_wait();
+  if (e.lists.place[t * e.k] < 0) return;
+  changes_find(e, w.x, t * e.k, e.k, changes);
+  if (col >= rows) return;
+  const float *weight = e.choice + (size_t)t * 2 * e.k + e.k, *products = a.product + (size_t)t * e.k * rows + col;
+  float sum = 0;
+#pragma unroll 4
+  for (int j = 0; j < e.k; j++)
+    sum += weight[j] * product_change<F>(w.x, changes + j * USES, col, products[(size_t)j * rows]);
+  sum *= a.factor;
+  a.out[(size_t)t * a.out_cols + col] = a.residual ? sum + a.residual[(size_t)t * a.residual_cols + col] : sum;
+}
+
+template <typename F>
+void shrink_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool early, cuda_stream stream) {
+  dim3 grid(e.n_token * e.k, (x.factors.n_part * x.factors.rank + BLOCK_RANKS - 1) / BLOCK_RANKS);
+  bool fours = e.linear.in_cols % 4 == 0 && x.factors.cols % 4 == 0 && (uintptr_t)e.linear.in % 16 == 0;
+  adapter_launch(shrink<F>, grid, SHRINK_THREADS, 0, early, stream, shrink_work{e, x, fours});
+}
+
+template <typename F>
+void end_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool early, cuda_stream stream) {
+  int tall = (e.linear.result_cols + END_THREADS - 1) / END_THREADS;
+  if (e.gather)
+    adapter_launch(end_tokens<F>, dim3(e.n_token, tall), END_THREADS, e.k * USES * (int)sizeof(change), early, stream,
+                   end_work{e, x});
+  else
+    adapter_launch(end_pairs<F>, dim3(e.n_token * e.k, tall), END_THREADS, 0, early, stream, end_work{e, x});
 }
 
 } // namespace
 
-void cuda_experts_shrink(const struct cuda_experts *e, const struct cuda_expert_adapters *x, cuda_stream stream) {
-  dim3 grid(e->n_token * e->k, (x->factors.n_part * x->factors.rank + BLOCK_RANKS - 1) / BLOCK_RANKS);
-  (x->factors.floats ? shrink<float> : shrink<__nv_bfloat16>)<<<grid, SHRINK_THREADS, 0, stream>>>(*e, *x);
+void cuda_experts_shrink(const struct cuda_experts *e, const struct cuda_expert_adapters *x, bool early,
+                         cuda_stream stream) {
+  (x->factors.floats ? shrink_launch<float> : shrink_launch<__nv_bfloat16>)(*e, *x, early, stream);
 }
 
-void cuda_experts_expand(const struct cuda_experts *e, const struct cuda_expert_adapters *x, cuda_stream stream) {
-  dim3 grid(e->n_token * e->k, (x->factors.rows + EXPAND_THREADS - 1) / EXPAND_THREADS);
-  (x->factors.floats ? expand<float> : expand<__nv_bfloat16>)<<<grid, EXPAND_THREADS, 0, stream>>>(*e, *x);
+void cuda_experts_adapt(const struct cuda_experts *e, const struct cuda_expert_adapters *x, bool early,
+                        cuda_stream stream) {
+  (x->factors.floats ? end_launch<float> : end_launch<__nv_bfloat16>)(*e, *x, early, stream);
 }
