@@ -1,7 +1,7 @@
-/* What adapters cost a decode step of a GPU, of a known network with random weights: rounds of steps without any, with
+/* What adapters cost a step of a GPU, of a known network with random weights: rounds of steps without any, with
  * one for all rows, and with another for each row take turns, and medians are compared.
  *   bench_adapter_gpu [network llama-3.1-8b] [rows 32] [rank 16] [context 1024] [rounds 20] [QUANT_MODE BF16]
- *                     [batch-invariant | linears]
+ *                     [batch-invariant | linears | all] [tokens of each row 1]
  * Adapters are of random numbers, for every linear of the layers and each expert of a mixture (linears: not of
  * experts). The floor of a step is that of spate bench and the adapters' bytes at the rate that the device reads with;
  * of experts those of as many as rows choose if they choose at random. Also what an adapter takes into its slot, from
@@ -18,14 +18,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 16, ROUNDS_MOST = 400, WAYS = 3, LOADS = 9, EXPERTS_LOADS = 3, ROWS_MOST = 256, SPARE_TOKENS = 64 };
+enum {
+  STEPS = 16,
+  ROUNDS_MOST = 400,
+  WAYS = 3,
+  LOADS = 9,
+  EXPERTS_LOADS = 3,
+  ROWS_MOST = 256,
+  TOKENS_MOST = 8192,
+  SPARE_TOKENS = 64
+};
 
 struct bench {
   struct random_engine engine;
   struct machine_rates rates;
   struct direct_steps steps;
   struct row row[ROWS_MOST];
-  int n_row, rank, context;
+  int n_row, rank, context, count;    /* count: tokens of a row */
   bool experts;                       /* adapters have theirs */
   double adapter_bytes, expert_bytes; /* as the kernels read them: of linears, of all experts */
   double chosen;                      /* part of a mixture's experts that a token has */
@@ -125,8 +134,8 @@ static void adapters_put(struct bench *b) {
 static void bench_open(struct bench *b, const char *model, const char *mode, bool invariant) {
   struct error error;
   struct engine_config config = {.max_batch_size = b->n_row,
-                                 .max_num_tokens = b->n_row > 512 ? b->n_row : 512,
-                                 .max_seq_len = b->context + SPARE_TOKENS,
+                                 .max_num_tokens = b->n_row * b->count > 512 ? b->n_row * b->count : 512,
+                                 .max_seq_len = b->context + b->count + SPARE_TOKENS,
                                  .quant_mode = QUANT_BF16};
   for (uint8_t m = QUANT_AS_FILE; m <= QUANT_W8A8; m++)
     if (strcmp(quant_mode_name(m), mode) == 0) config.quant_mode = m;
@@ -168,11 +177,11 @@ static double step_seconds(struct bench *b, const struct batch *step, int kinds)
 }
 
 static void figures_print(const struct bench *b, const double median[WAYS], const int kinds[WAYS]) {
-  double n = b->n_row;
-  const struct step_shape shape = {.sequences = n, .tokens = n, .outputs = n, .context = b->context};
+  double n = b->n_row * b->count;
+  const struct step_shape shape = {.sequences = b->n_row, .tokens = n, .outputs = b->n_row, .context = b->context};
   double floor = step_floor(b->engine.loaded, &b->rates, &shape), rate = rates_bandwidth(&b->rates, 4e9);
-  printf("%d rows, context %d; without: %.3f ms, floor %.3f ms: %.3f of it\n", b->n_row, b->context, 1e3 * median[0],
-         1e3 * floor, median[0] / floor);
+  printf("%d rows of %d tokens, context %d; without: %.3f ms, floor %.3f ms: %.3f of it\n", b->n_row, b->count,
+         b->context, 1e3 * median[0], 1e3 * floor, median[0] / floor);
   for (int i = 1; i < WAYS; i++) {
     double read = kinds[i] * (1 - pow(1 - b->chosen, n / kinds[i])); /* experts, of an adapter's all */
     double more = (kinds[i] * b->adapter_bytes + read * b->expert_bytes) / (rate * 1e9);
@@ -199,14 +208,15 @@ int main(int argc, char **argv) {
   int rounds = number_at(argc, argv, 5, 20, ROUNDS_MOST);
   const char *how = argc > 7 ? argv[7] : "";
   b.experts = strcmp(how, "linears") != 0;
+  b.count = number_at(argc, argv, 8, 1, TOKENS_MOST / b.n_row);
   bench_open(&b, argc > 1 ? argv[1] : "llama-3.1-8b", argc > 6 ? argv[6] : "BF16", strcmp(how, "batch-invariant") == 0);
   struct batch step;
-  int32_t token[ROWS_MOST];
-  for (int i = 0; i < b.n_row; i++) token[i] = 1 + i;
-  if (!direct_init(&b.steps, b.engine.loaded, b.n_row, b.context + 1, &error)) die(&error);
+  static int32_t token[TOKENS_MOST];
+  for (int i = 0; i < b.n_row * b.count; i++) token[i] = 1 + i;
+  if (!direct_init(&b.steps, b.engine.loaded, b.n_row, b.context + b.count, &error)) die(&error);
   b.steps.length = b.context;
   if (!b.engine.loaded->backend->fill_cache(b.engine.loaded->program, &error)) die(&error);
-  if (!direct_batch(&b.steps, token, 1, OUTPUT_LAST, false, &step, &error)) die(&error);
+  if (!direct_batch(&b.steps, token, b.count, OUTPUT_LAST, false, &step, &error)) die(&error);
   const int kinds[WAYS] = {0, 1, b.n_row};
   double median[WAYS];
   for (int i = 0; i < WAYS; i++) step_seconds(&b, &step, kinds[i]);

@@ -64,10 +64,11 @@ bool cuda_experts_room(struct program *p, int slot, const struct adapter *adapte
   if (bytes == 0) return true;
   cudaError_t status = cudaMallocAsync(&room, bytes, a->stream);
   if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError(); /* a step would come upon it */
+    cudaGetLastError(); /* whose steps are this thread's would come upon it */
     return error_set(error, ERROR_MEMORY,
-                     "The adapter's factors of experts take %zu MiB of the GPU's memory, which has no such room left: "
-                     "leave it more (--free-gpu-memory-fraction), or have fewer slots (--max-loras).",
+                     "The adapter's factors of experts take %zu MiB of the GPU's memory, and there is no such room "
+                     "left: leave more of it free (a smaller --free-gpu-memory-fraction or --kv-cache-memory), or have "
+                     "fewer slots (--max-loras).",
                      (bytes >> 20) + 1);
   }
   if (!cuda_check(status, "allocating an adapter's factors of experts", error)) return false;

@@ -169,7 +169,7 @@ static void stack_expand(struct program *p, const struct slice_work *s, struct c
 static struct cuda_experts products_of(const struct cuda_experts *experts) {
   struct cuda_experts e = *experts;
   struct cuda_linear *a = &e.linear;
-  e.gather = false, e.gate = (struct cuda_gate){0};
+  e.gather = false, e.gate = (struct cuda_gate){0}, e.next_tokens = NULL;
   a->out = a->product, a->result_cols = a->matrix.rows, a->out_cols = e.k * a->matrix.rows;
   a->residual = NULL;
   a->act = a->gated = a->multiply = 0;
@@ -252,7 +252,7 @@ static int slice_most(const struct program *p, const struct slice_work *s) {
 void cuda_experts_run(struct program *p, const struct op *op) {
   struct slice_work s = work_of(p, op);
   bool ready = p->ready == op, bf16 = plan_weights(p->plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
-  const struct op *next = s.units && !s.apart ? next_gather(p, op) : NULL;
+  const struct op *next = s.units ? next_gather(p, op) : NULL;
   int n = p->on_device.n_token;
   s.n = n < EXPERT_SLICE ? n : EXPERT_SLICE;
   s.coded = s.units && !bf16 && !is_expanded(p, &s);

@@ -1,8 +1,7 @@
 /* The shrink and the expansion of experts' adapters, for any GPU. Both know of a pair nothing but its token's uses and
  * its expert, so its numbers depend on nothing else of the step. The expansion is where products become results.
  *
- * Bound: the read of factors from the second-level cache, once for each pair that has them; of few pairs the way to
- * them: choice, use, site, factors. */
+ * Bound: of few pairs the way to factors (choice, use, site); of many the read of b for each pair, and of products. */
 #include "backend/cuda/adapter_end.cuh"
 #include "backend/cuda/expert_adapter.h"
 #include "backend/cuda/expert_lists.cuh"
@@ -15,6 +14,7 @@ enum {
   WARP_RANKS = 4, /* rows of a that a warp multiplies at once */
   BLOCK_RANKS = SHRINK_WARPS * WARP_RANKS,
   LANE_COLS = 8,
+  TILE_PAIRS = 8, /* of an expert that are shrunk together, where there are so many in the mean */
   END_THREADS = 128,
 };
 
@@ -55,11 +55,10 @@ __device__ __forceinline__ void floats_load(float (&to)[LANE_COLS], const float 
 
 /* A pair's input before it is scaled: with the weights of its norm. Adds to the squares of an RMS norm. */
 __device__ __forceinline__ void input_load(float (&to)[LANE_COLS], const cuda_norm &norm, const normed &n,
-                                           const float *row, int col, int cols, bool fours, float *squares) {
-  float weight[LANE_COLS];
+                                           const float (&weight)[LANE_COLS], const float *row, int col, int cols,
+                                           bool fours, float *squares) {
   floats_load(to, row, col, cols, fours);
   if (norm.kind == NORMED_NOT) return;
-  floats_load(weight, norm.weight, col, cols, fours);
 #pragma unroll
   for (int i = 0; i < LANE_COLS; i++) {
     *squares += to[i] * to[i];
@@ -70,31 +69,45 @@ __device__ __forceinline__ void input_load(float (&to)[LANE_COLS], const cuda_no
   }
 }
 
-/* Of one use a warp's rows [first, first + WARP_RANKS) of the parts' ranks. An RMS norm's scale comes last, so that
- * nobody waits for it. */
-template <typename F>
+/* Inputs of some pairs, and where their sums go; NULL: nowhere. */
+template <int PAIRS> struct shrink_pairs {
+  const float *row[PAIRS];
+  float *h[PAIRS];
+};
+
+/* Of a site a warp's rows [first, first + WARP_RANKS) of the parts' ranks. An RMS norm's scale comes last, so that
+ * nobody waits for it. A pair's sums have one order, whatever there is beside it. n: of a norm with a mean. */
+template <typename F, int PAIRS>
 __device__ __forceinline__ void ranks_shrink(const cuda_expert_adapters &x, const cuda_expert_site &site,
-                                             const normed &n, const float *row, bool fours, int first, float *h) {
+                                             const normed &n, const shrink_pairs<PAIRS> &pairs, bool fours, int first) {
   int cols = x.factors.cols, padded = (cols + 63) / 64 * 64, lane = threadIdx.x % 32;
   const F *a = (const F *)site.a + (size_t)first * padded;
-  float sum[WARP_RANKS] = {}, squares = 0, scale = 1;
-#pragma unroll 2
+  float sum[PAIRS][WARP_RANKS] = {}, squares[PAIRS] = {};
+#pragma unroll(PAIRS == 1 ? 2 : 1)
   for (int c = lane * LANE_COLS; c < padded; c += 32 * LANE_COLS) {
-    float in[LANE_COLS], factor[WARP_RANKS][LANE_COLS];
+    float weight[LANE_COLS], factor[WARP_RANKS][LANE_COLS];
 #pragma unroll
     for (int r = 0; r < WARP_RANKS; r++) columns_load(factor[r], a + (size_t)r * padded + c);
-    input_load(in, x.norm, n, row, c, cols, fours, &squares);
+    if (x.norm.kind != NORMED_NOT) floats_load(weight, x.norm.weight, c, cols, fours);
 #pragma unroll
-    for (int r = 0; r < WARP_RANKS; r++)
+    for (int p = 0; p < PAIRS; p++) {
+      float in[LANE_COLS];
+      input_load(in, x.norm, n, weight, pairs.row[p], c, cols, fours, &squares[p]);
 #pragma unroll
-      for (int i = 0; i < LANE_COLS; i++) sum[r] += factor[r][i] * in[i];
+      for (int r = 0; r < WARP_RANKS; r++)
+#pragma unroll
+        for (int i = 0; i < LANE_COLS; i++) sum[p][r] += factor[r][i] * in[i];
+    }
   }
-  if (x.norm.kind == NORMED_RMS) scale = rsqrtf(lanes_sum(squares) / cols + x.norm.eps);
 #pragma unroll
-  for (int r = 0; r < WARP_RANKS; r++) {
-    int k = first + r;
-    sum[r] = lanes_sum(sum[r]) * scale;
-    if (lane == 0) h[k / site.rank * x.factors.rank + k % site.rank] = sum[r];
+  for (int p = 0; p < PAIRS; p++) {
+    float scale = x.norm.kind == NORMED_RMS ? rsqrtf(lanes_sum(squares[p]) / cols + x.norm.eps) : 1;
+#pragma unroll
+    for (int r = 0; r < WARP_RANKS; r++) {
+      int k = first + r;
+      float all = lanes_sum(sum[p][r]) * scale;
+      if (lane == 0 && pairs.h[p]) pairs.h[p][k / site.rank * x.factors.rank + k % site.rank] = all;
+    }
   }
 }
 
@@ -104,10 +117,13 @@ struct shrink_work {
   bool fours; /* rows of the input are whole fours */
 };
 
+__device__ __forceinline__ const float *input_of(const cuda_experts &e, int pair) {
+  return e.linear.in + (size_t)input_row(e, pair) * e.linear.in_cols;
+}
+
 /* A block: some ranks of a pair. Ranks of a part are whole strips, so a warp's rows are there or not, all of them. */
 template <typename F> __global__ void __launch_bounds__(SHRINK_THREADS) shrink(const __grid_constant__ shrink_work w) {
   static_assert(RANK_STRIP % WARP_RANKS == 0, "no warp's rows are cut");
-  const cuda_experts &e = w.e;
   const cuda_expert_adapters &x = w.x;
   int pair = blockIdx.x, begin = blockIdx.y * BLOCK_RANKS, first = begin + threadIdx.x / 32 * WARP_RANKS;
   cuda_expert_site site[USES];
@@ -116,17 +132,58 @@ template <typename F> __global__ void __launch_bounds__(SHRINK_THREADS) shrink(c
   dependencies_wait();
 #pragma unroll
   for (int l = 0; l < USES; l++) {
-    site[l] = site_find(e, x, pair, l);
+    site[l] = site_find(w.e, x, pair, l);
     any = any || begin < x.factors.n_part * site[l].rank;
   }
   if (!any) return;
-  const float *row = e.linear.in + (size_t)input_row(e, pair) * e.linear.in_cols;
+  const float *row = input_of(w.e, pair);
   normed n = {0, 1};
   if (x.norm.kind == NORMED_LAYER) n = columns_normed(x.norm, x.factors.cols, [&](int c) { return row[c]; });
 #pragma unroll
   for (int l = 0; l < USES; l++)
     if (first < x.factors.n_part * site[l].rank)
-      ranks_shrink<F>(x, site[l], n, row, w.fours, first, shrunk_of(x, pair, l));
+      ranks_shrink<F, 1>(x, site[l], n, {{row}, {shrunk_of(x, pair, l)}}, w.fours, first);
+}
+
+/* The l-th uses of the pairs whose bits are set, those of one slot after the other. */
+template <typename F>
+__device__ void uses_shrink(const shrink_work &w, int expert, const int pair[TILE_PAIRS], int l, uint32_t left,
+                            int first) {
+  const cuda_expert_adapters &x = w.x;
+  int slot[TILE_PAIRS];
+#pragma unroll
+  for (int p = 0; p < TILE_PAIRS; p++) slot[p] = left >> p & 1 ? x.use[(size_t)(pair[p] / w.e.k) * USES + l].slot : -1;
+  for (;;) {
+    int next = -1;
+#pragma unroll
+    for (int p = 0; p < TILE_PAIRS; p++)
+      if (slot[p] >= 0) next = slot[p];
+    if (next < 0) return;
+    shrink_pairs<TILE_PAIRS> of;
+    cuda_expert_site site = x.site[(size_t)next * x.n_site + expert];
+#pragma unroll
+    for (int p = 0; p < TILE_PAIRS; p++) {
+      of.row[p] = input_of(w.e, pair[p]);
+      of.h[p] = slot[p] == next ? shrunk_of(x, pair[p], l) : nullptr;
+      if (slot[p] == next) slot[p] = -1;
+    }
+    if (first < x.factors.n_part * site.rank) ranks_shrink<F, TILE_PAIRS>(x, site, {0, 1}, of, w.fours, first);
+  }
+}
+
+/* A block: some ranks of some pairs of an expert, for which factors are read once. */
+template <typename F>
+__global__ void __launch_bounds__(SHRINK_THREADS) shrink_tiles(const __grid_constant__ shrink_work w) {
+  dependents_launch();
+  dependencies_wait();
+  int each = w.e.lists.tile_pairs / TILE_PAIRS, from = blockIdx.x % each * TILE_PAIRS;
+  int first = blockIdx.y * BLOCK_RANKS + threadIdx.x / 32 * WARP_RANKS, pair[TILE_PAIRS];
+  expert_tile tile = tile_of(w.e.lists, blockIdx.x / each, w.e.n_token);
+  if (from >= tile.n) return;
+#pragma unroll
+  for (int p = 0; p < TILE_PAIRS; p++) pair[p] = tile.pair_at(from + p < tile.n ? from + p : from);
+  uint32_t there = (1u << min((int)TILE_PAIRS, tile.n - from)) - 1;
+  for (int l = 0; l < USES; l++) uses_shrink<F>(w, tile.expert, pair, l, there, first);
 }
 
 /* --- products to results ------------------------------------------------------------------------------------------ */
@@ -176,7 +233,8 @@ struct end_work {
   cuda_expert_adapters x;
 };
 
-/* A block: some columns of a pair. What nobody has made is nobody's. */
+/* A block: some columns of a pair, as result_put has them, but for both: the gather's shrink wants them whole, its
+ * product in bf16. What nobody has made is nobody's. */
 template <typename F> __global__ void __launch_bounds__(END_THREADS) end_pairs(const __grid_constant__ end_work w) {
   __shared__ change changes[USES];
   const cuda_linear &a = w.e.linear;
@@ -190,7 +248,12 @@ template <typename F> __global__ void __launch_bounds__(END_THREADS) end_pairs(c
   int row = result_row(a, col);
   float gate = product_change<F>(w.x, changes, row, products[row]), up = 0;
   if (a.gated) up = product_change<F>(w.x, changes, row + GATE_RUN, products[row + GATE_RUN]);
-  result_put(w.e, pair, col, gate, up);
+  float result = curved_of(a, w.e.gate, gate, up);
+  size_t at = (size_t)(pair % w.e.k) * a.result_cols + col;
+  if (a.residual) result = residual_add(a, result, a.residual[(size_t)(pair / w.e.k) * a.residual_cols + at]);
+  a.out[(size_t)(pair / w.e.k) * a.out_cols + at] = result;
+  if (w.e.next_tokens)
+    w.e.next_tokens[(size_t)pair * w.e.next_padded + col] = __bfloat16_as_ushort(__float2bfloat16_rn(result));
 }
 
 /* A block: some columns of a token, in the order of its choice. */
@@ -216,9 +279,12 @@ template <typename F> __global__ void __launch_bounds__(END_THREADS) end_tokens(
 
 template <typename F>
 void shrink_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool early, cuda_stream stream) {
-  dim3 grid(e.n_token * e.k, (x.factors.n_part * x.factors.rank + BLOCK_RANKS - 1) / BLOCK_RANKS);
+  int pairs = e.n_token * e.k, tall = (x.factors.n_part * x.factors.rank + BLOCK_RANKS - 1) / BLOCK_RANKS;
   bool fours = e.linear.in_cols % 4 == 0 && x.factors.cols % 4 == 0 && (uintptr_t)e.linear.in % 16 == 0;
-  adapter_launch(shrink<F>, grid, SHRINK_THREADS, 0, early, stream, shrink_work{e, x, fours});
+  bool many = pairs >= TILE_PAIRS * e.lists.n_expert && x.norm.kind != NORMED_LAYER;
+  int blocks = many ? tiles_most(e) * (e.lists.tile_pairs / TILE_PAIRS) : pairs;
+  adapter_launch(many ? shrink_tiles<F> : shrink<F>, dim3(blocks, tall), SHRINK_THREADS, 0, early, stream,
+                 shrink_work{e, x, fours});
 }
 
 template <typename F>
