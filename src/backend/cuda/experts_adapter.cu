@@ -11,11 +11,13 @@ namespace {
 enum {
   SHRINK_WARPS = 8,
   SHRINK_THREADS = SHRINK_WARPS * 32,
-  WARP_RANKS = 4, /* rows of a that a warp multiplies at once */
-  BLOCK_RANKS = SHRINK_WARPS * WARP_RANKS,
+  RANKS = 4, /* that are multiplied at once */
+  BLOCK_RANKS = SHRINK_WARPS * RANKS,
   LANE_COLS = 8,
   TILE_PAIRS = 8, /* of an expert that are shrunk together, where there are so many in the mean */
   END_THREADS = 128,
+  END_COLS = 32, /* of a token, and */
+  END_LANES = 8, /* pairs of it at once */
 };
 
 /* What a use has for the expert of a pair; rank 0: nothing. */
@@ -69,46 +71,41 @@ __device__ __forceinline__ void input_load(float (&to)[LANE_COLS], const cuda_no
   }
 }
 
-/* Inputs of some pairs, and where their sums go; NULL: nowhere. */
-template <int PAIRS> struct shrink_pairs {
-  const float *row[PAIRS];
-  float *h[PAIRS];
-};
-
-/* Of a site a warp's rows [first, first + WARP_RANKS) of the parts' ranks. An RMS norm's scale comes last, so that
- * nobody waits for it. A pair's sums have one order, whatever there is beside it. n: of a norm with a mean. */
+/* Of a site the ranks [first, first + RANKS) of the parts, of columns of PAIRS inputs from one on, each `step`-th
+ * eight: a lane's sums, and the squares of an RMS norm. n: of a norm with a mean. */
 template <typename F, int PAIRS>
-__device__ __forceinline__ void ranks_shrink(const cuda_expert_adapters &x, const cuda_expert_site &site,
-                                             const normed &n, const shrink_pairs<PAIRS> &pairs, bool fours, int first) {
-  int cols = x.factors.cols, padded = (cols + 63) / 64 * 64, lane = threadIdx.x % 32;
+__device__ __forceinline__ void columns_multiply(float (&sum)[PAIRS][RANKS], float (&squares)[PAIRS],
+                                                 const cuda_expert_adapters &x, const cuda_expert_site &site,
+                                                 const normed &n, const float *const (&row)[PAIRS], bool fours,
+                                                 int first, int from, int step) {
+  int cols = x.factors.cols, padded = (cols + 63) / 64 * 64;
   const F *a = (const F *)site.a + (size_t)first * padded;
-  float sum[PAIRS][WARP_RANKS] = {}, squares[PAIRS] = {};
-#pragma unroll(PAIRS == 1 ? 2 : 1)
-  for (int c = lane * LANE_COLS; c < padded; c += 32 * LANE_COLS) {
-    float weight[LANE_COLS], factor[WARP_RANKS][LANE_COLS];
+  for (int c = from * LANE_COLS; c < padded; c += step * LANE_COLS) {
+    float weight[LANE_COLS], factor[RANKS][LANE_COLS];
 #pragma unroll
-    for (int r = 0; r < WARP_RANKS; r++) columns_load(factor[r], a + (size_t)r * padded + c);
+    for (int r = 0; r < RANKS; r++) columns_load(factor[r], a + (size_t)r * padded + c);
     if (x.norm.kind != NORMED_NOT) floats_load(weight, x.norm.weight, c, cols, fours);
 #pragma unroll
     for (int p = 0; p < PAIRS; p++) {
       float in[LANE_COLS];
-      input_load(in, x.norm, n, weight, pairs.row[p], c, cols, fours, &squares[p]);
+      input_load(in, x.norm, n, weight, row[p], c, cols, fours, &squares[p]);
 #pragma unroll
-      for (int r = 0; r < WARP_RANKS; r++)
+      for (int r = 0; r < RANKS; r++)
 #pragma unroll
         for (int i = 0; i < LANE_COLS; i++) sum[p][r] += factor[r][i] * in[i];
     }
   }
-#pragma unroll
-  for (int p = 0; p < PAIRS; p++) {
-    float scale = x.norm.kind == NORMED_RMS ? rsqrtf(lanes_sum(squares[p]) / cols + x.norm.eps) : 1;
-#pragma unroll
-    for (int r = 0; r < WARP_RANKS; r++) {
-      int k = first + r;
-      float all = lanes_sum(sum[p][r]) * scale;
-      if (lane == 0 && pairs.h[p]) pairs.h[p][k / site.rank * x.factors.rank + k % site.rank] = all;
-    }
-  }
+}
+
+/* An RMS norm's scale, which comes last, so that nobody waits for it. */
+__device__ __forceinline__ float scale_of(const cuda_expert_adapters &x, float squares) {
+  return x.norm.kind == NORMED_RMS ? rsqrtf(squares / x.factors.cols + x.norm.eps) : 1;
+}
+
+/* Where the sum of a rank among the parts' goes. */
+__device__ __forceinline__ float *rank_of(const cuda_expert_adapters &x, const cuda_expert_site &site, float *h,
+                                          int k) {
+  return h + k / site.rank * x.factors.rank + k % site.rank;
 }
 
 struct shrink_work {
@@ -121,11 +118,13 @@ __device__ __forceinline__ const float *input_of(const cuda_experts &e, int pair
   return e.linear.in + (size_t)input_row(e, pair) * e.linear.in_cols;
 }
 
-/* A block: some ranks of a pair. Ranks of a part are whole strips, so a warp's rows are there or not, all of them. */
+/* A block: a few ranks of a pair, warps its columns, whose sums are added in order: all that is read is asked for at
+ * once. Ranks of a part are whole strips, so those of a block are there or not, all of them. */
 template <typename F> __global__ void __launch_bounds__(SHRINK_THREADS) shrink(const __grid_constant__ shrink_work w) {
-  static_assert(RANK_STRIP % WARP_RANKS == 0, "no warp's rows are cut");
+  static_assert(RANK_STRIP % RANKS == 0, "no block's ranks are cut");
+  __shared__ float sums[SHRINK_WARPS][RANKS + 1];
   const cuda_expert_adapters &x = w.x;
-  int pair = blockIdx.x, begin = blockIdx.y * BLOCK_RANKS, first = begin + threadIdx.x / 32 * WARP_RANKS;
+  int pair = blockIdx.x, first = blockIdx.y * RANKS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   cuda_expert_site site[USES];
   bool any = false;
   dependents_launch();
@@ -133,16 +132,29 @@ template <typename F> __global__ void __launch_bounds__(SHRINK_THREADS) shrink(c
 #pragma unroll
   for (int l = 0; l < USES; l++) {
     site[l] = site_find(w.e, x, pair, l);
-    any = any || begin < x.factors.n_part * site[l].rank;
+    any = any || first < x.factors.n_part * site[l].rank;
   }
   if (!any) return;
-  const float *row = input_of(w.e, pair);
+  const float *row[1] = {input_of(w.e, pair)};
   normed n = {0, 1};
-  if (x.norm.kind == NORMED_LAYER) n = columns_normed(x.norm, x.factors.cols, [&](int c) { return row[c]; });
+  if (x.norm.kind == NORMED_LAYER) n = columns_normed(x.norm, x.factors.cols, [&](int c) { return row[0][c]; });
 #pragma unroll
-  for (int l = 0; l < USES; l++)
-    if (first < x.factors.n_part * site[l].rank)
-      ranks_shrink<F, 1>(x, site[l], n, {{row}, {shrunk_of(x, pair, l)}}, w.fours, first);
+  for (int l = 0; l < USES; l++) {
+    float sum[1][RANKS] = {}, squares[1] = {};
+    if (first >= x.factors.n_part * site[l].rank) continue;
+    columns_multiply<F, 1>(sum, squares, x, site[l], n, row, w.fours, first, threadIdx.x, SHRINK_THREADS);
+    __syncthreads(); /* the sums before have been read */
+#pragma unroll
+    for (int r = 0; r <= RANKS; r++) {
+      float all = lanes_sum(r < RANKS ? sum[0][r < RANKS ? r : 0] : squares[0]);
+      if (lane == 0) sums[warp][r] = all;
+    }
+    __syncthreads();
+    if (threadIdx.x >= RANKS) continue;
+    float all = 0, square = 0;
+    for (int i = 0; i < SHRINK_WARPS; i++) all += sums[i][threadIdx.x], square += sums[i][RANKS];
+    *rank_of(x, site[l], shrunk_of(x, pair, l), first + threadIdx.x) = all * scale_of(x, square);
+  }
 }
 
 /* The l-th uses of the pairs whose bits are set, those of one slot after the other. */
@@ -159,15 +171,24 @@ __device__ void uses_shrink(const shrink_work &w, int expert, const int pair[TIL
     for (int p = 0; p < TILE_PAIRS; p++)
       if (slot[p] >= 0) next = slot[p];
     if (next < 0) return;
-    shrink_pairs<TILE_PAIRS> of;
+    const float *row[TILE_PAIRS];
+    float sum[TILE_PAIRS][RANKS] = {}, squares[TILE_PAIRS] = {};
     cuda_expert_site site = x.site[(size_t)next * x.n_site + expert];
+    bool has = first < x.factors.n_part * site.rank;
+#pragma unroll
+    for (int p = 0; p < TILE_PAIRS; p++) row[p] = input_of(w.e, pair[p]);
+    if (has) columns_multiply<F, TILE_PAIRS>(sum, squares, x, site, {0, 1}, row, w.fours, first, threadIdx.x % 32, 32);
 #pragma unroll
     for (int p = 0; p < TILE_PAIRS; p++) {
-      of.row[p] = input_of(w.e, pair[p]);
-      of.h[p] = slot[p] == next ? shrunk_of(x, pair[p], l) : nullptr;
+      float scale = scale_of(x, lanes_sum(squares[p]));
+#pragma unroll
+      for (int r = 0; r < RANKS; r++) {
+        float all = lanes_sum(sum[p][r]) * scale;
+        if (has && slot[p] == next && threadIdx.x % 32 == 0)
+          *rank_of(x, site, shrunk_of(x, pair[p], l), first + r) = all;
+      }
       if (slot[p] == next) slot[p] = -1;
     }
-    if (first < x.factors.n_part * site.rank) ranks_shrink<F, TILE_PAIRS>(x, site, {0, 1}, of, w.fours, first);
   }
 }
 
@@ -177,7 +198,7 @@ __global__ void __launch_bounds__(SHRINK_THREADS) shrink_tiles(const __grid_cons
   dependents_launch();
   dependencies_wait();
   int each = w.e.lists.tile_pairs / TILE_PAIRS, from = blockIdx.x % each * TILE_PAIRS;
-  int first = blockIdx.y * BLOCK_RANKS + threadIdx.x / 32 * WARP_RANKS, pair[TILE_PAIRS];
+  int first = blockIdx.y * BLOCK_RANKS + threadIdx.x / 32 * RANKS, pair[TILE_PAIRS];
   expert_tile tile = tile_of(w.e.lists, blockIdx.x / each, w.e.n_token);
   if (from >= tile.n) return;
 #pragma unroll
@@ -199,7 +220,7 @@ struct change {
 /* Those of `n` pairs from one on, which all threads of the block read. */
 __device__ __forceinline__ void changes_find(const cuda_experts &e, const cuda_expert_adapters &x, int first, int n,
                                              change *to) {
-  for (int i = threadIdx.x; i < n * USES; i += END_THREADS) {
+  for (int i = threadIdx.x; i < n * USES; i += blockDim.x) {
     int pair = first + i / USES, l = i % USES;
     cuda_expert_site site = site_find(e, x, pair, l);
     float scale = site.rank > 0 ? x.use[(size_t)(pair / e.k) * USES + l].scale : 0;
@@ -208,24 +229,32 @@ __device__ __forceinline__ void changes_find(const cuda_experts &e, const cuda_e
   __syncthreads();
 }
 
-/* A pair's product of a row, with what its uses change. */
-template <typename F>
-__device__ __forceinline__ float product_change(const cuda_expert_adapters &x, const change *of, int row,
-                                                float product) {
-  float sum = 0;
+/* A pair's products of some rows, with what its uses change. */
+template <typename F, int ROWS>
+__device__ __forceinline__ void products_change(const cuda_expert_adapters &x, const change *of, const int (&row)[ROWS],
+                                                float (&product)[ROWS]) {
+  float sum[ROWS] = {};
   bool changed = false;
 #pragma unroll
   for (int l = 0; l < USES; l++) {
     if (of[l].rank == 0) continue;
-    const float *h = of[l].h + part_of_row(x.factors, row) * x.factors.rank;
-    const F *b = (const F *)of[l].b + (size_t)row * of[l].rank;
-    float delta = 0;
+    float delta[ROWS] = {};
 #pragma unroll 1
-    for (int k = 0; k < of[l].rank; k += RANK_STRIP) delta = run_multiply(run_load(b + k), h + k, delta);
-    sum += of[l].scale * delta;
+    for (int k = 0; k < of[l].rank; k += RANK_STRIP) {
+      run<F> b[ROWS];
+#pragma unroll
+      for (int r = 0; r < ROWS; r++) b[r] = run_load((const F *)of[l].b + (size_t)row[r] * of[l].rank + k);
+#pragma unroll
+      for (int r = 0; r < ROWS; r++)
+        delta[r] = run_multiply(b[r], of[l].h + part_of_row(x.factors, row[r]) * x.factors.rank + k, delta[r]);
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) sum[r] += of[l].scale * delta[r];
     changed = true;
   }
-  return changed ? bounded(product + sum, x.factors.most) : product;
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+    if (changed) product[r] = bounded(product[r] + sum[r], x.factors.most);
 }
 
 struct end_work {
@@ -234,21 +263,26 @@ struct end_work {
 };
 
 /* A block: some columns of a pair, as result_put has them, but for both: the gather's shrink wants them whole, its
- * product in bf16. What nobody has made is nobody's. */
-template <typename F> __global__ void __launch_bounds__(END_THREADS) end_pairs(const __grid_constant__ end_work w) {
+ * product in bf16. What nobody has made is nobody's. ROWS: 2 of a gate and its up. */
+template <typename F, int ROWS>
+__global__ void __launch_bounds__(END_THREADS) end_pairs(const __grid_constant__ end_work w) {
   __shared__ change changes[USES];
   const cuda_linear &a = w.e.linear;
-  int pair = blockIdx.x, col = blockIdx.y * END_THREADS + threadIdx.x;
-  const float *products = a.product + (size_t)pair * a.matrix.rows;
+  int pair = blockIdx.x, col = blockIdx.y * END_THREADS + threadIdx.x, row[ROWS];
+  float product[ROWS];
+  bool has = col < a.result_cols;
   dependents_launch();
   dependencies_wait();
-  if (w.e.lists.place[pair] < 0) return;
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    row[r] = result_row(a, col) + r * GATE_RUN;
+    product[r] = has ? a.product[(size_t)pair * a.matrix.rows + row[r]] : 0;
+  }
+  has = has && w.e.lists.place[pair] >= 0;
   changes_find(w.e, w.x, pair, 1, changes);
-  if (col >= a.result_cols) return;
-  int row = result_row(a, col);
-  float gate = product_change<F>(w.x, changes, row, products[row]), up = 0;
-  if (a.gated) up = product_change<F>(w.x, changes, row + GATE_RUN, products[row + GATE_RUN]);
-  float result = curved_of(a, w.e.gate, gate, up);
+  if (!has) return;
+  products_change<F, ROWS>(w.x, changes, row, product);
+  float result = curved_of(a, w.e.gate, product[0], ROWS == 2 ? product[ROWS - 1] : 0);
   size_t at = (size_t)(pair % w.e.k) * a.result_cols + col;
   if (a.residual) result = residual_add(a, result, a.residual[(size_t)(pair / w.e.k) * a.residual_cols + at]);
   a.out[(size_t)(pair / w.e.k) * a.out_cols + at] = result;
@@ -256,45 +290,55 @@ template <typename F> __global__ void __launch_bounds__(END_THREADS) end_pairs(c
     w.e.next_tokens[(size_t)pair * w.e.next_padded + col] = __bfloat16_as_ushort(__float2bfloat16_rn(result));
 }
 
-/* A block: some columns of a token, in the order of its choice. */
-template <typename F> __global__ void __launch_bounds__(END_THREADS) end_tokens(const __grid_constant__ end_work w) {
+/* A block: some columns of a token, its pairs side by side, which are added in the order of its choice. */
+template <typename F>
+__global__ void __launch_bounds__(END_COLS *END_LANES) end_tokens(const __grid_constant__ end_work w) {
   extern __shared__ __align__(16) uint8_t room[];
-  change *changes = (change *)room; /* [k][USES] */
   const cuda_experts &e = w.e;
   const cuda_linear &a = e.linear;
-  int t = blockIdx.x, col = blockIdx.y * END_THREADS + threadIdx.x, rows = a.matrix.rows;
+  change *changes = (change *)room;                  /* [k][USES] */
+  float *products = (float *)(changes + e.k * USES); /* [k][END_COLS] */
+  int t = blockIdx.x, within = threadIdx.x % END_COLS, col = blockIdx.y * END_COLS + within, rows = a.matrix.rows;
   dependents_launch();
   dependencies_wait();
-  if (e.lists.place[t * e.k] < 0) return;
+  bool has = col < rows && e.lists.place[t * e.k] >= 0;
   changes_find(e, w.x, t * e.k, e.k, changes);
-  if (col >= rows) return;
-  const float *weight = e.choice + (size_t)t * 2 * e.k + e.k, *products = a.product + (size_t)t * e.k * rows + col;
+  const int row[1] = {col};
+  for (int j = threadIdx.x / END_COLS; j < e.k && has; j += END_LANES) {
+    float product[1] = {a.product[((size_t)t * e.k + j) * rows + col]};
+    products_change<F, 1>(w.x, changes + j * USES, row, product);
+    products[j * END_COLS + within] = product[0];
+  }
+  __syncthreads();
+  if (threadIdx.x >= END_COLS || !has) return;
+  const float *weight = e.choice + (size_t)t * 2 * e.k + e.k;
   float sum = 0;
-#pragma unroll 4
-  for (int j = 0; j < e.k; j++)
-    sum += weight[j] * product_change<F>(w.x, changes + j * USES, col, products[(size_t)j * rows]);
+  for (int j = 0; j < e.k; j++) sum += weight[j] * products[j * END_COLS + within];
   sum *= a.factor;
   a.out[(size_t)t * a.out_cols + col] = a.residual ? sum + a.residual[(size_t)t * a.residual_cols + col] : sum;
 }
 
 template <typename F>
 void shrink_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool early, cuda_stream stream) {
-  int pairs = e.n_token * e.k, tall = (x.factors.n_part * x.factors.rank + BLOCK_RANKS - 1) / BLOCK_RANKS;
+  int pairs = e.n_token * e.k, ranks = x.factors.n_part * x.factors.rank;
   bool fours = e.linear.in_cols % 4 == 0 && x.factors.cols % 4 == 0 && (uintptr_t)e.linear.in % 16 == 0;
-  bool many = pairs >= TILE_PAIRS * e.lists.n_expert && x.norm.kind != NORMED_LAYER;
-  int blocks = many ? tiles_most(e) * (e.lists.tile_pairs / TILE_PAIRS) : pairs;
-  adapter_launch(many ? shrink_tiles<F> : shrink<F>, dim3(blocks, tall), SHRINK_THREADS, 0, early, stream,
+  bool many = pairs >= TILE_PAIRS * e.lists.n_expert && x.norm.kind != NORMED_LAYER && !e.linear.one_order;
+  dim3 few(pairs, ranks / RANKS);
+  dim3 tiles(tiles_most(e) * (e.lists.tile_pairs / TILE_PAIRS), (ranks + BLOCK_RANKS - 1) / BLOCK_RANKS);
+  adapter_launch(many ? shrink_tiles<F> : shrink<F>, many ? tiles : few, SHRINK_THREADS, 0, early, stream,
                  shrink_work{e, x, fours});
 }
 
 template <typename F>
 void end_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool early, cuda_stream stream) {
-  int tall = (e.linear.result_cols + END_THREADS - 1) / END_THREADS;
+  int cols = e.linear.result_cols, shared = e.k * (USES * (int)sizeof(change) + END_COLS * (int)sizeof(float));
   if (e.gather)
-    adapter_launch(end_tokens<F>, dim3(e.n_token, tall), END_THREADS, e.k * USES * (int)sizeof(change), early, stream,
-                   end_work{e, x});
+    adapter_launch(end_tokens<F>, dim3(e.n_token, (cols + END_COLS - 1) / END_COLS), END_COLS * END_LANES, shared,
+                   early, stream, end_work{e, x});
   else
-    adapter_launch(end_pairs<F>, dim3(e.n_token * e.k, tall), END_THREADS, 0, early, stream, end_work{e, x});
+    adapter_launch(e.linear.gated ? end_pairs<F, 2> : end_pairs<F, 1>,
+                   dim3(e.n_token * e.k, (cols + END_THREADS - 1) / END_THREADS), END_THREADS, 0, early, stream,
+                   end_work{e, x});
 }
 
 } // namespace
