@@ -16,8 +16,6 @@ enum {
   LANE_COLS = 8,
   TILE_PAIRS = 8, /* of an expert that are shrunk together, where there are so many in the mean */
   END_THREADS = 128,
-  END_COLS = 32, /* of a token, and */
-  END_LANES = 8, /* pairs of it at once */
 };
 
 /* What a use has for the expert of a pair; rank 0: nothing. */
@@ -290,30 +288,30 @@ __global__ void __launch_bounds__(END_THREADS) end_pairs(const __grid_constant__
     w.e.next_tokens[(size_t)pair * w.e.next_padded + col] = __bfloat16_as_ushort(__float2bfloat16_rn(result));
 }
 
-/* A block: some columns of a token, its pairs side by side, which are added in the order of its choice. */
-template <typename F>
-__global__ void __launch_bounds__(END_COLS *END_LANES) end_tokens(const __grid_constant__ end_work w) {
+/* A block: some columns of a token, LANES of its pairs side by side, which are added in the order of its choice. */
+template <typename F, int COLS, int LANES>
+__global__ void __launch_bounds__(COLS *LANES) end_tokens(const __grid_constant__ end_work w) {
   extern __shared__ __align__(16) uint8_t room[];
   const cuda_experts &e = w.e;
   const cuda_linear &a = e.linear;
   change *changes = (change *)room;                  /* [k][USES] */
-  float *products = (float *)(changes + e.k * USES); /* [k][END_COLS] */
-  int t = blockIdx.x, within = threadIdx.x % END_COLS, col = blockIdx.y * END_COLS + within, rows = a.matrix.rows;
+  float *products = (float *)(changes + e.k * USES); /* [k][COLS] */
+  int t = blockIdx.x, within = threadIdx.x % COLS, col = blockIdx.y * COLS + within, rows = a.matrix.rows;
   dependents_launch();
   dependencies_wait();
   bool has = col < rows && e.lists.place[t * e.k] >= 0;
   changes_find(e, w.x, t * e.k, e.k, changes);
   const int row[1] = {col};
-  for (int j = threadIdx.x / END_COLS; j < e.k && has; j += END_LANES) {
+  for (int j = threadIdx.x / COLS; j < e.k && has; j += LANES) {
     float product[1] = {a.product[((size_t)t * e.k + j) * rows + col]};
     products_change<F, 1>(w.x, changes + j * USES, row, product);
-    products[j * END_COLS + within] = product[0];
+    products[j * COLS + within] = product[0];
   }
   __syncthreads();
-  if (threadIdx.x >= END_COLS || !has) return;
+  if (threadIdx.x >= COLS || !has) return;
   const float *weight = e.choice + (size_t)t * 2 * e.k + e.k;
   float sum = 0;
-  for (int j = 0; j < e.k; j++) sum += weight[j] * products[j * END_COLS + within];
+  for (int j = 0; j < e.k; j++) sum += weight[j] * products[j * COLS + within];
   sum *= a.factor;
   a.out[(size_t)t * a.out_cols + col] = a.residual ? sum + a.residual[(size_t)t * a.residual_cols + col] : sum;
 }
@@ -329,16 +327,23 @@ void shrink_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool ea
                  shrink_work{e, x, fours});
 }
 
+template <typename F, int COLS, int LANES>
+void tokens_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool early, cuda_stream stream) {
+  int shared = e.k * (USES * (int)sizeof(change) + COLS * (int)sizeof(float));
+  adapter_launch(end_tokens<F, COLS, LANES>, dim3(e.n_token, (e.linear.result_cols + COLS - 1) / COLS), COLS * LANES,
+                 shared, early, stream, end_work{e, x});
+}
+
+/* Of few tokens all that is read is asked for at once; of many there are blocks enough. */
 template <typename F>
 void end_launch(const cuda_experts &e, const cuda_expert_adapters &x, bool early, cuda_stream stream) {
-  int cols = e.linear.result_cols, shared = e.k * (USES * (int)sizeof(change) + END_COLS * (int)sizeof(float));
-  if (e.gather)
-    adapter_launch(end_tokens<F>, dim3(e.n_token, (cols + END_COLS - 1) / END_COLS), END_COLS * END_LANES, shared,
-                   early, stream, end_work{e, x});
-  else
-    adapter_launch(e.linear.gated ? end_pairs<F, 2> : end_pairs<F, 1>,
-                   dim3(e.n_token * e.k, (cols + END_THREADS - 1) / END_THREADS), END_THREADS, 0, early, stream,
-                   end_work{e, x});
+  if (e.gather) {
+    (e.n_token <= EXPERTS_FEW ? tokens_launch<F, 32, 8> : tokens_launch<F, END_THREADS, 1>)(e, x, early, stream);
+    return;
+  }
+  dim3 grid(e.n_token * e.k, (e.linear.result_cols + END_THREADS - 1) / END_THREADS);
+  adapter_launch(e.linear.gated ? end_pairs<F, 2> : end_pairs<F, 1>, grid, END_THREADS, 0, early, stream,
+                 end_work{e, x});
 }
 
 } // namespace
