@@ -57,7 +57,8 @@ class Base:
         self.adapters = self.folder / "adapters"
         self.path = self.folder / f"{model}.spate"
         command = [SPATE, "build", ROOT / "tests/fixtures/model" / model, "-o", self.path,
-                   *(() if "--quant-mode" in options else ("--quant-mode", "FP32")), *options]
+                   *(() if "--quant-mode" in options else ("--quant-mode", "FP32")),
+                   *(("--target", "cuda") if spate_server.CPU == "cuda" else ()), *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.adapters.mkdir()
         for name in KINDS:
@@ -148,6 +149,24 @@ class Kinds(LoraCase):
             beside = list(pool.map(lambda fields: self.choice(server, tokens, **fields), 4 * asked))
         self.assertEqual(beside, 4 * alone)
         self.assertEqual(len({json.dumps(choice["prompt_logprobs"]) for choice in alone}), len(asked))
+
+    def test_experts_in_turn(self):
+        """One slot, which adapters of experts have by turns; one is let go of, and another comes by its name."""
+        server = self.serve(self.base("qwen3_moe"), "--max-loras", "1")
+
+        def predicts(name, of):
+            tokens, rows = fixture(ADAPTERS / of / "1.logits")
+            self.assert_predicts(self.choice(server, tokens, lora_request={"lora_name": name}), tokens, rows, name)
+
+        for name in ("experts", "parameters_qwen3_moe", "experts"):
+            predicts(name, name)
+        tokens, _ = fixture(ADAPTERS / "experts/1.logits")
+        plain = self.choice(server, tokens)
+        self.ask(server, "/v1/unload_lora_adapter", {"lora_name": "experts"}, headers=KEY)
+        self.refused(server, "/v1/completions", {"prompt": tokens, "lora_request": {"lora_name": "experts"}}, 404)
+        self.ask(server, "/v1/load_lora_adapter", {"lora_name": "experts", "lora_path": "parameters_qwen3_moe"}, headers=KEY)
+        predicts("experts", "parameters_qwen3_moe")
+        self.assertEqual(self.choice(server, tokens), plain)
 
     def test_calibrated(self):
         """On a base with factors folded into it (parity/test_folded_adapters has the numbers), which says what it was made of."""

@@ -37,6 +37,7 @@ static const struct adapter_variant {
   const char *name;
   bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great, chain, layer_norm, many;
   bool spread, gather; /* of experts */
+  bool beside;         /* with adapters of the linear before them alone */
   uint8_t a, b;        /* enum factor_type */
 } variants[] = {
     {.name = "plain"},
@@ -59,6 +60,7 @@ static const struct adapter_variant {
     {.name = "experts spread", .spread = true, .bias = true},
     {.name = "experts gathered, bf16 and fp16", .gather = true, .a = FACTOR_BF16, .b = FACTOR_F16},
     {.name = "experts, gated, norm, bias", .spread = true, .gather = true, .gated = true, .norm = true, .bias = true},
+    {.name = "a linear before experts", .spread = true, .gather = true, .gated = true, .norm = true, .beside = true},
     {.name = "magnitude, great scales", .magnitude = true, .great = true},
     {.name = "embedding, magnitude, great scales", .embedding = true, .magnitude = true, .great = true},
 };
@@ -67,6 +69,7 @@ struct adapter_case {
   struct op_model model;
   const struct adapter_variant *variant;
   int rows, cols, op, n_op; /* those that have factors */
+  int deep;                 /* linears one after the other */
   struct adapter_op adapted[SLOTS][OPS * EXPERTS];
   int n_adapted[SLOTS];
 };
@@ -137,6 +140,7 @@ static void experts_make(struct adapter_case *c, struct scheme scheme) {
   bool both = c->variant->spread && c->variant->gather;
   int width = both ? c->rows : c->variant->spread ? c->cols : CHOSEN * c->cols;
   int value = model_embedded_value(m, width, 1), logits = model_embedded_value(m, EXPERTS, 1);
+  if (c->variant->beside) value = chained_add(c, value, -1, model_matrix(m, scheme, c->rows, width, 0.3f), 0, false);
   struct op route = op_make(OP_ROUTE, 0);
   route.in[0] = logits;
   route.out = plan_add_choice(&m->builder, EXPERTS, CHOSEN);
@@ -146,6 +150,7 @@ static void experts_make(struct adapter_case *c, struct scheme scheme) {
   if (c->variant->spread) value = routed_add(c, scheme, EXPERTS_SPREAD, value, route.out, inner, width);
   if (c->variant->gather) value = routed_add(c, scheme, EXPERTS_GATHER, value, route.out, c->rows, c->cols);
   c->op = 3, c->n_op = both ? 2 : 1;
+  if (c->variant->beside) c->op = 2, c->n_op = 1, c->deep = 3;
   model_finish(m, value, false);
 }
 
@@ -322,7 +327,7 @@ static void subject_run(struct table *table, const struct subject *subject, cons
   size_t seat = (size_t)ROW_TOKENS * (size_t)c->rows;
   static const int few[] = {1, 2, 5, 0}; /* tokens of each seat: 6, 12, 30 have kernels of their own */
   bool great = c->variant->great, gpu = table->tested->target == TARGET_CUDA;
-  tolerance_fill(table, scheme, c->n_op, expected, SEATS * seat, tolerance);
+  tolerance_fill(table, scheme, c->deep ? c->deep : c->n_op, expected, SEATS * seat, tolerance);
   for (int threads = 0; threads < 2; threads++) {
     struct program *program = program_make(packed, subject->device[threads], c, gpu && threads == 1);
     seats_run(packed, program, great, 0, SEATS, ROW_TOKENS, got);
@@ -388,7 +393,7 @@ void adapter_cases(struct table *table) {
       if (rounds && schemes[s].activation != ACTIVATION_FLOAT) continue;
       if ((variants[v].spread || variants[v].gather) && !table->tested->expert_adapters) continue;
       if (variants[v].layer_norm && table->tested->target == TARGET_CUDA) continue; /* it has none outside encoders */
-      if (!strstr(name, table->text) || !table_turn(table)) continue;
+      if (!strstr(family.name, table->text) || !table_turn(table)) continue;
       if (variants[v].chain) case_run(table, schemes[s], &variants[v], WIDTH, 128, &family);
       for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !variants[v].chain; i++)
         if ((!table->few || i == 1) && (!variants[v].spread || shapes[i][0] % CHOSEN == 0))

@@ -5,7 +5,7 @@
  *   op_table [few] [linear|experts|adapter|columns|chain|range|embed|head|sample|attend|decode|far|encode]
  *   op_table [few] linear TEXT  those schemes alone whose names have it; so experts, chain and head
  *   op_table [few] linear TEXT K/N  and of their steps each N-th alone, from the K-th on
- *   op_table [few] adapter TEXT K/N  the same of schemes and of variants
+ *   op_table [few] adapter TEXT K/N  the same of schemes and of variants ("experts": theirs)
  *   op_table [few] attend TEXT  the same of types of caches
  *   few: each kernel once, or few times, for sanitizers
  *   SPATE_LONG=1         all pairs of schemes and shapes of mixtures; on a GPU they are run anyway

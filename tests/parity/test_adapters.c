@@ -165,10 +165,46 @@ static void test_gguf_adapters(void **state) {
   case_check("windows", &both);
 }
 
+/* A slot that was emptied changes nothing; alone: logits of rows without one. */
+static void empty_check(struct rig *rig, const struct expected_logits *tokens, const float *alone) {
+  size_t count = (size_t)TOKENS * (size_t)tokens->vocab;
+  float *got = calloc(count, sizeof *got);
+  const struct mix mix = mix_of(0, 1);
+  struct error error = {0};
+  if (!rig->backend->adapter_load(rig->program, 0, NULL, &error)) fail_msg("%s", error.text);
+  rows_run(rig, &mix, 1, tokens->token, 0, TOKENS, got);
+  for (size_t i = 0; i < count; i++) assert_true(fabs((double)got[i] - (double)alone[i]) <= 1e-4);
+  free(got);
+}
+
+/* A slot has an adapter of experts, none, another one, the first again: nothing is left of the one before. */
+static void test_slot_again(void **state) {
+  static const char *const names[] = {"experts", "parameters_qwen3_moe", "experts"};
+  const struct way way = {tested_backend(), NULL, "", ""};
+  const struct mix mix = mix_of(0, 1), none = {0};
+  struct rig rig;
+  (void)state;
+  if (!backend_find(tested_backend())->expert_adapters) skip();
+  struct expected_logits tokens = expected_read(FIXTURES "/model/qwen3_moe/expected.logits", false);
+  float *alone = calloc((size_t)TOKENS * (size_t)tokens.vocab, sizeof *alone);
+  rig_open(&rig, "qwen3_moe", &way, KV_F32);
+  rows_run(&rig, &none, 1, tokens.token, 0, TOKENS, alone);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/adapter/%s/1.logits", FIXTURES, names[i]);
+    slot_load(&rig, 0, names[i]);
+    expected_check(&rig, names[i], path, &mix);
+    if (i != 1) empty_check(&rig, &tokens, alone); /* the third comes to the place of the second */
+  }
+  rig_close(&rig);
+  free(alone);
+  expected_release(&tokens);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_kernels),
-                                     cmocka_unit_test(test_gguf_bases), cmocka_unit_test(test_gguf_adapters),
-                                     cmocka_unit_test(test_unreasonable_scales)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference),     cmocka_unit_test(test_kernels),
+                                     cmocka_unit_test(test_slot_again),    cmocka_unit_test(test_gguf_bases),
+                                     cmocka_unit_test(test_gguf_adapters), cmocka_unit_test(test_unreasonable_scales)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

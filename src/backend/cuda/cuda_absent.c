@@ -1,5 +1,5 @@
 /* In place of a GPU's programs, where the binary was built without CUDA: nothing opens, so nothing else is called. */
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_adapted.h"
 
 #include <assert.h>
 

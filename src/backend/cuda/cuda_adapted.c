@@ -1,7 +1,7 @@
 /* Steps in which some row has adapters: the lists that the batch brings along, and their ops. Linears whose kernels do
  * not end with adapters leave their products alone, which adapter_expand.cu makes results of. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 
 #include <string.h>
 
@@ -9,11 +9,14 @@ _Static_assert((int)USES == (int)ROW_LORAS, "kernels know the plan's number by a
 
 /* --- lists -------------------------------------------------------------------------------------------------------- */
 
-enum cuda_adapted_kind cuda_adapters_named(const struct batch *batch) {
+void cuda_adapters_name(struct program *p, const struct batch *batch) {
+  p->adapted = CUDA_PLAIN, p->experts_adapted = false;
   for (int r = 0; r < batch->n_row; r++)
     for (int i = 0; i < batch->row[r].n_lora; i++)
-      if (batch->row[r].lora[i].scale != 0) return CUDA_ADAPTED;
-  return CUDA_PLAIN;
+      if (batch->row[r].lora[i].scale != 0) {
+        p->adapted = CUDA_ADAPTED;
+        p->experts_adapted |= p->adapters.kind[batch->row[r].lora[i].slot].experts;
+      }
 }
 
 void cuda_adapters_lay(struct program *p) {
@@ -163,7 +166,7 @@ bool cuda_adapters_send(struct program *p, struct cuda_slot *slot, const struct 
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
-static struct cuda_adapter_factors factors_of(const struct program *p, const struct op *op) {
+struct cuda_adapter_factors cuda_adapter_factors_of(const struct program *p, const struct op *op) {
   const struct cuda_adapters *a = &p->adapters;
   const struct weight *w = plan_weights(p->plan) + op->weight[0];
   int index = (int)(op - plan_ops(p->plan));
@@ -190,7 +193,7 @@ static struct cuda_adapter_factors factors_of(const struct program *p, const str
 
 void cuda_adapted_embed(struct program *p, const struct op *op) {
   struct cuda_matrix table = cuda_matrix_of(p, op->weight[0]);
-  struct cuda_adapter_factors factors = factors_of(p, op);
+  struct cuda_adapter_factors factors = cuda_adapter_factors_of(p, op);
   cuda_adapter_embed(&table, &factors, p->adapters.tokens.use, &p->on_device, op->args.embed.scale, p->value[op->out],
                      plan_values(p->plan)[op->out].cols, p->device->stream);
 }
@@ -245,7 +248,7 @@ void cuda_adapted_chain(struct program *p, const struct op *op, int n) {
                                        .lists = *lists_for(p, op),
                                        .partial = p->adapters.partial,
                                        .part_bytes = p->adapters.part_bytes};
-  for (int i = 0; i < n; i++) factors[i] = factors_of(p, op + i);
+  for (int i = 0; i < n; i++) factors[i] = cuda_adapter_factors_of(p, op + i);
   p->device->path->adapter_few(p->chain, n, &adapted, &p->between, p->device->multiprocessors, p->device->stream);
 }
 
@@ -255,7 +258,7 @@ void cuda_adapted_linear(struct program *p, const struct op *op, const struct cu
   const struct cuda_adapter_lists *lists = lists_for(p, op);
   struct cuda_linear adapted = *linear;
   const struct cuda_shrink shrink = {
-      .factors = factors_of(p, op),
+      .factors = cuda_adapter_factors_of(p, op),
       .lists = *lists,
       .sums = {a->h, a->squares, a->counts, cuda_adapter_splits(linear->matrix.cols, linear->n_row)},
       .in = linear->in,

@@ -1,7 +1,7 @@
 /* Slots of adapters on a GPU, and what fills them: threads round factors into pinned buffers, which leave in a stream
  * of their own, beside steps. What a slot's ops have is told last, in the same stream. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,13 +43,14 @@ bool cuda_adapters_take(struct program *p, struct error *error) {
     if (parts > a->most_part) a->most_part = parts;
   }
   return cuda_check(cudaStreamCreateWithFlags(&a->stream, cudaStreamNonBlocking), "making a stream", error) &&
-         sites_clear(p, error) && slabs_pin(p, error) &&
+         cuda_experts_take(p, error) && sites_clear(p, error) && slabs_pin(p, error) &&
          (a->upload = cuda_upload_open(a->stream, LOAD_THREADS, error)) != NULL;
 }
 
 void cuda_adapters_release(struct program *p) {
   struct cuda_adapters *a = &p->adapters;
   cuda_upload_close(a->upload);
+  cuda_experts_release(p);
   if (a->stream) cudaStreamDestroy(a->stream);
   for (int i = 0; i <= CUDA_RUN_AHEAD; i++) cudaFreeHost(p->slot[i].adapter_slab);
   cudaFreeHost(a->row);
@@ -66,9 +67,11 @@ static bool factors_send(struct program *p, int slot, const struct adapter *adap
   bool sent = jobs && packs;
   int n = 0;
   if (!sent) error_set(error, ERROR_MEMORY, "There is no memory for the copy of an adapter.");
+  if (sent) n = cuda_experts_jobs(p, slot, adapter, packs, jobs);
   for (size_t i = 0; sent && i < n_op; i++)
-    n += cuda_adapter_jobs(p->plan, &adapter->op[i], &a->place[adapter->op[i].op],
-                           a->factors + (size_t)slot * a->slot_bytes, packs + 2 * i, jobs + n);
+    if (!cuda_op_has_experts(plan_ops(p->plan) + adapter->op[i].op))
+      n += cuda_adapter_jobs(p->plan, &adapter->op[i], &a->place[adapter->op[i].op],
+                             a->factors + (size_t)slot * a->slot_bytes, packs + 2 * i, jobs + n);
   sent = sent && cuda_upload_run(a->upload, jobs, n, error);
   free(jobs);
   free(packs);
@@ -76,8 +79,9 @@ static bool factors_send(struct program *p, int slot, const struct adapter *adap
 }
 
 /* The step thread asks when it names the slot, which is after it was told that the adapter is there. */
-static struct cuda_adapter_kind kind_of(const struct adapter *adapter) {
+static struct cuda_adapter_kind kind_of(const struct program *p, int slot, const struct adapter *adapter) {
   struct cuda_adapter_kind kind = {.rank = adapter ? adapter->rank : 0, .plain = true};
+  kind.experts = p->adapters.n_expert > 0 && p->adapters.expert_factors[slot];
   for (int i = 0; adapter && i < adapter->n_op; i++)
     if (adapter->op[i].shift || adapter->op[i].magnitude) kind.plain = false;
   return kind;
@@ -87,35 +91,41 @@ static void row_fill(struct program *p, const struct adapter *adapter) {
   memset(p->adapters.row, 0, (size_t)p->plan->n_op * sizeof *p->adapters.row);
   for (int i = 0; adapter && i < adapter->n_op; i++) {
     const struct adapter_op *op = &adapter->op[i];
+    if (cuda_op_has_experts(plan_ops(p->plan) + op->op)) continue; /* cuda_experts_jobs */
     p->adapters.row[op->op] = (struct cuda_adapter_site){
         .rank = op->rank, .used = 1, .shift = op->shift != NULL, .magnitude = op->magnitude != NULL};
   }
 }
 
-/* Kernels of experts know of no adapters, and slots have no room for theirs. */
-static bool experts_refuse(const struct program *p, const struct adapter *adapter, struct error *error) {
-  for (int i = 0; adapter && i < adapter->n_op; i++)
-    if (cuda_op_has_experts(plan_ops(p->plan) + adapter->op[i].op))
-      return error_set(
-          error, ERROR_UNSUPPORTED,
-          "The adapter changes experts (op %d), which a GPU's kernels do not: merge it while the engine is "
-          "built (spate build --merge-lora).",
-          adapter->op[i].op);
-  return true;
+/* A slot's ops and its experts, as the host has them. */
+static bool rows_send(struct program *p, int slot, struct error *error) {
+  struct cuda_adapters *a = &p->adapters;
+  size_t n_op = (size_t)p->plan->n_op, n_expert = (size_t)a->n_expert;
+  return cuda_check(cudaMemcpyAsync(a->site + (size_t)slot * n_op, a->row, n_op * sizeof *a->row,
+                                    cudaMemcpyHostToDevice, a->stream),
+                    "filling an adapter's slot", error) &&
+         (n_expert == 0 ||
+          cuda_check(cudaMemcpyAsync(a->expert + (size_t)slot * n_expert, a->expert_row,
+                                     n_expert * sizeof *a->expert_row, cudaMemcpyHostToDevice, a->stream),
+                     "filling an adapter's slot", error)) &&
+         cuda_check(cudaStreamSynchronize(a->stream), "filling an adapter's slot", error);
+}
+
+static bool slot_empty(struct program *p, int slot, struct error *error) {
+  struct cuda_adapters *a = &p->adapters;
+  memset(a->row, 0, (size_t)p->plan->n_op * sizeof *a->row);
+  if (a->n_expert > 0) memset(a->expert_row, 0, (size_t)a->n_expert * sizeof *a->expert_row);
+  a->kind[slot] = (struct cuda_adapter_kind){.plain = true};
+  return rows_send(p, slot, error) && cuda_experts_room(p, slot, NULL, error);
 }
 
 bool cuda_adapter_load(struct program *p, int slot, const struct adapter *adapter, struct error *error) {
-  struct cuda_adapters *a = &p->adapters;
   if (!adapter_check(adapter, p->plan, slot, p->limits.adapters, p->limits.adapter_rank, error) ||
-      !experts_refuse(p, adapter, error))
+      !cuda_experts_check(p, adapter, error) || !slot_empty(p, slot, error))
     return false;
-  struct cuda_adapter_site *to = a->site + (size_t)slot * (size_t)p->plan->n_op;
-  size_t bytes = (size_t)p->plan->n_op * sizeof *to;
-  if (!cuda_check(cudaMemsetAsync(to, 0, bytes, a->stream), "emptying an adapter's slot", error)) return false;
-  if (adapter && !factors_send(p, slot, adapter, error)) return false;
+  if (!adapter) return true;
+  if (!cuda_experts_room(p, slot, adapter, error) || !factors_send(p, slot, adapter, error)) return false;
   row_fill(p, adapter);
-  a->kind[slot] = kind_of(adapter);
-  return cuda_check(cudaMemcpyAsync(to, a->row, bytes, cudaMemcpyHostToDevice, a->stream), "filling an adapter's slot",
-                    error) &&
-         cuda_check(cudaStreamSynchronize(a->stream), "filling an adapter's slot", error);
+  p->adapters.kind[slot] = kind_of(p, slot, adapter);
+  return rows_send(p, slot, error);
 }

@@ -1,40 +1,46 @@
 /* Adapters on a GPU: where an adapter's factors lie in a slot, which is as large as the largest adapter that the limits
- * allow, and how they get there. Factors are bf16, floats where the matrix is. Host code but for what needs a program.
- */
+ * allow, and how they get there. Those of experts would make slots many times as large: they have memory of their own,
+ * as much as the adapter has of them, from when it comes until another does. Factors are bf16, floats where the matrix
+ * is. Host code but for what needs a program. */
 #ifndef SPATE_BACKEND_CUDA_ADAPTER_H
 #define SPATE_BACKEND_CUDA_ADAPTER_H
 
-#include "backend/cuda/adapter_kernels.h"
+#include "backend/cuda/expert_adapter.h"
 #include "backend/cuda/upload.h"
 #include "plan/backend.h"
 
 struct cuda_upload;
 
-/* Of an op, from the slot's start. */
+/* Of an op, from the slot's start; of experts which of a slot's sites is the first. */
 struct cuda_adapter_place {
   size_t a, b, vectors;
+  int32_t expert;
 };
 
-/* What a step must know of the adapter in a slot: its greatest rank, and whether it has neither magnitudes nor shifts:
- * twice in a row, it is then as once with the sum of its scales. */
+/* What a step must know of the adapter in a slot: its greatest rank, whether it has neither magnitudes nor shifts:
+ * twice in a row, it is then as once with the sum of its scales; and whether it changes experts. */
 struct cuda_adapter_kind {
   int32_t rank;
-  bool plain;
+  bool plain, experts;
 };
 
 struct cuda_adapters {
   /* on the device */
-  uint8_t *factors;               /* [adapters][slot_bytes] */
-  struct cuda_adapter_site *site; /* [adapters][n_op] */
-  uint8_t *slab;                  /* the step's lists */
+  uint8_t *factors;                /* [adapters][slot_bytes] */
+  struct cuda_adapter_site *site;  /* [adapters][n_op] */
+  struct cuda_expert_site *expert; /* [adapters][n_expert] */
+  uint8_t *slab;                   /* the step's lists */
   float *h, *squares;
   uint32_t *counts;  /* struct cuda_adapter_sums.arrived */
   uint32_t *partial; /* [LINEAR_CHAIN][part_bytes] (struct cuda_adapted) */
   /* on the host */
   struct cuda_adapter_place *place; /* [n_op] */
   size_t slot_bytes;
-  struct cuda_adapter_site *row; /* [n_op] pinned: a slot's on their way */
-  struct cuda_upload *upload;    /* with a stream of its own, of whoever loads */
+  struct cuda_adapter_site *row;       /* [n_op] pinned: a slot's on their way */
+  struct cuda_expert_site *expert_row; /* [n_expert] the same */
+  uint8_t **expert_factors;            /* [adapters] on the device; NULL: its adapter changes no experts */
+  int32_t n_expert;                    /* matrices of all experts that adapters can change */
+  struct cuda_upload *upload;          /* with a stream of its own, of whoever loads */
   struct CUstream_st *stream;
   int32_t *count;                 /* [adapters] */
   struct cuda_adapter_kind *kind; /* [adapters] */
@@ -45,8 +51,9 @@ struct cuda_adapters {
   size_t slab_bytes;
 };
 
-/* Places of all ops' factors, if wanted, and bytes of a slot. */
+/* Places of all ops' factors, if wanted, and bytes of a slot; how many sites of experts it has. */
 size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, struct cuda_adapter_place *place);
+int32_t cuda_adapter_experts(const struct plan *plan);
 
 /* What of a linear's products is in memory at once; floats of sums and of squares; counts of blocks. */
 struct cuda_adapter_needs {
@@ -81,5 +88,7 @@ struct cuda_adapter_pack {
 };
 int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from, const struct cuda_adapter_place *place,
                       uint8_t *slot, struct cuda_adapter_pack packs[2], struct upload_job jobs[ADAPTER_JOBS]);
+/* Factors of an expert, the next ones from `used` on: where they are. */
+struct cuda_adapter_place cuda_adapter_expert_lay(const struct plan *plan, const struct adapter_op *from, size_t *used);
 
 #endif

@@ -24,25 +24,62 @@ static size_t whole_cols(const struct weight *weight) {
 
 /* --- sizes -------------------------------------------------------------------------------------------------------- */
 
+static int32_t expert_sites(const struct plan *plan, const struct op *op) {
+  return cuda_op_has_experts(op) ? adapter_sites(plan, op) : 0;
+}
+
+int32_t cuda_adapter_experts(const struct plan *plan) {
+  int32_t n = 0;
+  for (int i = 0; i < plan->n_op; i++) n += expert_sites(plan, plan_ops(plan) + i);
+  return n;
+}
+
 size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, struct cuda_adapter_place *place) {
   size_t used = 0, rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
+  int32_t expert = 0;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
+    if (place) place[i].expert = expert;
+    expert += expert_sites(plan, op);
     if ((op->kind != OP_LINEAR && op->kind != OP_EMBED) || cuda_op_has_experts(op)) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];
     bool embed = op->kind == OP_EMBED;
     size_t number = cuda_adapter_floats(w) ? sizeof(float) : 2, rows = (size_t)(embed ? w->cols : w->rows);
     size_t a = (embed ? (size_t)w->rows : (size_t)w->n_part * whole_cols(w)) * rank * number;
     size_t b = rows * rank * number;
-    if (place) place[i] = (struct cuda_adapter_place){used, used + aligned(a), used + aligned(a) + aligned(b)};
+    if (place) place[i] = (struct cuda_adapter_place){used, used + aligned(a), used + aligned(a) + aligned(b), expert};
     used += aligned(a) + aligned(b) + aligned(rows * VECTORS * sizeof(float));
   }
   return used;
 }
 
+struct cuda_adapter_place cuda_adapter_expert_lay(const struct plan *plan, const struct adapter_op *from,
+                                                  size_t *used) {
+  const struct weight *w = plan_weights(plan) + plan_ops(plan)[from->op].weight[0];
+  size_t number = cuda_adapter_floats(w) ? sizeof(float) : 2, rank = (size_t)cuda_adapter_rank(from->rank);
+  size_t a = aligned((size_t)w->n_part * whole_cols(w) * rank * number), b = aligned((size_t)w->rows * rank * number);
+  struct cuda_adapter_place place = {.a = *used, .b = *used + a};
+  *used += a + b;
+  return place;
+}
+
 bool cuda_adapter_paired(const struct plan *plan, const struct limits *limits, const struct op *op) {
-  if (op->kind != OP_LINEAR || limits->batch_invariant || limits->adapters == 0) return false;
+  if (op->kind != OP_LINEAR || limits->batch_invariant || limits->adapters == 0 || cuda_op_has_experts(op))
+    return false;
   return !cuda_adapter_floats(plan_weights(plan) + op->weight[0]);
+}
+
+static size_t tokens_of(const struct limits *limits, int32_t most) {
+  return (size_t)(limits->tokens < most ? limits->tokens : most);
+}
+
+/* Of a slice of the tokens: a short one's products, where no other op wants room for more, a long one's sums. */
+static void experts_need(const struct plan *plan, const struct limits *limits, const struct op *op,
+                         struct cuda_adapter_needs *most) {
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  size_t results = (size_t)cuda_expert_results(plan, op), rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
+  most->h = larger(most->h, tokens_of(limits, EXPERT_SLICE) * results * USES * (size_t)w->n_part * rank);
+  most->product = larger(most->product, tokens_of(limits, EXPERT_ADAPTED) * results * (size_t)w->rows);
 }
 
 struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits) {
@@ -51,6 +88,7 @@ struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struc
   if (limits->adapters == 0) return most;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
+    if (expert_sites(plan, op) > 0) experts_need(plan, limits, op, &most);
     if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];
     size_t n = (size_t)(plan_values(plan)[op->in[0]].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
@@ -216,7 +254,7 @@ static void factors_pack(const struct adapter_op *from, const struct weight *w, 
   if (embed) return;
   packs[0].n_row = w->n_part * rank, packs[0].width = (int32_t)whole_cols(w), packs[0].have = w->cols;
   packs[0].group = rank, packs[0].given = from->rank;
-  packs[0].strips = !floats;
+  packs[0].strips = !floats && w->n_expert == 0; /* which kernels of experts want row by row */
 }
 
 int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from, const struct cuda_adapter_place *place,

@@ -1,7 +1,7 @@
 /* The CUDA backend's table, and what it says about plans. All of this is host code, in every binary: engines for a GPU
  * are built without one. */
 #include "backend/backends.h"
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_adapted.h"
 
 #include <string.h>
 
@@ -148,6 +148,7 @@ const struct backend backend_cuda = {
     .host_rate = cuda_host_rate,
     .release = cuda_release,
     .adapter_load = cuda_adapter_load,
+    .expert_adapters = true,
     .pool_fill = cuda_pool_fill,
     .load_random = cuda_load_random,
     .fill_cache = cuda_fill_cache,

@@ -57,8 +57,10 @@ static bool adapters_visit(struct program *p, const struct visit *v) {
   struct cuda_adapter_needs needs = cuda_adapter_most(p->plan, &p->limits);
   size_t slots = (size_t)p->limits.adapters, bytes = slots ? cuda_adapter_lay(p->plan, &p->limits, NULL) : 0;
   return numbers(v, &a->factors, slots, bytes) &&
-         numbers(v, &a->site, slots * (size_t)p->plan->n_op, sizeof *a->site) && numbers(v, &a->slab, needs.slab, 1) &&
-         numbers(v, &a->h, needs.h, sizeof *a->h) && numbers(v, &a->squares, needs.squares, sizeof *a->squares) &&
+         numbers(v, &a->site, slots * (size_t)p->plan->n_op, sizeof *a->site) &&
+         numbers(v, &a->expert, slots * (size_t)cuda_adapter_experts(p->plan), sizeof *a->expert) &&
+         numbers(v, &a->slab, needs.slab, 1) && numbers(v, &a->h, needs.h, sizeof *a->h) &&
+         numbers(v, &a->squares, needs.squares, sizeof *a->squares) &&
          numbers(v, &a->counts, needs.counts, sizeof *a->counts) &&
          numbers(v, &a->partial, LINEAR_CHAIN * needs.part_bytes, 1);
 }

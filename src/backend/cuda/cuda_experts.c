@@ -1,5 +1,5 @@
 /* Mixtures of experts in a step: routes, their lists, and linears over experts, a slice of the tokens at a time. */
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_adapted.h"
 
 #include <string.h>
 
@@ -39,13 +39,21 @@ struct slice_work {
   int results, inputs, width; /* of a token: pairs, rows of the input; columns of a result */
   bool units;
   bool coded; /* of units: weights of 4 and 8 bits are multiplied as they are packed, in all slices */
+  bool apart; /* products are left alone, for adapters to change */
 };
+
+/* With batch_invariant in all steps, so that a row's bytes do not depend on the adapters of those beside it. */
+static bool ends_apart(const struct program *p, const struct op *op) {
+  bool always = p->limits.batch_invariant && p->limits.adapters > 0;
+  return (p->experts_adapted || always) && op->args.linear.expert_mode != EXPERTS_EACH;
+}
 
 static struct slice_work work_of(const struct program *p, const struct op *op) {
   const struct weight *w = plan_weights(p->plan) + op->weight[0];
   struct slice_work s = {.op = op,
                          .results = cuda_expert_results(p->plan, op),
                          .inputs = 1,
+                         .apart = ends_apart(p, op),
                          .width = op->args.linear.gated ? w->part[0].rows : w->rows,
                          .units = cuda_experts_units(p->device->path, p->plan, op)};
   if (op->args.linear.expert_mode != EXPERTS_SPREAD) s.inputs = s.results;
@@ -157,6 +165,41 @@ static void stack_expand(struct program *p, const struct slice_work *s, struct c
   e->expert_bytes = (size_t)strips * m->strip_bytes;
 }
 
+/* Products with their biases as pairs have them, where results would be. */
+static struct cuda_experts products_of(const struct cuda_experts *experts) {
+  struct cuda_experts e = *experts;
+  struct cuda_linear *a = &e.linear;
+  e.gather = false, e.gate = (struct cuda_gate){0}, e.next_tokens = NULL;
+  a->out = a->product, a->result_cols = a->matrix.rows, a->out_cols = e.k * a->matrix.rows;
+  a->residual = NULL;
+  a->act = a->gated = a->multiply = 0;
+  a->factor = 1, a->softcap = 0;
+  return e;
+}
+
+/* From products to results, with what adapters change. */
+static void products_end(struct program *p, const struct slice_work *s, const struct cuda_experts *e) {
+  struct cuda_expert_adapters adapters = cuda_expert_adapters_of(p, s->op, s->first);
+  bool early = p->device->path->chained;
+  if (adapters.use) cuda_experts_shrink(e, &adapters, early, p->device->stream);
+  cuda_experts_adapt(e, &adapters, early, p->device->stream);
+}
+
+static void units_multiply(struct program *p, const struct slice_work *s, const struct cuda_experts *e) {
+  bool few = s->op->in[2] >= 0 && p->on_device.n_token <= EXPERTS_FEW && e->lists.n_pair <= EXPERTS_FEW_PAIRS &&
+             !p->limits.batch_invariant;
+  if (few && !s->coded)
+    cuda_experts_few(e, p->device->stream);
+  else if (tiles_are(p, s))
+    p->device->path->experts_tiles(e, p->device->stream);
+  else if (few)
+    cuda_experts_coded_few(e, p->device->multiprocessors, p->device->stream);
+  else
+    (s->coded ? cuda_experts_coded_many : cuda_experts_many)(e, p->device->stream);
+  bool whole = tiles_are(p, s) || (few && !s->coded); /* a gather's results are */
+  if (e->gather && !whole) cuda_experts_sum(e, p->device->stream);
+}
+
 /* On matrix units. With batch_invariant tiles, whose sums have one order. */
 static void units_run(struct program *p, const struct slice_work *s, bool ready, const struct op *next) {
   struct cuda_experts e = experts_of(p, s);
@@ -170,22 +213,14 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
     cuda_experts_prepare(e.linear.in, s->n * s->inputs, e.linear.in_cols, e.linear.matrix.cols, e.padded, &norm,
                          tokens + rows * (size_t)e.padded, scales, e.linear.matrix.activation, p->device->stream);
   if (next) e.next_padded = s->width, e.next_tokens = left + (size_t)s->first * (size_t)s->results * (size_t)s->width;
-  bool few = s->op->in[2] >= 0 && p->on_device.n_token <= EXPERTS_FEW && e.lists.n_pair <= EXPERTS_FEW_PAIRS &&
-             !p->limits.batch_invariant;
   if (e.linear.matrix.kind != KIND_BF16 && !s->coded) stack_expand(p, s, &e);
-  if (few && !s->coded) {
-    cuda_experts_few(&e, p->device->stream);
+  if (!s->apart) {
+    units_multiply(p, s, &e);
     return;
   }
-  if (tiles_are(p, s)) {
-    p->device->path->experts_tiles(&e, p->device->stream);
-    return;
-  }
-  if (few)
-    cuda_experts_coded_few(&e, p->device->multiprocessors, p->device->stream);
-  else
-    (s->coded ? cuda_experts_coded_many : cuda_experts_many)(&e, p->device->stream);
-  if (e.gather) cuda_experts_sum(&e, p->device->stream);
+  struct cuda_experts products = products_of(&e);
+  units_multiply(p, s, &products);
+  products_end(p, s, &e);
 }
 
 /* Everything else in plain kernels. */
@@ -200,7 +235,18 @@ static void plain_run(struct program *p, const struct slice_work *s) {
   }
   cuda_linear_round(&round, p->device->stream);
   cuda_experts_plain(&e, p->device->stream);
-  (e.gather ? cuda_experts_sum : cuda_experts_end)(&e, p->device->stream);
+  if (s->apart)
+    products_end(p, s, &e);
+  else
+    (e.gather ? cuda_experts_sum : cuda_experts_end)(&e, p->device->stream);
+}
+
+/* Tokens of a slice. */
+static int slice_most(const struct program *p, const struct slice_work *s) {
+  int most = tiles_are(p, s) && !s->apart ? EXPERT_LONG : s->units ? EXPERT_SLICE : EXPERT_PLAIN;
+  size_t each = (size_t)s->results * (size_t)plan_weights(p->plan)[s->op->weight[0]].rows;
+  if (s->apart && p->n_product / each < (size_t)most) most = (int)(p->n_product / each);
+  return most;
 }
 
 void cuda_experts_run(struct program *p, const struct op *op) {
@@ -210,7 +256,7 @@ void cuda_experts_run(struct program *p, const struct op *op) {
   int n = p->on_device.n_token;
   s.n = n < EXPERT_SLICE ? n : EXPERT_SLICE;
   s.coded = s.units && !bf16 && !is_expanded(p, &s);
-  int most = tiles_are(p, &s) ? EXPERT_LONG : s.units ? EXPERT_SLICE : EXPERT_PLAIN;
+  int most = slice_most(p, &s);
   for (; s.first < n; s.first += most) {
     s.n = n - s.first < most ? n - s.first : most;
     if (s.units)

@@ -47,10 +47,17 @@ bool cuda_part_greatest(const struct program *p, int n_out) {
   return p->plan->n_op > p->n_body + 1 && last->kind == OP_SAMPLE && cuda_linear_greatest(p, last - 1, n_out);
 }
 
+/* Of the step. */
+static enum cuda_graph_set set_of(const struct program *p) {
+  if (p->adapted == CUDA_PLAIN) return CUDA_SET_PLAIN;
+  return p->experts_adapted ? CUDA_SET_EXPERTS : CUDA_SET_ADAPTED;
+}
+
 static bool steps_make(struct program *p, struct error *error) {
   int32_t sizes[CUDA_GRAPHS];
+  enum cuda_graph_set set = set_of(p);
   for (int i = 0, n = cuda_graph_sizes(&p->limits, sizes); i < n; i++) {
-    struct cuda_graph *graph = &p->graph[p->adapted][p->n_graph[p->adapted]++];
+    struct cuda_graph *graph = &p->graph[set][p->n_graph[set]++];
     int32_t rows = graph->rows = sizes[i];
     cuda_batch_lay(p, (struct cuda_batch){.n_row = rows, .n_token = rows, .n_out = rows}, false, 0);
     cuda_attention_decode(p, rows);
@@ -103,13 +110,16 @@ bool cuda_graphs_make(struct program *p, struct error *error) {
   if (p->plan->role == PLAN_ENCODER) return texts_load(p, error);
   if (!steps_make(p, error)) return false;
   p->adapted = p->limits.adapters > 0 ? CUDA_ADAPTED : CUDA_PLAIN;
-  return !p->adapted || steps_make(p, error);
+  if (p->adapted && !steps_make(p, error)) return false;
+  p->experts_adapted = p->adapted && p->adapters.n_expert > 0;
+  return !p->experts_adapted || steps_make(p, error);
 }
 
 const struct cuda_graph *cuda_graph_find(const struct program *p, int32_t rows) {
   if (p->adapted == CUDA_ADAPTED_APART) return NULL;
-  for (int i = 0; i < p->n_graph[p->adapted]; i++)
-    if (p->graph[p->adapted][i].rows >= rows) return &p->graph[p->adapted][i];
+  enum cuda_graph_set set = set_of(p);
+  for (int i = 0; i < p->n_graph[set]; i++)
+    if (p->graph[set][i].rows >= rows) return &p->graph[set][i];
   return NULL;
 }
 
@@ -124,7 +134,7 @@ bool cuda_part_run(struct program *p, enum cuda_part part, struct error *error) 
 }
 
 void cuda_graphs_release(struct program *p) {
-  for (int k = 0; k < 2; k++)
+  for (int k = 0; k < CUDA_GRAPH_SETS; k++)
     for (int i = 0; i < p->n_graph[k]; i++)
       for (int part = 0; part < CUDA_PARTS; part++)
         if (p->graph[k][i].part[part]) cudaGraphExecDestroy(p->graph[k][i].part[part]);

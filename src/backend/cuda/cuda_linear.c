@@ -1,4 +1,5 @@
 /* Linears of a step: which kernels run each, and what it leaves to the next. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_mixture.h"
 
 enum { NORMED_MOST = 256 };

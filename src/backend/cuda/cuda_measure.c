@@ -184,11 +184,12 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]) {
 
 /* What the driver keeps of a launch, as measured; an op is two as a rule, and the head is in three of the graphs. */
 static uint64_t graphs_bytes(const struct plan *plan, const struct limits *limits, int n_hosted) {
-  enum { LAUNCH_BYTES = 3 << 10, OP_LAUNCHES = 2, ADAPTED_LAUNCHES = 5 };
+  enum { LAUNCH_BYTES = 3 << 10, OP_LAUNCHES = 2, ADAPTED_LAUNCHES = 5, EXPERTS_LAUNCHES = 6 };
   int32_t rows[CUDA_GRAPHS];
   uint64_t launches = (uint64_t)(plan->n_op + 7) * OP_LAUNCHES;
   launches += (uint64_t)n_hosted; /* each is fetched */
   if (limits->adapters > 0) launches += (uint64_t)plan->n_op * ADAPTED_LAUNCHES;
+  if (limits->adapters > 0 && cuda_adapter_experts(plan) > 0) launches += (uint64_t)plan->n_op * EXPERTS_LAUNCHES;
   return (uint64_t)cuda_graph_sizes(limits, rows) * launches * LAUNCH_BYTES;
 }
 

@@ -1,7 +1,7 @@
 /* A program's memory: buffers and the KV cache on the device, pinned buffers of the host, tables. All of it is taken
  * here, before the first step. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 #include "backend/sampler.h"
 
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static bool device_alloc(struct program *p, struct error *error) {
     p->weight[i] = hosted ? p->hosted.stage : p->weights + used;
     if (!hosted) used += cuda_weight_room(plan_weights(p->plan) + i);
   }
-  p->between.units = cuda_linear_most(p->plan, &p->limits).between;
+  struct cuda_linear_needs linears = cuda_linear_most(p->plan, &p->limits);
+  p->between.units = linears.between, p->n_product = linears.product;
   struct cuda_attend_needs needs = cuda_attend_most(p->device->path, p->plan, &p->limits);
   struct cuda_image_needs images = cuda_image_most(p->plan, &p->limits);
   return between_clear(p, error) &&

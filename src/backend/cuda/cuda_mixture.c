@@ -8,16 +8,22 @@ static int parts_find(const struct program *p, const struct op *op, struct cuda_
   int n = cuda_mixture_find(p->plan, p->n_body, p->on_device.n_token, op, parts);
   if (!n || !on_device(p, parts->spread) || !on_device(p, parts->gather)) return 0;
   if (!parts->after) return n;
+  if (p->adapted) {
+    parts->after = NULL;
+    return n - 1;
+  }
   struct cuda_linear gather = cuda_linear_of(p, parts->gather);
   if (cuda_linear_next(p, parts->gather, &gather, false) == parts->after) return n;
   parts->after = NULL;
   return n - 1;
 }
 
+/* Linears before and after may have adapters: in steps with some the launch begins at the route and ends at the gather.
+ */
 int cuda_mixture_ops(const struct program *p, const struct op *op) {
   struct cuda_mixture_parts parts;
-  if (!p->device->path->mixture_few || p->limits.batch_invariant || p->adapted) return 0;
-  return parts_find(p, op, &parts);
+  if (!p->device->path->mixture_few || p->limits.batch_invariant || p->experts_adapted) return 0;
+  return p->adapted && op->kind != OP_ROUTE ? 0 : parts_find(p, op, &parts);
 }
 
 static struct cuda_route route_of(const struct program *p, const struct op *op) {

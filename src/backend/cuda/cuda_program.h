@@ -66,6 +66,9 @@ enum cuda_adapted_kind {
   CUDA_ADAPTED_APART, /* none of its linears takes pairs: there are too many; no graph */
 };
 
+/* Sets of graphs: of steps without adapters, of those with them, and of those in which some change experts. */
+enum cuda_graph_set { CUDA_SET_PLAIN, CUDA_SET_ADAPTED, CUDA_SET_EXPERTS, CUDA_GRAPH_SETS };
+
 /* Launches of a decode step of so many rows. */
 struct cuda_graph {
   int32_t rows;
@@ -111,6 +114,7 @@ struct program {
   int n_upload;
   float **value;             /* [n_value] on the device */
   float *prepared, *product; /* a linear's rows before the product and after it */
+  size_t n_product;          /* floats of them */
   float *ended;              /* and products of one that ends apart */
   int32_t *expert_lists;     /* of the choice `listed` (struct cuda_expert_lists) */
   struct cuda_listed listed;
@@ -138,9 +142,9 @@ struct program {
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
-  int oldest, n_slot;                      /* those that are out */
-  struct cuda_graph graph[2][CUDA_GRAPHS]; /* by rows; of steps without adapters, and with them */
-  int n_graph[2];
+  int oldest, n_slot;                                    /* those that are out */
+  struct cuda_graph graph[CUDA_GRAPH_SETS][CUDA_GRAPHS]; /* by rows */
+  int n_graph[CUDA_GRAPH_SETS];
   float *logits;       /* [outputs][vocab] of outputs that the host draws, or wanted */
   int32_t *last_seen;  /* [seats] pinned copy of `last` */
   int32_t *seat_token; /* [seats] drawn last, by the host; −1: by the device */
@@ -151,6 +155,7 @@ struct program {
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
   enum cuda_adapted_kind adapted;
+  bool experts_adapted;     /* some row's adapter changes experts */
   bool ruled;               /* some of its outputs have rules, by the device */
   bool plain;               /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part;      /* that is being launched */
@@ -201,24 +206,6 @@ bool cuda_fill_cache(struct program *program, struct error *error);
 
 /* cuda_matrix.c: a weight that is a matrix. */
 struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
-
-/* cuda_adapter.c: slots, and what beside buffers of the device adapters take; backend.adapter_load. */
-bool cuda_adapters_take(struct program *program, struct error *error);
-void cuda_adapters_release(struct program *program);
-bool cuda_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
-
-/* cuda_adapted.c: has some row of the batch an adapter? Where its lists are; those of a step on their way to the
- * device, which may turn out to have no graph. */
-enum cuda_adapted_kind cuda_adapters_named(const struct batch *batch);
-void cuda_adapters_lay(struct program *program);
-bool cuda_adapters_send(struct program *program, struct cuda_slot *slot, const struct batch *batch,
-                        struct error *error);
-/* Ops of such a step. linear: as without adapters; ends: its kernel ends with them (adapter_end.cuh). */
-void cuda_adapted_embed(struct program *program, const struct op *op);
-/* Does the op take pairs in the step, if its tokens are few? Launches the program's chain of n such, from an op on. */
-bool cuda_adapter_takes(const struct program *program, const struct op *op);
-void cuda_adapted_chain(struct program *program, const struct op *op, int n);
-void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear, bool ends);
 
 /* cuda_linear.c: what kernels are told of an op; products and all that follows, or products alone; an op; does one take
  * 16-bit tokens as the op before it can leave them? */

@@ -1,5 +1,5 @@
 /* Rows into a network and out of it: embeddings and selections, of decoders and of encoders of texts. */
-#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/cuda_adapted.h"
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
 

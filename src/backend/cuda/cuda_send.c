@@ -1,8 +1,8 @@
 /* A batch's way to the device: packed into the pinned slab of a step that is not out, as much as it is, and copied as
  * one. The copy waits in the stream for the step before, so that the device needs one slab however many steps are out.
  * After it KV blocks are copied. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
-#include "backend/cuda/cuda_program.h"
 #include "backend/sampler.h"
 
 #include <math.h>

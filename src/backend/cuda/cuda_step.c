@@ -1,5 +1,6 @@
 /* A step on a GPU: the batch goes over in one copy, the ops follow one another in the stream, the last draws tokens and
  * writes them into the host's memory. Submitting waits for nothing, collecting for the oldest step's event. */
+#include "backend/cuda/cuda_adapted.h"
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_mixture.h"
 
@@ -59,7 +60,7 @@ static struct cuda_slot *slot_next(struct program *p) {
 
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
-  p->adapted = cuda_adapters_named(batch);
+  cuda_adapters_name(p, batch);
   cuda_marks_begin(p, &slot_next(p)->marks, batch);
   bool (*send)(struct program *, struct cuda_slot *, const struct batch *, struct error *) =
       p->plan->role == PLAN_DECODER ? cuda_send : cuda_image_send;

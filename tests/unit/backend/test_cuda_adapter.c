@@ -68,7 +68,41 @@ static void test_gains(void **state) {
   }
 }
 
+/* Factors of an expert follow one another by ranks, columns filled up, and those of the next expert are behind them. */
+static void test_experts(void **state) {
+  enum { RANK = 3, WHOLE = 64, EXPERT_BYTES = 2 * 16 * WHOLE * 2 + 256 };
+  (void)state;
+  struct one_op one = one_op_make(OP_LINEAR, SCHEME_BF16);
+  one.op.args.linear.expert_mode = EXPERTS_SPREAD;
+  one.weight.n_expert = 4;
+  one.plan.n_op = 1;
+  float a[2 * RANK * COLS], b[ROWS * RANK] = {0};
+  for (int i = 0; i < 2 * RANK * COLS; i++) a[i] = 0.5f * (float)i;
+  struct adapter_op from = {.rank = RANK, .a = {.numbers = a}, .b = {.numbers = b}};
+  size_t used = 0;
+  assert_int_equal(cuda_adapter_experts(&one.plan), 4);
+  struct cuda_adapter_place first = cuda_adapter_expert_lay(&one.plan, &from, &used);
+  struct cuda_adapter_place next = cuda_adapter_expert_lay(&one.plan, &from, &used);
+  assert_int_equal(first.a, 0);
+  assert_int_equal(first.b, EXPERT_BYTES - 256);
+  assert_int_equal(next.a, EXPERT_BYTES);
+  assert_int_equal(used, 2 * EXPERT_BYTES);
+  struct cuda_adapter_pack packs[2];
+  struct upload_job jobs[ADAPTER_JOBS];
+  static uint16_t packed[2 * 16 * WHOLE];
+  uint8_t room[1];
+  assert_int_equal(cuda_adapter_jobs(&one.plan, &from, &first, room, packs, jobs), 2);
+  assert_int_equal(jobs[0].from.size, sizeof packed);
+  jobs[0].fill(jobs[0].source, 0, sizeof packed, (uint8_t *)packed);
+  for (int part = 0; part < 2; part++)
+    for (int k = 0; k < 16; k++)
+      for (int c = 0; c < WHOLE; c++) {
+        float wanted = k < RANK && c < COLS ? a[(part * RANK + k) * COLS + c] : 0;
+        assert_int_equal(packed[(part * 16 + k) * WHOLE + c], bfloat_from_float(wanted));
+      }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains), cmocka_unit_test(test_experts)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
