@@ -13,10 +13,10 @@ tests=(op/op_table op/cuda_sampler op/cuda_engine parity/test_families parity/te
 names=("${tests[@]##*/}")
 
 cmake --preset gpu-bundle "${launcher[@]}" >/dev/null
-cmake --build $build --target spate bench_serving bench_adapter_gpu bench_adapter_load bench_experts_gpu bench_latent_gpu bench_vision_gpu "${names[@]}" -- --quiet
+cmake --build $build --target spate bench_serving bench_adapter_gpu bench_adapter_load bench_experts_gpu bench_latent_gpu bench_texts_gpu bench_vision_gpu "${names[@]}" -- --quiet
 rm -rf $out
 mkdir -p $out/lib
-cp $build/spate $build/bench/bench_serving $build/bench/bench_adapter_gpu $build/bench/bench_adapter_load $build/bench/bench_experts_gpu $build/bench/bench_latent_gpu $build/bench/bench_vision_gpu "${tests[@]/#/$build/tests/}" bench/gpu.sh $out
+cp $build/spate $build/bench/bench_serving $build/bench/bench_adapter_gpu $build/bench/bench_adapter_load $build/bench/bench_experts_gpu $build/bench/bench_latent_gpu $build/bench/bench_texts_gpu $build/bench/bench_vision_gpu "${tests[@]/#/$build/tests/}" bench/gpu.sh $out
 cp bench/{gpu_serving,random_model,serving_load,server_process,first_token}.py $out
 cp scripts/gpu_bundle_run.sh $out/run.sh
 cp scripts/gpu_sanitize.sh $out
@@ -27,7 +27,7 @@ PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,cod
   bench/lab/attend.cu $build/src/backend/libroom_backend.a
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/linear_large \
   bench/lab/linear_large.cu src/backend/cuda/linear_plain.cu -ldl
-strip $out/attend $out/linear_large $out/spate $out/bench_serving $out/bench_adapter_gpu $out/bench_adapter_load $out/bench_experts_gpu $out/bench_latent_gpu $out/bench_vision_gpu "${names[@]/#/$out/}"
+strip $out/attend $out/linear_large $out/spate $out/bench_serving $out/bench_adapter_gpu $out/bench_adapter_load $out/bench_experts_gpu $out/bench_latent_gpu $out/bench_texts_gpu $out/bench_vision_gpu "${names[@]/#/$out/}"
 cp $build/tests/op/libcuda_fault.so $out/lib
 # what tests want beside the C library
 for test in "${tests[@]}"; do ldd $build/tests/$test; done |
@@ -52,7 +52,7 @@ kernels_cut() { # PROGRAM
 }
 cd $out
 kernels_copy spate $(kernels_place spate) >kernels
-for program in bench_serving bench_adapter_gpu bench_adapter_load bench_experts_gpu bench_latent_gpu bench_vision_gpu "${names[@]}"; do kernels_cut $program; done
+for program in bench_serving bench_adapter_gpu bench_adapter_load bench_experts_gpu bench_latent_gpu bench_texts_gpu bench_vision_gpu "${names[@]}"; do kernels_cut $program; done
 # The programs are alike, which one dictionary for all of them sees.
 XZ_OPT=--lzma2=preset=4,dict=64MiB tar cJf tests.tar.xz --remove-files attend linear_large fixtures kernels spate lib $(ls -d *.head *.tail "${names[@]}" 2>/dev/null)
 cd - >/dev/null

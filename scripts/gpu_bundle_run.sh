@@ -70,6 +70,7 @@ for shape in "128 8 2048 768" "32 4 2880 2880" "8 2 4096 14336 2" "128 8 2048 76
 measure experts-host-speed 60 ./bench_experts_gpu --host 128 8 2048 768 8
 for heads in 16 128; do measure "latent-speed-$heads" 60 ./bench_latent_gpu $heads; done
 for rows in 1 32; do measure adapter-speed-$rows 60 ./bench_adapter_gpu llama-3.1-8b $rows 16 1024; done
+measure texts-speed 60 ./bench_texts_gpu
 measure vision-speed 60 ./bench_vision_gpu
 measure attention-alone 60 ./attend all
 LINEAR_LARGE=./linear_large measure speed 260 bash gpu.sh ./spate

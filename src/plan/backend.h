@@ -162,6 +162,10 @@ struct backend {
    * texts that takes long. Where a step is cut changes no byte. NULL: it cannot be cut. */
   bool (*advance)(struct program *program, const struct batch *batch, double us, bool *done, struct error *error);
 
+  /* Before collect, of a step that may take long after it was submitted: waits until a part of the oldest one has
+   * ended. *more: there are parts after it. NULL: steps have none. */
+  bool (*await)(struct program *program, bool *more, struct error *error);
+
   /* A step: submit runs the body, finish the head and sampling (a grammar's masks may arrive between the two; NULL:
    * none), collect waits for the oldest submitted step. One thread calls all three, in that order. */
   bool (*submit)(struct program *program, const struct batch *batch, struct error *error);

@@ -53,7 +53,7 @@ struct runtime {
 
   struct engine_verify verify;
   uint64_t stall_us;
-  _Atomic uint64_t progress_us; /* when the last step ended, or when there was last nothing to do */
+  _Atomic uint64_t progress_us; /* when the last step, or part of one, ended, or there was last nothing to do */
 };
 
 /* The step thread: a request that has its adapters, or its images, is scheduled once it has both. */
@@ -66,8 +66,9 @@ bool request_retreat(struct runtime *runtime, struct request *request);
  * was sent. False: it is not to go on, and error says why if it is its own fault. */
 bool request_tokenize(struct runtime *runtime, struct request *request);
 
-/* The step thread: starts a step's body. step_body.c. */
+/* The step thread: starts a step's body, and waits for the oldest's before it is collected. step_body.c. */
 bool step_body_run(struct runtime *runtime, const struct batch *batch, struct error *error);
+bool step_body_await(struct runtime *runtime, struct error *error);
 
 /* The step thread: waits for the steps that are out, and tells what they have brought. */
 bool steps_collect(struct runtime *runtime, struct error *error);

@@ -203,7 +203,7 @@ static bool step_start(struct runtime *rt, const struct batch *batch, struct err
 
 static bool oldest_collect(struct runtime *rt, struct error *error) {
   struct result result;
-  if (!rt->engine->backend->collect(rt->engine->program, &result, error)) return false;
+  if (!step_body_await(rt, error) || !rt->engine->backend->collect(rt->engine->program, &result, error)) return false;
   /* Asked before anything is told: weights that were gone in between have made the result wrong. */
   if (!engine_file_intact(&rt->engine->file, error)) return false;
   struct schedule_events events;

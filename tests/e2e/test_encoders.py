@@ -19,7 +19,6 @@ from spate_server import JSON, ROOT, SPATE, Schemas, Server, VECTOR_ANSWERS, wai
 
 FIXTURES = ROOT / "tests/fixtures/encoder"
 BACKEND = os.environ.get("SPATE_TEST_BACKEND", "cpu")
-CPU_ALONE = ("nomic-moe", "mpnet", "mpnet-labels", "jina-bert") if BACKEND == "cuda" else ()  # experts, scores by distance
 CLOSE = 2e-5  # of numbers of fp32 networks, relative to the largest
 FAR = 2e-4    # what a feature that is switched off changes at least
 
@@ -64,8 +63,6 @@ def vectors(server, texts, **fields):
 def models():
     """Of all fixtures: the name, and the checkpoint, or its twin in GGUF."""
     for path in sorted(FIXTURES.glob("*/expected.json")):
-        if path.parent.name in CPU_ALONE:
-            continue
         yield path.parent.name, path.parent
         if (path.parent / "model.gguf").exists():
             yield path.parent.name, path.parent / "model.gguf"
@@ -130,8 +127,6 @@ class Networks(unittest.TestCase):
     def test_features_switched_off_show(self):
         for path in sorted(FIXTURES.glob("*/off.json")):
             name = path.parent.name
-            if name in CPU_ALONE:
-                continue
             for feature, change in json.loads(path.read_text()).items():
                 folder, model = switched_off(name, change)
                 try:
@@ -862,22 +857,22 @@ class Queue(unittest.TestCase):
             self.assertEqual((status, "it makes no vectors" in body["error"]["message"]), (400, True), body)
 
 
-@unittest.skipIf(BACKEND != "cpu", "a GPU takes a text in one step")
+@unittest.skipUnless(BACKEND in ("cpu", "cuda"), "the CPU a step late takes as long")
 class Long(unittest.TestCase):
     """Texts of the length that only networks without a table of places take, in one step each."""
-    LENGTH = 32768
+    LENGTH = 32768 if BACKEND == "cpu" else 65536
 
     @classmethod
     def setUpClass(cls):
         folder, model = switched_off("qwen3", {"config.json": {"max_position_embeddings": cls.LENGTH}})
         cls.addClassCleanup(shutil.rmtree, folder)
-        cls.engine = Engine(model, "--quant-mode", "FP32", "--max-seq-len", str(cls.LENGTH), "--target", "cpu")
+        cls.engine = Engine(model, "--quant-mode", "FP32", "--max-seq-len", str(cls.LENGTH), "--target", BACKEND)
         cls.addClassCleanup(cls.engine.remove)
-        cls.server = Server(cls.engine, "--threads", "1", backend="cpu")
+        cls.server = Server(cls.engine, "--threads", "1", backend=BACKEND)
         cls.addClassCleanup(cls.server.__exit__)
 
     def test_health_answers_beside_a_text_that_takes_long(self):
-        """That each piece of it counts as progress is unit/runtime/test_step_body's."""
+        """That each piece of it, or part, counts as progress is told by unit/runtime/test_step_body and test_step_parts."""
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             answer = pool.submit(vectors, self.server, [[3] * self.LENGTH])
             seen = {self.server.request("GET", "/health")[0]}
@@ -886,6 +881,7 @@ class Long(unittest.TestCase):
                 time.sleep(0.1)
         self.assertEqual((len(answer.result()), seen), (1, {200}))
 
+    @unittest.skipIf(BACKEND == "cuda", "a GPU takes a text in one step")
     def test_a_step_in_pieces_has_the_bytes_of_one_that_runs_at_once(self):
         ids = [[4 + (i * k) % 90 for i in range(200)] for k in range(1, 9)]
         alone = [vectors(self.server, [text])[0] for text in ids]

@@ -1,13 +1,13 @@
-/* What only encoders of texts do: tables of places and of types of tokens, norms of sums, windows to both sides, means
- * of whole rows, a head. A layer of such a network against the reference, and to the byte however many threads share
- * the work and whichever rows a step has. */
+/* What only encoders of texts do: tables of places and of types of tokens, norms of sums, windows to both sides, scores
+ * that gain by distance, experts without gates, means of whole rows, a head. A layer of such a network against the
+ * reference, and to the byte however many threads share the work and whichever rows a step has. */
 #include "op/op_table.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { ROWS = 5, TOKENS = 547, VOCAB = 40, TYPES = 3, SKIP = 2, LABELS = 7 };
+enum { ROWS = 5, TOKENS = 547, VOCAB = 40, TYPES = 3, SKIP = 2, LABELS = 7, EXPERTS = 5, CHOSEN = 2, FEW = 2 };
 
 static const int row_counts[ROWS] = {1, 5, 64, 67, 182}, long_counts[ROWS] = {1, 5, 64, 67, 410},
                  few_counts[ROWS] = {1, 5, 64, 67, 98};
@@ -17,12 +17,20 @@ static const struct text_width {
   struct scheme scheme;
   int cols, ff, heads, kv_heads;
   uint8_t kv;
-  bool turned; /* queries and keys are normed and rotated; a row is long */
-} floats = {{.kind = SCHEME_F32}, 48, 100, 3, 3, KV_F32, false},
-  halves = {{.kind = SCHEME_BF16}, 128, 320, 2, 2, KV_F16, false},
-  shared = {{.kind = SCHEME_BF16}, 192, 320, 3, 1, KV_F16, false},
-  turned[] = {{{.kind = SCHEME_BF16}, 256, 320, 2, 1, KV_BF16, true},
-              {{.kind = SCHEME_BF16}, 512, 320, 2, 1, KV_BF16, true}};
+  bool turned; /* queries and keys are normed and rotated */
+  bool longer; /* a row is long */
+} floats = {{.kind = SCHEME_F32}, 48, 100, 3, 3, KV_F32, false, false},
+  halves = {{.kind = SCHEME_BF16}, 128, 320, 2, 2, KV_F16, false, false},
+  shared = {{.kind = SCHEME_BF16}, 192, 320, 3, 1, KV_F16, false, false},
+  turned[] = {{{.kind = SCHEME_BF16}, 256, 320, 2, 1, KV_BF16, true, true},
+              {{.kind = SCHEME_BF16}, 512, 320, 2, 1, KV_BF16, true, true}},
+  heads[] = {{{.kind = SCHEME_BF16}, 256, 320, 2, 2, KV_F16, false, true},
+             {{.kind = SCHEME_BF16}, 192, 320, 2, 2, KV_F16, false, true},
+             {{.kind = SCHEME_BF16}, 320, 320, 4, 4, KV_F16, false, true},
+             {{.kind = SCHEME_BF16}, 192, 320, 4, 4, KV_F16, false, true}};
+
+/* What the feed-forward of a shape is. */
+enum { ONE, MANY /* experts */, MANY_BIASED };
 
 static const struct text_shape {
   uint8_t pool, norm, act;
@@ -30,17 +38,20 @@ static const struct text_shape {
   bool placed; /* the batch says places and types */
   bool causal; /* a token sees none behind it */
   bool apart;  /* scores gain by distance */
+  int feed;
 } shapes[] = {
-    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false, false},
-    {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true, false, false},
-    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true, false, false},
-    {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false, false, false},
-    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true, false, false},
-    {POOL_TOKEN, NORM_RMS, ACT_SILU, 0, false, true, false},
-    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, true, true, false},
-    {POOL_MEAN, NORM_LAYER, ACT_GELU, 7, false, true, false},
-    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false, true},
-    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 66, true, false, true},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false, false, ONE},
+    {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true, false, false, ONE},
+    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true, false, false, ONE},
+    {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false, false, false, ONE},
+    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true, false, false, ONE},
+    {POOL_TOKEN, NORM_RMS, ACT_SILU, 0, false, true, false, ONE},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, true, true, false, ONE},
+    {POOL_MEAN, NORM_LAYER, ACT_GELU, 7, false, true, false, ONE},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false, true, ONE},
+    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 66, true, false, true, ONE},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false, false, MANY},
+    {POOL_FIRST, NORM_NONE, ACT_GELU_TANH, 0, true, false, false, MANY_BIASED},
 };
 
 static const struct scheme f32 = {.kind = SCHEME_F32};
@@ -90,17 +101,52 @@ static void heads_turn(struct op_model *m, struct op *attend) {
   args->rope_dim = args->dim_k;
   args->rope_freq = plan_add_floats(&m->builder, frequency, (uint32_t)half);
   args->eps = 1e-5f;
-  args->scale = 1 / sqrtf((float)args->dim_k);
   for (int i = 0; i < 2; i++) attend->weight[i] = model_vector(m, args->dim_k, 0.5f, 1.5f);
 }
 
 /* Numbers of each head by key − query that follow no rule. */
 static void distances_add(struct op_model *m, struct attend_args *args) {
-  static float numbers[3 * (2 * TOKENS + LEAN_ROOM)];
+  static float numbers[4 * (2 * TOKENS + LEAN_ROOM)];
   uint32_t count = (uint32_t)args->n_head * lean_numbers(TOKENS);
   for (uint32_t i = 0; i < count; i++) numbers[i] = sinf((float)(i * i % 1009));
   args->alibi = LEAN_DISTANCES;
   args->alibi_slope = plan_add_floats(&m->builder, numbers, count);
+}
+
+static void expert_linear(struct op_model *m, struct scheme scheme, struct op *op, int rows, int cols, bool biased) {
+  op->weight[0] = model_experts(m, scheme, EXPERTS, rows, cols, false, 2 / sqrtf((float)cols));
+  if (biased) op->weight[1] = model_expert_bias(m, EXPERTS, rows, false, -0.5f, 0.5f);
+  plan_add_op(&m->builder, op);
+}
+
+/* Experts without gates, whose sum is added to x; then x, with a row of a table added, is normed. The choice is by
+ * given logits: made ones would change it with their last bits. */
+static void experts_make(struct op_model *m, const struct text_shape *s, const struct text_width *w, int x) {
+  struct op route = op_make(OP_ROUTE, 0), up = op_make(OP_LINEAR, 0), down = up, norm = op_make(OP_EMBED, 0);
+  route.in[0] = model_embedded_value(m, EXPERTS, 1);
+  route.out = up.in[2] = down.in[2] = plan_add_choice(&m->builder, EXPERTS, CHOSEN);
+  route.args.route = (struct route_args){.n_expert = EXPERTS, .k = CHOSEN, .score = ROUTE_SOFTMAX, .scale = 1};
+  plan_add_op(&m->builder, &route);
+  up.in[0] = down.in[1] = down.out = norm.in[0] = norm.out = x;
+  up.out = down.in[0] = plan_add_value(&m->builder, CHOSEN * w->ff, ROWS_TOKENS);
+  up.args.linear.act = s->act;
+  up.args.linear.expert_mode = EXPERTS_SPREAD, down.args.linear.expert_mode = EXPERTS_GATHER;
+  expert_linear(m, w->scheme, &up, w->ff, w->cols, s->feed == MANY_BIASED);
+  expert_linear(m, w->scheme, &down, w->cols, w->ff, s->feed == MANY_BIASED);
+  norm.args.embed =
+      (struct embed_args){.scale = 1, .source = EMBED_POSITIONS, .axis = 1, .norm = NORM_LAYER, .eps = 1e-5f};
+  norm.weight[0] = model_matrix(m, f32, TYPES, w->cols, 1);
+  norm.weight[2] = norm_of(m, w->cols);
+  plan_add_op(&m->builder, &norm);
+}
+
+static void feed_make(struct op_model *m, const struct text_shape *s, const struct text_width *w, int x) {
+  if (s->feed != ONE) {
+    experts_make(m, s, w, x);
+    return;
+  }
+  int up = linear_make(m, w->scheme, x, w->cols, w->ff, -1, s->act, ROWS_TOKENS);
+  linear_make(m, w->scheme, up, w->ff, w->cols, x, ACT_NONE, ROWS_TOKENS);
 }
 
 static void text_make(struct op_model *m, const struct text_shape *s, const struct text_width *w) {
@@ -119,15 +165,14 @@ static void text_make(struct op_model *m, const struct text_shape *s, const stru
                                             .dim_v = cols / w->heads,
                                             .group = -1,
                                             .rope_scale = 1,
-                                            .scale = 0.25f,
+                                            .scale = w->longer ? 1 / sqrtf((float)cols / (float)w->heads) : 0.25f,
                                             .near = s->near,
                                             .causal = s->causal};
   if (w->turned) heads_turn(m, &attend);
   if (s->apart) distances_add(m, &attend.args.attend);
   plan_add_op(&m->builder, &attend);
   linear_make(m, w->scheme, attend.out, cols, cols, x, ACT_NONE, ROWS_TOKENS);
-  int up = linear_make(m, w->scheme, x, cols, w->ff, -1, s->act, ROWS_TOKENS);
-  linear_make(m, w->scheme, up, w->ff, cols, x, ACT_NONE, ROWS_TOKENS);
+  feed_make(m, s, w, x);
   select.in[0] = x;
   select.out = plan_add_value(&m->builder, cols, ROWS_OUTPUTS);
   select.args.select = (struct select_args){.norm = s->norm, .pool = s->pool, .eps = 1e-5f};
@@ -187,6 +232,14 @@ static void texts_alone(const struct table *table, const struct op_model *m, uin
   }
 }
 
+/* The first texts, which have few tokens together. */
+static void texts_few(const struct table *table, const struct op_model *m, uint8_t kv, struct device *device,
+                      const int *counts, bool placed, float *got) {
+  struct text_batch b;
+  texts_make(&b, counts, FEW, placed);
+  texts_step(m, kv, table->tested, device, b.batch, got);
+}
+
 static void text_case(struct table *table, const struct text_shape *s, const struct text_width *w,
                       struct family *family) {
   float expected[ROWS * LABELS], got[ROWS * LABELS], other[ROWS * LABELS];
@@ -194,7 +247,7 @@ static void text_case(struct table *table, const struct text_shape *s, const str
   struct op_model m;
   struct text_batch b;
   bool gpu = table->tested->target == TARGET_CUDA;
-  const int *counts = table->few ? (gpu ? row_counts : few_counts) : w->turned ? long_counts : row_counts;
+  const int *counts = table->few ? (gpu ? row_counts : few_counts) : w->longer ? long_counts : row_counts;
   text_make(&m, s, w);
   if (family_skips(family, table, &m)) {
     model_release(&m);
@@ -208,14 +261,17 @@ static void text_case(struct table *table, const struct text_shape *s, const str
   for (int i = 0; i < ROWS * LABELS; i++) tolerance[i] = 60 * ROUNDOFF + rounding;
   texts_step(&m, w->kv, table->oracle, table->oracle_device, b.batch, expected);
   for (int i = 0; i < table->n_subject; i++) {
-    char what[80];
+    char what[120];
     const struct subject *subject = &table->subject[i];
-    snprintf(what, sizeof what, "texts, %d wide, pool %d, norm %d, near %d%s%s, %s", w->cols, s->pool, s->norm, s->near,
-             s->causal ? ", causal" : "", s->apart ? ", by distance" : "", subject->name);
+    snprintf(what, sizeof what, "texts, %d wide, pool %d, norm %d, near %d%s%s%s, %s", w->cols, s->pool, s->norm,
+             s->near, s->causal ? ", causal" : "", s->apart ? ", by distance" : "", s->feed != ONE ? ", experts" : "",
+             subject->name);
     texts_step(&m, w->kv, table->tested, subject->device[1], b.batch, got);
     family_compare(family, what, expected, tolerance, got, ROWS * LABELS);
     texts_step(&m, w->kv, table->tested, subject->device[0], b.batch, other);
     family_same(family, what, got, other, ROWS * LABELS);
+    texts_few(table, &m, w->kv, subject->device[1], counts, s->placed, other);
+    family_compare(family, what, expected, tolerance, other, FEW * LABELS);
     if (w->kv == KV_F32 || !gpu) /* where the number of tokens chooses no kernel */
       texts_alone(table, &m, w->kv, subject, counts, s->placed, got, family);
   }
@@ -224,7 +280,8 @@ static void text_case(struct table *table, const struct text_shape *s, const str
 
 void text_cases(struct table *table) {
   struct family family = {.name = "texts"}, wide = {.name = "texts in 16 bits"},
-                few = {.name = "texts in 16 bits, 3 to 1"}, wider = {.name = "texts in bf16, wide heads, turned"};
+                few = {.name = "texts in 16 bits, 3 to 1"}, wider = {.name = "texts in bf16, wide heads, turned"},
+                apart = {.name = "texts in 16 bits, by distance, heads"};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) text_case(table, &shapes[i], &floats, &family);
   family_end(table, &family);
   size_t step = table->few ? 2 : 1; /* each shape in one of the two then */
@@ -236,4 +293,7 @@ void text_cases(struct table *table) {
   text_case(table, &shapes[7], &turned[0], &wider);
   text_case(table, &shapes[0], &turned[1], &wider);
   family_end(table, &wider);
+  size_t widths = table->tested->target == TARGET_CUDA ? sizeof heads / sizeof *heads : 1; /* a CPU's tiles know none */
+  for (size_t i = 0; i < widths; i++) text_case(table, &shapes[8], &heads[i], &apart);
+  family_end(table, &apart);
 }

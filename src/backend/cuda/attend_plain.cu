@@ -2,7 +2,7 @@
  * first; then a block takes one head of one token through all that it sees, a tile of keys at a time, with the softmax
  * rescaled as its maximum grows (Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018). */
 #include "backend/cuda/attend_codes.cuh"
-#include "backend/cuda/row_kernels.h"
+#include "backend/cuda/attend_distances.h"
 
 namespace {
 
@@ -133,24 +133,34 @@ __global__ void store(struct cuda_attend a, bool latent, struct cuda_batch batch
   if (!latent) cache_put(a, cache_place(a, latent, table, position, h, 1), a.dim_v, value);
 }
 
+/* What a score of a head gains by the distance of its tokens. */
+struct lean {
+  float slope;
+  const float *gain; /* by key − query; NULL: nothing */
+
+  __device__ float at(int ahead) const { return gain ? gain[-ahead] : -slope * (float)ahead; }
+};
+
 /* Scores of up to KEYS keys from `first` on; a warp for each key in turn. ahead: how far the query is behind the first
  * key. */
 __device__ void scores_make(const struct cuda_attend &a, bool latent, const uint32_t *table, int h, const float *query,
-                            int first, int count, float slope, int ahead, float scale, float *score) {
+                            int first, int count, const lean &lean, int ahead, float scale, float *score) {
   for (int k = threadIdx.x / 32; k < count; k += WARPS) {
     place key = cache_place(a, latent, table, first + k, h, 0);
     float sum = 0;
     for (int i = threadIdx.x % 32; i < a.dim_k; i += 32) sum += query[i] * cache_get(a, key, i);
     sum = warp_sum(sum) * scale;
     if (a.softcap > 0) sum = a.softcap * tanhf(sum / a.softcap);
-    if (threadIdx.x % 32 == 0) score[k] = sum - slope * (float)(ahead - k);
+    if (threadIdx.x % 32 == 0) score[k] = sum + lean.at(ahead - k);
   }
 }
 
 /* A block for each token and head. */
-__global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct cuda_batch batch) {
+__global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct cuda_distances d,
+                       struct cuda_batch batch, int first_token) {
   __shared__ float query[HEAD_MAX], sum[HEAD_MAX], score[KEYS];
-  int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token], kv_head = h / (a.n_head / a.n_kv_head);
+  int token = first_token + blockIdx.x, h = blockIdx.y, row = batch.token_row[token],
+      kv_head = h / (a.n_head / a.n_kv_head);
   struct cuda_row r = batch.row[row];
   if (r.count == 0) return;
   int position = r.length + token - r.first, last = batch.see ? r.length + batch.see[token] : position;
@@ -161,12 +171,13 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
   const uint32_t *table = table_of(a, batch, r);
   head_prepare(a, r, token, query_place(a, b.latent, token, h), a.norm_q, query);
   for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
-  float slope = a.slope ? a.slope[h] : 0, scale = a.grow > 0 ? a.scale * query_growth(a, position) : a.scale;
+  const lean lean = {a.slope ? a.slope[h] : 0, d.gain ? d.gain + (size_t)h * d.each : nullptr};
+  float scale = a.grow > 0 ? a.scale * query_growth(a, position) : a.scale;
   float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;
   for (int first = begin; first <= last; first += KEYS) {
     int count = min(KEYS, last + 1 - first);
     __syncthreads();
-    scores_make(a, b.latent, table, kv_head, query, first, count, slope, position - first, scale, score);
+    scores_make(a, b.latent, table, kv_head, query, first, count, lean, position - first, scale, score);
     __syncthreads();
     float before = highest;
     for (int k = 0; k < count; k++) highest = fmaxf(highest, score[k]);
@@ -187,9 +198,16 @@ __global__ void attend(struct cuda_attend a, struct cuda_attend_beside b, struct
 
 } // namespace
 
+void cuda_attend_plain_apart(const struct cuda_attend *attend_args, const struct cuda_attend_beside *beside,
+                             const struct cuda_distances *distances, const struct cuda_batch *batch, int first, int n,
+                             cuda_stream stream) {
+  const struct cuda_attend &a = *attend_args;
+  if (first == 0) store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, beside->latent, *batch);
+  attend<<<dim3(n, a.n_head), THREADS, 0, stream>>>(a, *beside, *distances, *batch, first);
+}
+
 void cuda_attend_plain(const struct cuda_attend *attend_args, const struct cuda_attend_beside *beside,
                        const struct cuda_batch *batch, cuda_stream stream) {
-  const struct cuda_attend &a = *attend_args;
-  store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, beside->latent, *batch);
-  attend<<<dim3(batch->n_token, a.n_head), THREADS, 0, stream>>>(a, *beside, *batch);
+  const struct cuda_distances none = {};
+  cuda_attend_plain_apart(attend_args, beside, &none, batch, 0, batch->n_token, stream);
 }

@@ -14,12 +14,20 @@
 #ifndef SPATE_BACKEND_CUDA_ATTEND_UNITS_CUH
 #define SPATE_BACKEND_CUDA_ATTEND_UNITS_CUH
 
+#include "backend/cuda/attend_distances.h"
 #include "backend/cuda/attend_tiles.cuh"
 #include "backend/cuda/image_chunks.cuh"
+
+#include <type_traits>
 
 namespace {
 
 using namespace attend_tiles;
+
+/* Of scores that gain by distance. Kernels take this or a cuda_attend. */
+struct attend_apart : cuda_attend {
+  cuda_distances distances;
+};
 
 /* --- a warpgroup's work ------------------------------------------------------------------------------------------- */
 
@@ -268,19 +276,30 @@ __device__ __forceinline__ uint32_t values_await(const unit &u, const shared<D> 
   return shared_address(values);
 }
 
-/* What scores become: capped, less by slopes (which images have none of), masked, weights. */
-template <bool WHOLE>
-__device__ __forceinline__ void softmax_step(const cuda_attend &a, const unit &u, int group, rows *r, int tile,
+/* What scores gain by distance, of the rows and keys that a thread has. Tokens and keys that are not there, whose
+ * scores nobody sees, gain what the farthest do. */
+__device__ __forceinline__ void scores_gain(const cuda_distances &d, int head, int token, int key, float (&score)[64]) {
+  const float *gain = d.gain + (size_t)head * d.each;
+#pragma unroll
+  for (int i = 0; i < 64; i++) {
+    int apart = key + i / 4 * 8 + i % 2 - token - i % 4 / 2 * 8;
+    score[i] = __fmaf_rn(gain[max(-d.most, min(apart, d.most))], LOG2_E, score[i]);
+  }
+}
+
+/* What scores become: capped, less by slopes (which images have none of) or more by distance, masked, weights. */
+template <bool WHOLE, typename A>
+__device__ __forceinline__ void softmax_step(const A &a, const unit &u, int group, rows *r, int tile,
                                              float (&score)[64], float shrink[2]) {
-  int key = tile * ATTEND_TILE;
+  int key = tile * ATTEND_TILE, row = u.first + group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
   int begin = max(r->seen[0].begin, r->seen[1].begin), end = min(r->seen[0].end, r->seen[1].end);
   if (a.softcap > 0) {
 #pragma unroll
     for (int k = 0; k < 64; k++) score[k] = score_cap(score[k], a.softcap);
   }
-  if (!WHOLE && a.slope)
-    scores_slope<16>(a, u.r, u.head, u.first + group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4,
-                     key + threadIdx.x % 4 * 2, (float(*)[4])score);
+  if (!WHOLE && a.slope) scores_slope<16>(a, u.r, u.head, row, key + threadIdx.x % 4 * 2, (float(*)[4])score);
+  if constexpr (std::is_same_v<A, attend_apart>)
+    scores_gain(a.distances, u.head, row, key + threadIdx.x % 4 * 2, score);
   if (__any_sync(0xffffffffu, key < begin || key + ATTEND_TILE > end)) scores_mask(*r, key, score);
   weights_make(r, score, shrink);
 }
@@ -295,9 +314,8 @@ template <int D> __device__ __forceinline__ void turn_pass(int group) {
   if (shape<D>::groups == 2) asm volatile("bar.arrive %0, 256;" ::"r"(4 - group) : "memory");
 }
 
-template <typename T, int D, bool WHOLE>
-__device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, shared<D> m, const unit &u, int group, int at,
-                         int n) {
+template <typename T, int D, bool WHOLE, typename A>
+__device__ void unit_run(const A &a, const cuda_batch &batch, shared<D> m, const unit &u, int group, int at, int n) {
   using S = shape<D>;
   constexpr int per_piece = ATTEND_PIECE / ATTEND_TILE;
   float4 *all = m.sums + group * (D / 8) * 128 + threadIdx.x % 128;
@@ -370,8 +388,8 @@ __device__ __forceinline__ void tiles_fill(const cuda_attend &a, const cuda_batc
     tiles_stream<D, WHOLE>(a, batch, m);
 }
 
-template <typename T, int D, bool WHOLE>
-__device__ __forceinline__ void units_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
+template <typename T, int D, bool WHOLE, typename A>
+__device__ __forceinline__ void units_run(const A &a, const cuda_batch &batch, const shared<D> &m) {
   if constexpr (shape<D>::groups == 2) registers_claim<T::coded ? 224 : 232>();
   unit u;
   int at = 0, units = 0, group = threadIdx.x / 128;
@@ -380,8 +398,8 @@ __device__ __forceinline__ void units_run(const cuda_attend &a, const cuda_batch
     if (u.tiles > 0) unit_run<T, D, WHOLE>(a, batch, m, u, group, at, units++), at += u.tiles;
 }
 
-template <typename T, int D, bool WHOLE>
-__global__ void __launch_bounds__(shape<D>::threads, 1) prefill(cuda_attend a, cuda_batch batch) {
+template <typename T, int D, bool WHOLE, typename A = cuda_attend>
+__global__ void __launch_bounds__(shape<D>::threads, 1) prefill(A a, cuda_batch batch) {
   using S = shape<D>;
   extern __shared__ __align__(1024) uint8_t base[];
   shared<D> m = shared_lay<D>(base);

@@ -77,6 +77,11 @@ bool cuda_finish(struct program *program, const struct masks *masks, struct erro
   return false;
 }
 
+bool cuda_await(struct program *program, bool *more, struct error *error) {
+  (void)program, (void)more, (void)error;
+  return false;
+}
+
 bool cuda_collect(struct program *program, struct result *result, struct error *error) {
   (void)program, (void)result, (void)error;
   return false;

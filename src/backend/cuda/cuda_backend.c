@@ -32,14 +32,13 @@ static bool matrix_supported(const struct plan *plan, int index, struct error *e
   return true;
 }
 
-/* What there is no kernel for of decoders and of encoders of texts, which have no experts there. Ids that are added to
- * something are no decoder's, whose adapters and pool of rows would have to know of it. */
+/* What there is no kernel for of decoders and of encoders of texts. Ids that are added to something are no decoder's,
+ * whose adapters and pool of rows would have to know of it. */
 static bool of_texts(const struct plan *plan, const struct op *op) {
   switch (op->kind) {
   case OP_EMBED: return op->args.embed.source != EMBED_TOKENS || op->in[0] < 0 || plan->role == PLAN_ENCODER;
   case OP_SELECT: return plan_merged(plan) == 1;
-  case OP_ATTEND: return op->args.attend.alibi != LEAN_DISTANCES;
-  case OP_ROUTE: return plan->role == PLAN_DECODER && op->args.route.n_group <= ROUTE_GROUPS;
+  case OP_ROUTE: return op->args.route.n_group <= ROUTE_GROUPS;
   default: return true;
   }
 }
@@ -155,5 +154,6 @@ const struct backend backend_cuda = {
     .fill_cache = cuda_fill_cache,
     .submit = cuda_submit,
     .finish = cuda_finish,
+    .await = cuda_await,
     .collect = cuda_collect,
 };

@@ -15,8 +15,7 @@ SAME(NORMED_LAYER, NORM_LAYER);
 SAME(CURVE_GELU_ERF, ACT_GELU);
 SAME(CURVE_GELU_QUICK, ACT_GELU_QUICK);
 
-/* Tokens as tiles of bf16 are the operands of Hopper's linears alone. */
-static bool on_hopper(const struct program *p) { return p->device->path->linear_many == cuda_linear_many; }
+bool cuda_image_tiled(const struct program *p) { return p->device->path->linear_many == cuda_linear_many; }
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
@@ -75,24 +74,12 @@ static void linear_apart(struct program *p, const struct op *op, struct cuda_lin
   if (late) cuda_image_act(a->out, a->n_row, a->out_cols, a->result_cols, args->act, args->scale, p->device->stream);
 }
 
-static void heads_fill(const struct program *p, const struct op *attend, struct cuda_image_ends *ends) {
-  const struct attend_args *args = &attend->args.attend;
-  ends->place = IMAGE_HEADS;
-  ends->query = p->images.query;
-  ends->cache = p->images.cache;
-  ends->cached = p->images.place;
-  ends->n_head = args->n_head;
-  ends->dim = args->dim_k;
-  ends->room = cuda_image_room(args->dim_k);
-  ends->scale = args->scale * 1.44269504088896341f; /* scores are logarithms to base 2 */
-}
-
 static void linear_run(struct program *p, const struct op *op) {
   struct cuda_linear a = cuda_linear_of(p, op);
   const struct linear_args *args = &op->args.linear;
   bool ready = p->ready == op;
   p->ready = NULL;
-  if (!on_hopper(p) || !cuda_image_linear_fits(p->plan, op)) {
+  if (!cuda_image_tiled(p) || !cuda_image_linear_fits(p->plan, op)) {
     if (p->plan->role == PLAN_ENCODER)
       cuda_linear_run(p, op);
     else
@@ -107,7 +94,7 @@ static void linear_run(struct program *p, const struct op *op) {
     ends.tiles = p->fragments[p->turn ^= 1];
     p->ready = op + 1;
   } else if (op + 1 < plan_ops(p->plan) + p->plan->n_op && cuda_image_heads_left(p->plan, &p->limits, op + 1)) {
-    heads_fill(p, op + 1, &ends);
+    cuda_image_heads_fill(p, op + 1, &ends);
   }
   a.bias = a.norm = a.post_norm = NULL, a.has_norm = a.has_post_norm = false, a.act = ACT_NONE;
   cuda_image_linear(&a, &ends, p->device->stream);
@@ -116,87 +103,13 @@ static void linear_run(struct program *p, const struct op *op) {
     cuda_image_norm(a.out, a.n_row, a.out_cols, a.out_cols, &sum, a.out, p->device->stream);
 }
 
-/* --- attention ---------------------------------------------------------------------------------------------------- */
-
-static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
-  const struct attend_args *args = &op->args.attend;
-  return (struct cuda_attend){.in = p->value[op->in[0]],
-                              .out = p->value[op->out],
-                              .norm_q = cuda_vector(p, op->weight[0]),
-                              .norm_k = cuda_vector(p, op->weight[1]),
-                              .sink = cuda_vector(p, op->weight[2]),
-                              .frequency = p->frequency + args->rope_freq,
-                              .axis = p->images.axis ? p->images.axis + args->rope_freq : NULL,
-                              .angle = p->attention.angle ? p->attention.angle + (size_t)args->rope_freq * 2 : NULL,
-                              .n_angle = p->attention.n_angle,
-                              .places = {p->images.places.place, args->local ? p->images.places.span : NULL},
-                              .cache = p->images.cache,
-                              .n_head = args->n_head,
-                              .n_kv_head = args->n_kv_head,
-                              .dim_k = args->dim_k,
-                              .dim_v = args->dim_v,
-                              .in_cols = plan_values(p->plan)[op->in[0]].cols,
-                              .n_group = 1,
-                              .n_layer = 1,
-                              .block_size = IMAGE_BLOCK,
-                              .rope_style = args->rope_style,
-                              .rope_dim = args->rope_dim,
-                              .rope_scale = args->rope_scale,
-                              .eps = args->eps,
-                              .scale = args->scale,
-                              .softcap = args->softcap,
-                              .kv = p->limits.kv_dtype};
-}
-
-/* By the kernels of decoders' prompts. */
-static void packed_run(struct program *p, const struct op *op, struct cuda_attend *a) {
-  const struct attend_args *args = &op->args.attend;
-  struct cuda_batch batch = p->on_device;
-  if (args->causal) batch.see = NULL;
-  if (args->near > 0) a->window = args->causal ? args->near + 1 : -(args->near + 1);
-  a->query = p->images.query;
-  a->chunk = batch.chunk;
-  a->n_chunk = p->images.n_chunk;
-  a->n_block = p->device->multiprocessors;
-  p->device->path->attend_store(a, &batch, p->device->stream);
-  p->device->path->attend_prefill(a, &batch, p->device->stream);
-}
-
-static void attend_run(struct program *p, const struct op *op) {
-  struct cuda_attend a = attend_of(p, op);
-  cuda_attend_heads(p, op, &a);
-  if (cuda_image_attend_packs(p->device->path, p->plan, &p->limits, op)) {
-    p->ready = NULL;
-    packed_run(p, op, &a);
-    return;
-  }
-  if (!on_hopper(p) || !cuda_image_attend_fits(p->plan, &p->limits, op)) {
-    p->ready = NULL;
-    struct cuda_attend_beside beside = cuda_attend_beside_of(op);
-    cuda_attend_plain(&a, &beside, &p->on_device, p->device->stream);
-    return;
-  }
-  if (!cuda_image_heads_left(p->plan, &p->limits, op)) {
-    struct cuda_image_ends ends = {0};
-    heads_fill(p, op, &ends);
-    cuda_image_heads(&a, &ends, &p->on_device, p->device->stream);
-  }
-  a.dim_k = cuda_image_room(a.dim_k);
-  a.query = p->images.query;
-  a.chunk = p->on_device.chunk;
-  a.n_chunk = p->images.n_chunk;
-  a.n_block = p->device->multiprocessors;
-  p->ready = op + 1;
-  a.next_fragments = p->fragments[p->turn ^= 1];
-  cuda_image_attend(&a, &p->on_device, p->device->stream);
-}
-
 void cuda_image_run(struct program *p, const struct op *op) {
   bool texts = p->plan->role == PLAN_ENCODER;
   switch (op->kind) {
   case OP_EMBED: (texts ? cuda_rows_embed : embed_run)(p, op); break;
-  case OP_LINEAR: linear_run(p, op); break;
-  case OP_ATTEND: attend_run(p, op); break;
+  case OP_LINEAR: (cuda_op_has_experts(op) ? cuda_linear_run : linear_run)(p, op); break;
+  case OP_ATTEND: cuda_image_attend_run(p, op); break;
+  case OP_ROUTE: cuda_route_run(p, op); break;
   case OP_SELECT: (texts ? cuda_rows_select : select_run)(p, op); break;
   }
 }

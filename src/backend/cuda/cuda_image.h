@@ -10,6 +10,7 @@ struct cuda_path;
 struct program;
 struct cuda_slot;
 struct cuda_room;
+struct cuda_attend_beside;
 
 enum { CUDA_ROOM_ALIGN = 64 /* bytes, of what is put into a slab's room */ };
 
@@ -66,6 +67,17 @@ bool cuda_image_supports(const struct plan *plan, const struct op *op, const cha
 /* cuda_image.c: a step of an encoder on its way to the device, and an op of it. */
 bool cuda_image_send(struct program *program, struct cuda_slot *slot, const struct batch *batch, struct error *error);
 void cuda_image_run(struct program *program, const struct op *op);
+/* Are tokens tiles of bf16, the operands of Hopper's linears alone? */
+bool cuda_image_tiled(const struct program *program);
+
+/* cuda_image_attend.c: attention, and where a linear before it leaves queries, keys and values. */
+void cuda_image_attend_run(struct program *program, const struct op *op);
+void cuda_image_heads_fill(const struct program *program, const struct op *attend, struct cuda_image_ends *ends);
+
+/* cuda_attention.c: what plain kernels are told beside; heads clamped, and normed by weights of their own, where they
+ * are. */
+struct cuda_attend_beside cuda_attend_beside_of(const struct op *op);
+void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
 /* cuda_pool_rows.c: rows of a decoder's pool: filled (backend.pool_fill), named by a step, and put in place of what an
  * embedding has made. */

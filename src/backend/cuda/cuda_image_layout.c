@@ -33,7 +33,8 @@ bool cuda_image_linear_fits(const struct plan *plan, const struct op *op) {
   const struct linear_args *a = &op->args.linear;
   bool normed = a->post_norm != NORM_NONE && !cuda_image_sum_normed(plan, op);
   bool plain = !a->gated && !a->multiply && !normed && !(a->softcap > 0) && a->scale == 1 && a->act < ACT_TANH;
-  return plain && w->scheme.kind == SCHEME_BF16 && w->rows % 8 == 0 && w->rows == plan_values(plan)[op->out].cols;
+  return plain && !cuda_op_has_experts(op) && w->scheme.kind == SCHEME_BF16 && w->rows % 8 == 0 &&
+         w->rows == plan_values(plan)[op->out].cols;
 }
 
 static const struct op *op_after(const struct plan *plan, const struct op *op) {
@@ -69,7 +70,7 @@ static bool heads_from_linear(const struct plan *plan, const struct op *op) {
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op) {
   if (plan->role == PLAN_DECODER || op->kind != OP_ATTEND || limits->kv_dtype != KV_F16) return false;
   const struct attend_args *a = &op->args.attend;
-  if (a->alibi || a->near > 0 || a->causal) return false;
+  if (a->near > 0 || a->causal) return false;
   bool shaped = a->n_head == a->n_kv_head && a->dim_k == a->dim_v && a->dim_k % 8 == 0 && cuda_image_room(a->dim_k) &&
                 a->n_head * a->dim_k % 64 == 0;
   return shaped && !(a->softcap > 0) && op->weight[2] < 0 && taken_whole(plan, op);

@@ -70,7 +70,9 @@ static bool slot_alloc(struct program *p, struct cuda_slot *slot, struct error *
   size_t patches = (size_t)p->limits.tokens * cuda_patch_numbers(p->plan) * sizeof(float);
   size_t cols = (size_t)plan_values(p->plan)[plan_result(p->plan)].cols, vectors = outputs * cols * sizeof(float);
   if (patches > 0 && !pinned_alloc(&slot->patches, patches, error)) return false;
-  if (p->plan->role == PLAN_ENCODER && !pinned_alloc(&slot->vectors, vectors, error)) return false;
+  if (p->plan->role == PLAN_ENCODER &&
+      !(pinned_alloc(&slot->vectors, vectors, error) && cuda_marks_take(&slot->marks, error)))
+    return false;
   return pinned_alloc(&slot->slab, p->slab_bytes, error) &&
          pinned_alloc(&slot->results.token, outputs * sizeof *slot->results.token, error) &&
          pinned_alloc(&slot->results.logprob, outputs * sizeof *slot->results.logprob, error) &&
@@ -119,6 +121,7 @@ static void slot_release(struct cuda_slot *slot) {
   cudaFreeHost(slot->results.logprob);
   cudaFreeHost(slot->results.top);
   if (slot->done) cudaEventDestroy(slot->done);
+  cuda_marks_release(&slot->marks);
 }
 
 void cuda_memory_release(struct program *p) {

@@ -8,6 +8,7 @@
 #include "backend/cuda/cuda_hosted.h"
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_layout.h"
+#include "backend/cuda/cuda_marks.h"
 #include "backend/cuda/cuda_measure.h"
 #include "backend/cuda/cuda_paths.h"
 #include "backend/cuda/cuda_turns.h"
@@ -43,6 +44,7 @@ struct cuda_slot {
   uint8_t *adapter_slab;       /* and those of its adapters; NULL: there are none */
   struct cuda_results results; /* [outputs]; written by the device */
   struct CUevent_st *done;
+  struct cuda_marks marks; /* of a step of texts */
   int32_t n_out;
   bool by_host;     /* the kernel leaves some outputs out */
   bool want_logits; /* in the program's logits, which no step may overwrite that runs ahead */
@@ -153,10 +155,11 @@ struct program {
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
   enum cuda_adapted_kind adapted;
-  bool experts_adapted; /* some row's adapter changes experts */
-  bool ruled;           /* some of its outputs have rules, by the device */
-  bool plain;           /* all of its outputs draw the greatest, and nothing else is wanted */
-  enum cuda_part part;  /* that is being launched */
+  bool experts_adapted;     /* some row's adapter changes experts */
+  bool ruled;               /* some of its outputs have rules, by the device */
+  bool plain;               /* all of its outputs draw the greatest, and nothing else is wanted */
+  enum cuda_part part;      /* that is being launched */
+  struct cuda_marks *marks; /* of a long one of texts; NULL: it has none */
   struct cuda_batch on_device;
   struct cuda_turn among; /* the programs that take turns */
 };
@@ -271,9 +274,6 @@ void cuda_attention_fill(struct program *program, const struct cuda_row *row, in
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
-/* What plain kernels are told beside; heads clamped, and normed by weights of their own, where they are. */
-struct cuda_attend_beside cuda_attend_beside_of(const struct op *op);
-void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
 /* cuda_buffers.c: calls for each buffer on the device with its place (of a program that only measures it may be NULL)
  * and bytes, until one call is false. */

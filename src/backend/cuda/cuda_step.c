@@ -45,6 +45,7 @@ bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
       cuda_mixture_run(p, op), i += n_mixture - 1;
     else
       op_run(p, op);
+    cuda_marks_put(p);
     if (!cuda_check(cudaGetLastError(), op_kind_name(op->kind), error)) return false;
   }
   return true;
@@ -60,6 +61,7 @@ static struct cuda_slot *slot_next(struct program *p) {
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
   cuda_adapters_name(p, batch);
+  cuda_marks_begin(p, &slot_next(p)->marks, batch);
   bool (*send)(struct program *, struct cuda_slot *, const struct batch *, struct error *) =
       p->plan->role == PLAN_DECODER ? cuda_send : cuda_image_send;
   return send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
@@ -97,6 +99,7 @@ bool cuda_finish(struct program *p, const struct masks *masks, struct error *err
   struct cuda_slot *slot = slot_next(p);
   if (p->batch->n_out > 0 && !head_run(p, slot, masks, error)) return false;
   p->batch = NULL;
+  cuda_marks_end(p);
   p->n_slot++;
   return cuda_check(cudaEventRecord(slot->done, p->device->stream), "marking a step's end", error);
 }

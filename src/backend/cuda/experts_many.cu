@@ -16,6 +16,7 @@
 #include "backend/cuda/image_chunks.cuh"
 #include "backend/cuda/linear_tiles.cuh"
 #include "backend/cuda/portable/instructions.cuh"
+#include "backend/cuda/sums_curve.cuh"
 
 namespace {
 
@@ -27,7 +28,7 @@ __device__ __forceinline__ void copies_arrive(uint64_t *bar) {
 }
 
 /* What becomes of sums while they are in registers; everything else goes element by element. */
-enum expert_end { END_ANY, END_GATED /* bf16, gated by SiLU or quick GELU */, END_PRODUCTS };
+enum expert_end { END_ANY, END_GATED /* bf16, gated by SiLU or quick GELU */, END_CURVED /* bf16 */, END_PRODUCTS };
 
 struct expert_work {
   many m; /* its linear is that of the first expert */
@@ -170,8 +171,9 @@ template <int COLS> struct expert_worker : worker<2, COLS, 1, 1> {
       }
   }
 
-  __device__ __forceinline__ void products_end(const float (&sum)[COLS / 2], const int pair[2], int row) const {
-    int stride = product_stride(this->m.linear.matrix.rows);
+  /* Rows of bf16, `stride` apart, of so many columns that are written: whole chunks. */
+  __device__ __forceinline__ void rows_end(const float (&sum)[COLS / 2], const int pair[2], int row, uint16_t *to,
+                                           int stride, int cols) const {
 #pragma unroll
     for (int half = 0; half < 2; half++)
 #pragma unroll
@@ -184,9 +186,18 @@ template <int COLS> struct expert_worker : worker<2, COLS, 1, 1> {
         }
         uint4 chunk = chunk_turn(x);
         int col = row + g + threadIdx.x % 4 * CHUNK_COLS;
-        if (pair[half] >= 0 && col < stride)
-          *(uint4 *)((uint16_t *)this->m.linear.product + (size_t)pair[half] * stride + col) = chunk;
+        if (pair[half] >= 0 && col < cols) *(uint4 *)(to + (size_t)pair[half] * stride + col) = chunk;
       }
+  }
+
+  __device__ __forceinline__ void products_end(const float (&sum)[COLS / 2], const int pair[2], int row) const {
+    int stride = product_stride(this->m.linear.matrix.rows);
+    rows_end(sum, pair, row, (uint16_t *)this->m.linear.product, stride, stride);
+  }
+
+  __device__ __forceinline__ void curved_end(float (&sum)[COLS / 2], const int pair[2], int row) const {
+    sums_act(sum, this->m.linear.act);
+    rows_end(sum, pair, row, e.next_tokens, e.next_padded, this->m.linear.result_cols);
   }
 
   /* A warp's 16 pairs from one on, 32 rows of the matrix at a time by way of shared memory. */
@@ -235,6 +246,8 @@ template <int COLS> struct expert_worker : worker<2, COLS, 1, 1> {
       if (this->m.linear.bias) bias_add(sum, pairs.expert, row);
       if (w.end == END_GATED)
         gated_end(sum, pair, row);
+      else if (w.end == END_CURVED)
+        curved_end(sum, pair, row);
       else if (w.end == END_PRODUCTS)
         products_end(sum, pair, row);
       else
@@ -349,7 +362,9 @@ expert_end end_of(const cuda_experts &e) {
   const cuda_linear &a = e.linear;
   if (e.gather) return END_PRODUCTS;
   bool curve = a.act && a.act != CURVE_GELU && a.act != CURVE_GELU_ERF && a.act < CURVE_TANH;
-  return e.next_tokens && a.gated && curve && !a.residual && !(a.softcap > 0) ? END_GATED : END_ANY;
+  if (!e.next_tokens || a.residual || a.softcap > 0) return END_ANY;
+  if (a.gated) return curve ? END_GATED : END_ANY;
+  return a.act < CURVE_TANH && a.factor == 1 ? END_CURVED : END_ANY;
 }
 
 } // namespace
