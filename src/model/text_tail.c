@@ -58,8 +58,8 @@ bool text_tail_score(struct text_tail *tail, const struct sentence_config *sente
                      int vocab, struct error *error) {
   int larger = sentence->yes > sentence->no ? sentence->yes : sentence->no;
   if (larger >= vocab)
-    return error_set(error, ERROR_INVALID, "The score of two texts names token %d, expected 0 to %d.",
-                     larger, vocab - 1);
+    return error_set(error, ERROR_INVALID, "The score of two texts names token %d, expected 0 to %d.", larger,
+                     vocab - 1);
   *tail = (struct text_tail){.pool = POOL_TOKEN};
   if (sentence->no >= 0) row_add(tail, TEXT_SCORE_NO, head, sentence->no, hidden)->scale = -1;
   row_add(tail, TEXT_SCORE_YES, head, sentence->yes, hidden)->joins = sentence->no >= 0;
