@@ -29,13 +29,13 @@ static inline bool cached_piece_take(const struct cached_piece *slot, struct sli
   return true;
 }
 
-/* Keeps a piece and its ids, if both are short. */
+/* Keeps a piece and its ids, if both are short; ids is NULL where there are none. */
 static inline void cached_piece_put(struct cached_piece *slot, struct slice piece, uint64_t hash, const int32_t *ids,
                                     size_t count) {
   if (piece.size > CACHED_BYTES || count > CACHED_IDS) return;
   *slot = (struct cached_piece){.hash = hash, .size = (uint8_t)piece.size, .count = (uint8_t)count};
   memcpy(slot->bytes, piece.data, piece.size);
-  if (count) memcpy(slot->ids, ids, count * sizeof *ids);
+  if (ids) memcpy(slot->ids, ids, count * sizeof *ids);
 }
 
 #endif
