@@ -29,6 +29,7 @@ enum act_kind {
   ACT_GELU_QUICK, /* x · sigmoid(1.702 x) */
   ACT_TANH,
   ACT_RELU,
+  N_ACT
 };
 enum rope_style { ROPE_NONE, ROPE_HALF, ROPE_PAIRS }; /* partner of i: i + dim/2, or its neighbour */
 

@@ -170,7 +170,7 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct value *residual = plan_value(p, op->in[1]);
   if (op->in[1] != -1 && (!residual || residual->cols != out->cols || residual->rows != out->rows))
     return op_refuse(c, "has a residual of another shape");
-  if (args->norm > NORM_LAYER || args->post_norm > NORM_LAYER || args->act > ACT_RELU)
+  if (args->norm > NORM_LAYER || args->post_norm > NORM_LAYER || args->act >= N_ACT)
     return op_refuse(c, "has an unknown norm or activation");
   if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");

@@ -60,6 +60,7 @@ static const struct adapter_variant {
     {.name = "experts spread", .spread = true, .bias = true},
     {.name = "experts gathered, bf16 and fp16", .gather = true, .a = FACTOR_BF16, .b = FACTOR_F16},
     {.name = "experts, gated, norm, bias", .spread = true, .gather = true, .gated = true, .norm = true, .bias = true},
+    {.name = "experts, layer norm", .spread = true, .gather = true, .gated = true, .layer_norm = true},
     {.name = "a linear before experts", .spread = true, .gather = true, .gated = true, .norm = true, .beside = true},
     {.name = "magnitude, great scales", .magnitude = true, .great = true},
     {.name = "embedding, magnitude, great scales", .embedding = true, .magnitude = true, .great = true},
@@ -121,9 +122,14 @@ static int routed_add(struct adapter_case *c, struct scheme scheme, uint8_t mode
   op.in[0] = in, op.in[2] = choice;
   op.weight[0] = model_experts(m, scheme, EXPERTS, rows, cols, gated, 0.3f);
   if (c->variant->bias) op.weight[1] = model_expert_bias(m, EXPERTS, rows, gated, -1, 1);
-  if (c->variant->norm && !gathers) op.weight[2] = model_vector(m, cols, 0.5f, 1.5f);
+  enum norm_kind norm = gathers                  ? NORM_NONE
+                        : c->variant->norm       ? NORM_RMS
+                        : c->variant->layer_norm ? NORM_LAYER
+                                                 : NORM_NONE;
+  if (norm == NORM_RMS) op.weight[2] = model_vector(m, cols, 0.5f, 1.5f);
+  if (norm == NORM_LAYER) op.weight[2] = model_vector(m, 2 * cols, -0.6f, 1.2f);
   op.args.linear = (struct linear_args){.expert_mode = mode,
-                                        .norm = c->variant->norm && !gathers ? NORM_RMS : NORM_NONE,
+                                        .norm = norm,
                                         .act = gated ? ACT_SILU : ACT_NONE,
                                         .gated = gated,
                                         .eps = 1e-5f,
@@ -389,10 +395,9 @@ void adapter_cases(struct table *table) {
       scheme_name(&schemes[s], name);
       snprintf(family.name, sizeof family.name, "adapters %s, %s", name, variants[v].name);
       /* a norm's last bit may move a rounded activation to the next code: what that does is the linears' own test */
-      bool rounds = variants[v].norm || variants[v].chain;
+      bool rounds = variants[v].norm || variants[v].chain || (variants[v].layer_norm && variants[v].spread);
       if (rounds && schemes[s].activation != ACTIVATION_FLOAT) continue;
       if ((variants[v].spread || variants[v].gather) && !table->tested->expert_adapters) continue;
-      if (variants[v].layer_norm && table->tested->target == TARGET_CUDA) continue; /* it has none outside encoders */
       if (!strstr(family.name, table->text) || !table_turn(table)) continue;
       if (variants[v].chain) case_run(table, schemes[s], &variants[v], WIDTH, 128, &family);
       for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !variants[v].chain; i++)

@@ -13,6 +13,7 @@ static void tiles_sums(const struct cpu_layout *layout, const uint8_t *tile, int
                        tile_sums *sums, const struct tile_end *end) {
   tile_kernel *kernel = tile_kernel_of(&layout->scheme);
   int at_once = tiles_at_once(&layout->scheme, rows.n);
+  _Static_assert(TILES_TOGETHER <= 2, "end is of the first tile: what ends by panels is one run of the kernel");
   if (layout->scheme.kind == SCHEME_INT) memset(sums, 0, (size_t)n * rows.n * sizeof *sums);
   for (int t = 0, count; t < n; t += count) {
     count = n - t < at_once ? 1 : at_once;

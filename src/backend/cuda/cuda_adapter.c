@@ -78,12 +78,16 @@ static bool factors_send(struct program *p, int slot, const struct adapter *adap
   return sent;
 }
 
-/* The step thread asks when it names the slot, which is after it was told that the adapter is there. */
+/* The step thread asks when it names the slot, which is after it was told that the adapter is there. Experts have
+ * ranks of their own, in their sites. */
 static struct cuda_adapter_kind kind_of(const struct program *p, int slot, const struct adapter *adapter) {
-  struct cuda_adapter_kind kind = {.rank = adapter ? adapter->rank : 0, .plain = true};
+  struct cuda_adapter_kind kind = {.plain = true};
   kind.experts = p->adapters.n_expert > 0 && p->adapters.expert_factors[slot];
-  for (int i = 0; adapter && i < adapter->n_op; i++)
-    if (adapter->op[i].shift || adapter->op[i].magnitude) kind.plain = false;
+  for (int i = 0; adapter && i < adapter->n_op; i++) {
+    const struct adapter_op *op = &adapter->op[i];
+    if (op->shift || op->magnitude) kind.plain = false;
+    if (op->rank > kind.rank && !cuda_op_has_experts(plan_ops(p->plan) + op->op)) kind.rank = op->rank;
+  }
   return kind;
 }
 

@@ -5,6 +5,7 @@
 
 _Static_assert((int)CURVE_TANH == (int)ACT_TANH && (int)CURVE_RELU == (int)ACT_RELU,
                "kernels know the plan's numbers by other names");
+_Static_assert(ACT_RELU + 1 == N_ACT, "a new activation needs a curve in row_ends.cuh, which takes others for SiLU");
 
 /* Tokens of a norm with a mean as the product takes them: in 16 bits where matrix units multiply, in floats elsewhere,
  * and where the shrink of adapters reads them first. Tokens of 8 bits are rounded with a scale of their own. */

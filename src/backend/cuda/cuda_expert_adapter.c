@@ -59,8 +59,8 @@ bool cuda_experts_room(struct program *p, int slot, const struct adapter *adapte
   size_t bytes = factors_bytes(p, adapter);
   if (a->n_expert == 0) return true;
   void *room = a->expert_factors[slot];
-  a->expert_factors[slot] = NULL;
   if (room && !cuda_check(cudaFreeAsync(room, a->stream), "emptying an adapter's slot", error)) return false;
+  a->expert_factors[slot] = NULL;
   if (bytes == 0) return true;
   cudaError_t status = cudaMallocAsync(&room, bytes, a->stream);
   if (status == cudaErrorMemoryAllocation) {

@@ -33,7 +33,8 @@ void cuda_marks_begin(struct program *p, struct cuda_marks *marks, const struct 
 
 void cuda_marks_put(struct program *p) {
   struct cuda_marks *marks = p->marks;
-  if (marks && ++marks->places % marks->every == 0) cudaEventRecord(marks->event[marks->n++], p->device->stream);
+  if (marks && ++marks->places % marks->every == 0 && marks->n < CUDA_MARKS)
+    cudaEventRecord(marks->event[marks->n++], p->device->stream);
 }
 
 void cuda_marks_end(struct program *p) { p->marks = NULL; }
