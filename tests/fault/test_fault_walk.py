@@ -247,7 +247,7 @@ class Walk(unittest.TestCase):
                 return wrong
             return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
         options = ("--allow-media-url-prefix", store.url("/ok"), "--allow-media-address", "127.0.0.0/8", "--image-decoders", "1",
-                   "--media-timeout", "300")
+                   "--media-timeout", "30")  # which a wake-up that is lost waits for
         usual = [engine.path, *self.usual[1:]]
         try:
             self.walk(self.served(answers, *options, usual=usual, told=told),
