@@ -31,6 +31,10 @@ struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
   const struct buffer *ranks = &checkpoint->rank_template;
   return ranks->size > 0 ? buffer_slice(ranks) : checkpoint->chat_template;
 }
+struct template_pair checkpoint_template_pair(const struct checkpoint *checkpoint) {
+  return checkpoint_ranks(checkpoint) ? (struct template_pair){.usual = checkpoint_chat_template(checkpoint)}
+                                      : checkpoint->templates;
+}
 const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
   return &checkpoint->generation;
 }
