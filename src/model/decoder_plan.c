@@ -142,11 +142,10 @@ static int embed_add(const struct decoder_maker *m) {
 
 bool decoder_head_is_table(const struct decoder *d, const struct checkpoint *checkpoint) {
   char table[TENSOR_NAME_BYTES], name[TENSOR_NAME_BYTES];
-  if (!d->tied) return false;
   tensor_name(d, checkpoint_kind(checkpoint), -1, ROLE_EMBED, "weight", table);
   tensor_name(d, checkpoint_kind(checkpoint), -1, ROLE_HEAD, "weight", name);
   const struct tensor *head = checkpoint_find(checkpoint, name), *embed = checkpoint_find(checkpoint, table);
-  return !head || !embed || tensor_same(head, embed);
+  return d->tied && (!head || !embed || tensor_same(head, embed));
 }
 
 static void tail_add(const struct decoder_maker *m) {
