@@ -32,8 +32,9 @@ struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
   return ranks->size > 0 ? buffer_slice(ranks) : checkpoint->chat_template;
 }
 struct template_pair checkpoint_template_pair(const struct checkpoint *checkpoint) {
-  return checkpoint_ranks(checkpoint) ? (struct template_pair){.usual = checkpoint_chat_template(checkpoint)}
-                                      : checkpoint->templates;
+  struct template_pair pair = checkpoint->templates;
+  if (checkpoint_ranks(checkpoint)) pair.tools = slice_make(NULL, 0);
+  return pair;
 }
 const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
   return &checkpoint->generation;
