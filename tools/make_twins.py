@@ -126,7 +126,8 @@ def stacked(config, tensors):
             of.setdefault(found[1], {}).setdefault({"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}.get(found[3], found[3]), {})[
                 int(found[2])] = data
         else:
-            out[name.replace("block_sparse_moe.gate", "mlp.gate")] = data
+            router = "mlp.router" if config["model_type"] == "phimoe" else "mlp.gate"
+            out[name.replace("block_sparse_moe.gate", router)] = data
     for layer, parts in of.items():
         gate, up, down = (np.stack([part for _, part in sorted(parts[key].items())]) for key in ("gate_proj", "up_proj", "down_proj"))
         out[layer + ".mlp.experts.gate_up_proj"], out[layer + ".mlp.experts.down_proj"] = np.concatenate([gate, up], 1), down
@@ -134,7 +135,7 @@ def stacked(config, tensors):
 
 
 FIRST = {"glm": chatglm, "qwen2": said_tied, "smollm2": stored_twice, "mixtral": stacked, "qwen3_moe_mixed": stacked,
-         "deepseek_v3": stacked}
+         "deepseek_v3": stacked, "phimoe": stacked}
 
 
 def directory_write(folder, source, change):

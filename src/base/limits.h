@@ -86,7 +86,8 @@ enum limit {
   LIMIT_SPELLINGS = 4,                /* of a text in letters of bytes, each as letters of the last one's bytes */
   LIMIT_WORD_CHARS = 1000,            /* of a word that WordPiece looks at */
   LIMIT_PATTERN_BYTES = 16 << 10,     /* of one split regex */
-  LIMIT_SPLIT_SECONDS = 3,            /* of a processor, for all matches in one text, or twice that */
+  LIMIT_SPLIT_SECONDS = 3,            /* for splitting a text and all that is done with it meanwhile, or twice that */
+  LIMIT_SPLIT_BYTE_NS = 1000,         /* and so much more for each byte that is gone through, and for each match */
   LIMIT_TOKEN_REST_BYTES = 64,        /* of what the end of a text changes of its last token */
   LIMIT_AFFIX_BYTES = 32,             /* of what BPE puts before or behind parts of words */
   LIMIT_NORMALIZED_BYTES = 256 << 20, /* what one text may become by normalizing */

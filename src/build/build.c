@@ -9,6 +9,7 @@
 #include "build/calibration_fit.h"
 #include "build/calibration_form.h"
 #include "build/calibration_journal.h"
+#include "build/chat_choice.h"
 #include "build/draft.h"
 #include "build/fitting_modes.h"
 #include "build/fold_record.h"
@@ -16,7 +17,6 @@
 #include "build/merge_adapter.h"
 #include "build/pack.h"
 #include "engine/loaded_engine.h"
-#include "text/chat_template.h"
 
 #include <inttypes.h>
 #include <sys/stat.h>
@@ -94,15 +94,12 @@ static void serving_check(const struct build *build) {
                 problem.text, fitting_modes(&served, build->options->backend, available, remedy));
 }
 
-/* An engine without a usable chat template serves prompts. False: whether it is one is not known for want of memory. */
-static bool chat_check(const struct draft *draft, struct error *error) {
-  struct error problem = {0};
-  struct slice source = draft->chat_template;
-  struct chat_template *template = source.size ? chat_template_open(source, &problem) : NULL;
-  if (problem.code == ERROR_MEMORY) return error_set(error, ERROR_MEMORY, "%s", problem.text);
-  if (source.size && !template)
-    log_warning("%s will serve prompts but refuse conversations. %s", draft->facts.name, problem.text);
-  chat_template_close(template);
+static bool chat_settle(struct draft *draft, struct error *error) {
+  struct error warning;
+  if (!chat_choose(draft->facts.name, checkpoint_template_pair(draft->checkpoint), &draft->chat_template, &warning,
+                   error))
+    return false;
+  if (warning.code) log_warning("%s", warning.text);
   return true;
 }
 
@@ -156,7 +153,8 @@ static bool contents_write(struct build *build, struct pack_job *job, struct err
 
 static bool file_write(struct build *build, struct error *error) {
   const struct build_options *options = build->options;
-  const struct draft *draft = &build->draft;
+  struct draft *draft = &build->draft;
+  if (!chat_settle(draft, error)) return false;
   struct pack_job job = {.plan = draft_plan(draft),
                          .vision = draft_vision(draft),
                          .checkpoint = draft->checkpoint,
@@ -171,8 +169,7 @@ static bool file_write(struct build *build, struct error *error) {
                                      .images = checkpoint_preprocessor(draft->checkpoint)};
   if (build->merge) job.transforms = merge_adapter_transforms(build->merge);
   serving_check(build);
-  bool written = chat_check(draft, error) &&
-                 engine_writer_init(&build->writer, options->output, job.plan, job.vision, options->backend, error) &&
+  bool written = engine_writer_init(&build->writer, options->output, job.plan, job.vision, options->backend, error) &&
                  memory_fit(build, &job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  contents_write(build, &job, error);
   if (!written) return false;

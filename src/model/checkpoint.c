@@ -83,9 +83,9 @@ static bool template_read(struct checkpoint *c, struct error *error) {
       !optional_open(c, TOOL_TEMPLATE_FILE, LIMIT_CONFIG_BYTES, tools, error) ||
       !optional_json(c, "tokenizer_config.json", &c->template_json, error))
     return false;
-  struct template_pair pair = {slice_make(usual->data, usual->size), slice_make(tools->data, tools->size)};
-  if (!usual->data) pair = template_pair_listed(json_object_get(c->template_json, "chat_template"));
-  return template_pair_join(pair, &c->joint_template, &c->chat_template, error);
+  c->templates = (struct template_pair){slice_make(usual->data, usual->size), slice_make(tools->data, tools->size)};
+  if (!usual->data) c->templates = template_pair_listed(json_object_get(c->template_json, "chat_template"));
+  return template_pair_join(&c->templates, &c->joint_template, &c->chat_template, error);
 }
 
 static bool preprocessor_read(struct checkpoint *c, struct error *error) {
@@ -188,12 +188,12 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
 
 static bool metadata_read(struct checkpoint *c, struct error *error) {
   struct slice architecture = {0}, name = {0};
-  struct template_pair pair = {.usual = {0}};
+  struct template_pair *pair = &c->templates;
   buffer_init(&c->rank_template, LIMIT_CONFIG_BYTES);
   if (!gguf_get_string(c->gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
       !gguf_get_string(c->gguf, "general.name", GGUF_OPTIONAL, &name, error) ||
-      !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &pair.usual, error) ||
-      !gguf_get_string(c->gguf, "tokenizer.chat_template." TOOL_TEMPLATE, GGUF_OPTIONAL, &pair.tools, error) ||
+      !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &pair->usual, error) ||
+      !gguf_get_string(c->gguf, "tokenizer.chat_template." TOOL_TEMPLATE, GGUF_OPTIONAL, &pair->tools, error) ||
       !template_pair_join(pair, &c->joint_template, &c->chat_template, error) ||
       !rank_template_write(c->gguf, &c->rank_template, error) || !generation_from_gguf(&c->generation, c->gguf, error))
     return error_prefix(error, "%s: ", c->path);

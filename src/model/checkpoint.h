@@ -10,6 +10,7 @@
 #include "base/slice.h"
 #include "format/gguf.h"
 #include "format/tensor.h"
+#include "model/tool_template.h"
 
 #include <stdint.h>
 
@@ -58,6 +59,9 @@ struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint);
 
 /* The Jinja source ("default" where there are several); empty when the model has none. */
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint);
+
+/* What that was made of, or would have been if both were not too large together; no `tools`: it is one for all. */
+struct template_pair checkpoint_template_pair(const struct checkpoint *checkpoint);
 /* Whether it is a GGUF ranker by yes and no (model/rank_template.h), with a template for that. */
 bool checkpoint_ranks(const struct checkpoint *checkpoint);
 /* The words whose logits are the score of a ranker without modules.json (model/rank_words.h); NULL: it is none. */

@@ -31,6 +31,11 @@ struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
   const struct buffer *ranks = &checkpoint->rank_template;
   return ranks->size > 0 ? buffer_slice(ranks) : checkpoint->chat_template;
 }
+struct template_pair checkpoint_template_pair(const struct checkpoint *checkpoint) {
+  struct template_pair pair = checkpoint->templates;
+  if (checkpoint_ranks(checkpoint)) pair.tools = slice_make(NULL, 0);
+  return pair;
+}
 const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
   return &checkpoint->generation;
 }

@@ -27,9 +27,10 @@ struct checkpoint {
   struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
   json_t *config;
   struct file vocabulary, tokenizer_config, template_file, tool_template_file;
-  const char *vocabulary_name; /* of its file; NULL: there is none */
-  char *classic;               /* a tokenizer.json made of older files; NULL: none was */
-  json_t *template_json;       /* tokenizer_config.json, which chat_template may point into; or NULL */
+  const char *vocabulary_name;    /* of its file; NULL: there is none */
+  char *classic;                  /* a tokenizer.json made of older files; NULL: none was */
+  json_t *template_json;          /* tokenizer_config.json, which chat_template may point into; or NULL */
+  struct template_pair templates; /* which chat_template is made of */
   struct slice chat_template;
   struct buffer joint_template; /* which chat_template points into where a model has one for tools besides */
   struct buffer rank_template;  /* of a GGUF ranker by yes and no, in place of it; no bytes: it is none */

@@ -13,12 +13,14 @@
 
 /* --- vocabulary --------------------------------------------------------------------------------------------------- */
 
+enum { CHARSMAP_BYTES = LIMIT_TOKENIZER_BYTES / 4 * 3 }; /* which base64 makes those of a tokenizer of */
+
 struct conversion {
   const struct classic_vocabulary *files;
   const struct piece_class *class;
   struct sentencepiece model;
   json_t *vocab; /* [[text, score], …] */
-  json_t *names; /* {"vocab": {text: id}}, of the first with a text */
+  json_t *names; /* {"vocab": {text: id}}, of the last with a text */
 };
 
 static bool no_memory(struct error *error) {
@@ -37,7 +39,6 @@ static bool token_add(struct conversion *made, struct slice text, double score, 
                      made->files->pieces_name, id);
   json_t *pair = json_pack("[o, f]", json_stringn((const char *)text.data, text.size), score);
   if (json_array_append_new(made->vocab, pair) != 0) return no_memory(error);
-  if (json_object_getn(ids, (const char *)text.data, text.size)) return true;
   return json_object_setn_new(ids, (const char *)text.data, text.size, json_integer((json_int_t)id)) == 0 ||
          no_memory(error);
 }
@@ -51,7 +52,8 @@ static bool head_add(struct conversion *made, struct error *error) {
   return true;
 }
 
-/* How many sentinels there are: a hundred unless it is said. */
+/* How many sentinels there are: a hundred unless it is said. One that is a piece as well is there twice, and means the
+ * latter, as in transformers 5. */
 static bool extras_add(struct conversion *made, struct error *error) {
   const json_t *said = json_object_get(made->files->settings, "extra_ids");
   json_int_t count = json_is_integer(said) ? json_integer_value(said) : 100;
@@ -72,6 +74,9 @@ static bool vocab_make(struct conversion *made, struct error *error) {
   if (model->kind != SENTENCEPIECE_UNIGRAM || model->n_piece <= class->n_dropped)
     return error_set(error, ERROR_FORMAT, "%s is of the kind %llu and has %zu pieces, expected a Unigram model (1).",
                      made->files->pieces_name, (unsigned long long)model->kind, model->n_piece);
+  if (model->charsmap.size > CHARSMAP_BYTES)
+    return error_set(error, ERROR_LIMIT, "%s has %zu bytes of rules for characters, more than the %d allowed.",
+                     made->files->pieces_name, model->charsmap.size, CHARSMAP_BYTES);
   if (!head_add(made, error)) return false;
   for (size_t id = class->n_dropped; id < model->n_piece; id++)
     if (!token_add(made, model->pieces[id].text, (double)model->pieces[id].score, error)) return false;
@@ -85,6 +90,14 @@ static bool marker_put(json_t *tokens, json_int_t id, const char *text, bool spe
   json_t *token = json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", text, "single_word", 0,
                             "lstrip", 0, "rstrip", 0, "normalized", 0, "special", (int)special);
   return json_object_set_new(tokens, text, token) == 0;
+}
+
+static bool is_sentinel(const char *text) {
+  static const char start[] = "<extra_id_";
+  if (strncmp(text, start, sizeof start - 1) != 0) return false;
+  const char *number = text + sizeof start - 1;
+  size_t digits = strspn(number, "0123456789");
+  return digits > 0 && strcmp(number + digits, ">") == 0;
 }
 
 /* The model's markers and what its author defined, and sentinels, which are markers as well. */
@@ -103,7 +116,7 @@ static bool markers_add(const struct conversion *made, json_t *tokens, struct er
     ok = marker_put(tokens, json_integer_value(found), name, piece->type == PIECE_CONTROL);
   }
   json_object_foreach(ids, text, id) {
-    bool extra = made->class->adds_extras && strncmp(text, "<extra_id_", 10) == 0;
+    bool extra = made->class->adds_extras && is_sentinel(text);
     if (ok && extra && !json_object_get(tokens, text)) ok = marker_put(tokens, json_integer_value(id), text, true);
   }
   return ok || no_memory(error);

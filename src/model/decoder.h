@@ -80,6 +80,8 @@ struct decoder {
   const char *prefix;                /* of tensor names in a Hugging Face checkpoint: "model." */
   const char *head_prefix;           /* of the head's there; NULL: none */
   const struct decoder_names *names; /* NULL: Llama's */
+  /* Rows that come before those, of files that are as transformers 5 has the network in memory; NULL: it is none. */
+  const struct decoder_names *stacked;
   int n_layer, n_head, n_kv_head, head_dim;
   int hidden, feed_forward, vocab, max_position;
   double eps;
@@ -132,6 +134,10 @@ bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, 
 /* Makes a layer local if the config's list of layer types says so; *listed tells whether there is such a list. */
 bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *checkpoint, bool *listed,
                               struct error *error);
+
+/* Is the head's weight the tokens' table's? A file that stores another head than the table that its config says it is
+ * means that one, as in transformers 5: both are looked up, and where both are stored, read and compared. */
+bool decoder_head_is_table(const struct decoder *decoder, const struct checkpoint *checkpoint);
 
 /* Of a GGUF file: a tensor is there or not. */
 bool decoder_has(const struct checkpoint *checkpoint, const char *tensor);

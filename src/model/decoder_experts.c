@@ -5,7 +5,8 @@
 #include "model/decoder_maker.h"
 
 /* Of files that are as transformers 5 has the network in memory: gates and ups of all experts in one tensor. */
-static const struct decoder_names stacked_names = {.hf = {[ROLE_EXPERT_DOWN] = "=mlp.experts.down_proj"}};
+static const struct decoder_names stacked_names = {
+    .hf = {[ROLE_ROUTER] = "mlp.gate", [ROLE_EXPERT_DOWN] = "=mlp.experts.down_proj"}};
 
 static void stacked_find(struct decoder *d, const struct checkpoint *c) {
   char name[TENSOR_NAME_BYTES];
@@ -14,7 +15,7 @@ static void stacked_find(struct decoder *d, const struct checkpoint *c) {
     decoder_tensor_name(CHECKPOINT_HF, NULL, d->prefix, i, ROLE_EXPERT_GATE_UP, "weight", name);
     if (!decoder_has(c, name)) continue;
     d->experts.layout = EXPERTS_JOINED;
-    d->names = &stacked_names;
+    d->stacked = &stacked_names;
     return;
   }
 }

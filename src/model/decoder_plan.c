@@ -7,10 +7,17 @@
 #include <math.h>
 #include <stdio.h>
 
+/* layer: −1 outside the layers. */
+static void tensor_name(const struct decoder *d, enum checkpoint_kind kind, int layer, enum tensor_role role,
+                        const char *suffix, char out[TENSOR_NAME_BYTES]) {
+  const char *prefix = role == ROLE_HEAD ? d->head_prefix : d->prefix;
+  bool stacked = d->stacked && kind == CHECKPOINT_HF && d->stacked->hf[role];
+  decoder_tensor_name(kind, stacked ? d->stacked : d->names, prefix, layer, role, suffix, out);
+}
+
 void maker_tensor_name(const struct decoder_maker *m, enum tensor_role role, const char *suffix,
                        char out[TENSOR_NAME_BYTES]) {
-  const char *prefix = role == ROLE_HEAD ? m->d->head_prefix : m->d->prefix;
-  decoder_tensor_name(m->kind, m->d->names, prefix, m->layer, role, suffix, out);
+  tensor_name(m->d, m->kind, m->layer, role, suffix, out);
 }
 
 int maker_rms_add(const struct decoder_maker *m, enum tensor_role role, int cols) {
@@ -133,14 +140,12 @@ static int embed_add(const struct decoder_maker *m) {
   return embed;
 }
 
-/* A file that stores another head than the table that its config.json says it is means that one, as in transformers 5.
- */
-static bool head_is_table(const struct decoder_maker *m) {
+bool decoder_head_is_table(const struct decoder *d, const struct checkpoint *checkpoint) {
   char table[TENSOR_NAME_BYTES], name[TENSOR_NAME_BYTES];
-  maker_tensor_name(m, ROLE_EMBED, "weight", table);
-  maker_tensor_name(m, ROLE_HEAD, "weight", name);
-  const struct tensor *head = checkpoint_find(m->checkpoint, name), *embed = checkpoint_find(m->checkpoint, table);
-  return m->d->tied && (!head || !embed || tensor_same(head, embed));
+  tensor_name(d, checkpoint_kind(checkpoint), -1, ROLE_EMBED, "weight", table);
+  tensor_name(d, checkpoint_kind(checkpoint), -1, ROLE_HEAD, "weight", name);
+  const struct tensor *head = checkpoint_find(checkpoint, name), *embed = checkpoint_find(checkpoint, table);
+  return d->tied && (!head || !embed || tensor_same(head, embed));
 }
 
 static void tail_add(const struct decoder_maker *m) {
@@ -152,7 +157,7 @@ static void tail_add(const struct decoder_maker *m) {
   head.out = sample.in[0] = plan_add_value(m->builder, d->vocab, ROWS_OUTPUTS);
   head.args.linear.softcap = d->final_softcap;
   if (d->logit_scale > 0) head.args.linear.scale = d->logit_scale;
-  if (head_is_table(m))
+  if (decoder_head_is_table(d, m->checkpoint))
     head.weight[0] = m->embed;
   else
     maker_matrix_add(m,

@@ -11,8 +11,7 @@
 bool encoder_label_count(const struct checkpoint *checkpoint, int *count, struct error *error);
 
 /* A decoder's end: pooling as text_tail_read reads it, of the last token where the files do not say, or a head of
- * labels
- * ("score"), which takes the last token. */
+ * labels ("score"), which takes the last token. */
 bool encoder_last_read(struct text_tail *tail, const struct checkpoint *checkpoint, int hidden, struct error *error);
 
 /* Appends the names, each with a zero byte. */

@@ -120,7 +120,8 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, const ch
   if (d->both_ways && d->window > 0) d->window--; /* itself */
   if (checkpoint_ranks(c)) return text_tail_score(&d->tail, &sentence, "cls.output.weight", d->hidden, 2, error);
   if (sentence.yes >= 0)
-    return text_tail_score(&d->tail, &sentence, d->tied ? embedding : "lm_head.weight", d->hidden, d->vocab, error);
+    return text_tail_score(&d->tail, &sentence, decoder_head_is_table(d, c) ? embedding : "lm_head.weight", d->hidden,
+                           d->vocab, error);
   return encoder_last_read(&d->tail, c, d->hidden, error);
 }
 

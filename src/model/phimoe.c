@@ -14,6 +14,9 @@ static const struct decoder_names names = {.hf = {[ROLE_ROUTER] = "block_sparse_
                                                   [ROLE_EXPERT_UP] = "block_sparse_moe.experts.{e}.w3",
                                                   [ROLE_EXPERT_DOWN] = "block_sparse_moe.experts.{e}.w2"}};
 
+static const struct decoder_names stacked_names = {
+    .hf = {[ROLE_ROUTER] = "mlp.router", [ROLE_EXPERT_DOWN] = "=mlp.experts.down_proj"}};
+
 enum { CHOSEN = 2 };
 
 /* GGUF files do not say what is near. */
@@ -23,6 +26,7 @@ static bool route_read(struct decoder *d, const struct checkpoint *c, struct err
   if (!decoder_read_experts(d, c, "num_local_experts", error) ||
       !config_float(c, (struct config_key){"router_jitter_noise", NULL}, CONFIG_OPTIONAL, 0, 0.5, &jitter, error))
     return false;
+  if (d->stacked) d->stacked = &stacked_names;
   route->score = ROUTE_NEAR;
   route->near = (float)(2 * jitter);
   return route->k == CHOSEN || error_set(error, ERROR_UNSUPPORTED,

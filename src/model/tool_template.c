@@ -24,13 +24,17 @@ static bool part_write(struct buffer *source, const char *statement, struct slic
          buffer_text(source, "{{ '' }}");
 }
 
-bool template_pair_join(struct template_pair pair, struct buffer *joint, struct slice *source, struct error *error) {
-  *source = pair.usual;
-  if (pair.usual.size == 0 || pair.tools.size == 0 || slice_equal(pair.usual, pair.tools)) return true;
-  if (!part_write(joint, "{% if tools %}", pair.tools) || !part_write(joint, "{% else %}", pair.usual) ||
+bool template_pair_join(struct template_pair *pair, struct buffer *joint, struct slice *source, struct error *error) {
+  enum { FRAME_BYTES = 64 }; /* at most, of what is written around both */
+  *source = pair->usual;
+  if (pair->usual.size == 0 || pair->tools.size == 0 || slice_equal(pair->usual, pair->tools)) {
+    pair->tools = (struct slice){0};
+    return true;
+  }
+  if (pair->usual.size + pair->tools.size + FRAME_BYTES > joint->max) return true;
+  if (!part_write(joint, "{% if tools %}", pair->tools) || !part_write(joint, "{% else %}", pair->usual) ||
       !buffer_text(joint, "{% endif %}"))
-    return error_set(error, ERROR_LIMIT, "The chat templates have %zu and %zu bytes, more than the %zu allowed.",
-                     pair.usual.size, pair.tools.size, joint->max);
+    return error_set(error, ERROR_MEMORY, "There is no memory for a chat template.");
   *source = buffer_slice(joint);
   return true;
 }

@@ -19,7 +19,8 @@ struct template_pair {
 struct template_pair template_pair_listed(const json_t *value);
 
 /* *source is the usual one or, where there are two, made in `joint`: it writes what `tools` does where there are tools,
- * and else what `usual` does. */
-bool template_pair_join(struct template_pair pair, struct buffer *joint, struct slice *source, struct error *error);
+ * and else what `usual` does. Two that are too large together stay two: *source is the usual one. Of what is one for
+ * both, or none, pair->tools becomes empty. False: no memory. */
+bool template_pair_join(struct template_pair *pair, struct buffer *joint, struct slice *source, struct error *error);
 
 #endif

@@ -100,18 +100,18 @@ static bool is_address6(struct marked host) {
 static bool tail_fits(struct marked tail) {
   if (tail.size && tail.bytes[0] == ':') {
     size_t end = 1;
-    while (end < tail.size && !strchr("/?#", tail.bytes[end])) end++;
+    while (end < tail.size && !memchr("/?#", tail.bytes[end], 3)) end++;
     if (!has_count(marked_part(tail, 1, end), letter_is_decimal, 1, 5)) return false;
     tail = marked_part(tail, end, tail.size);
   }
-  return tail.size == 0 || strchr("/?#", tail.bytes[0]);
+  return tail.size == 0 || memchr("/?#", tail.bytes[0], 3);
 }
 
 bool address_is_web(struct marked text) {
   size_t scheme = starts_any_case(text, "https://") ? 8 : starts_any_case(text, "http://") ? 7 : 0, end;
   struct marked host = marked_part(text, scheme, text.size);
   bool bracket = scheme && host.size && host.bytes[0] == '[';
-  for (end = 0; end < host.size && !(bracket ? host.bytes[end] == ']' : strchr(":/?#", host.bytes[end]) != NULL);)
+  for (end = 0; end < host.size && !(bracket ? host.bytes[end] == ']' : memchr(":/?#", host.bytes[end], 4) != NULL);)
     end++;
   end += bracket && end < host.size;
   if (!tail_fits(marked_part(host, end, host.size))) return false;

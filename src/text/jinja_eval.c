@@ -65,7 +65,9 @@ static bool eval_bounds(struct rendering *r, const struct node *node, struct dat
     bounds[i] = datum_none();
     if (node->items.at[i] && !eval(r, node->items.at[i], &bounds[i])) return false;
   }
-  if (has_slices(object) || !is_constant(r, node->a)) return eval_slice(r, object, bounds, out);
+  bool slices = has_slices(object) || !is_constant(r, node->a);
+  if (r->steps > LIMIT_TEMPLATE_STEPS) return false; /* which is_constant does not tell from a value that is none */
+  if (slices) return eval_slice(r, object, bounds, out);
   *out = datum_undefined(NULL); /* jinja2 looks for it before it runs, where nothing that is not found fails */
   return true;
 }

@@ -241,7 +241,7 @@ static int match_deeply(const struct split_pattern *split, struct split_match *m
 
 /* A process that was stopped has taken no time: so the thread's own counts. */
 static bool takes_long(struct split_match *match) {
-  const uint64_t limit = (uint64_t)LIMIT_SPLIT_SECONDS * 1000000000u;
+  const uint64_t limit = (uint64_t)LIMIT_SPLIT_SECONDS * 1000000000u + match->gone * LIMIT_SPLIT_BYTE_NS;
   uint64_t now = clock_ns();
   if (match->since == 0) match->since = now;
   if (now - match->since < limit) return false;
@@ -270,6 +270,8 @@ bool split_pattern_next(const struct split_pattern *split, struct split_match *m
                         size_t *start, size_t *end, struct error *error) {
   for (;;) {
     int found = match_once(split, match, text, from);
+    match->gone++;
+    if (found == PCRE2_ERROR_NOMATCH) match->gone += text.size - from;
     if (found == PCRE2_ERROR_NOMATCH) return false;
     if (found < 0)
       return error_set(error, ERROR_LIMIT, "Splitting the text by the tokenizer's regex takes too long at byte %zu.",
@@ -277,6 +279,7 @@ bool split_pattern_next(const struct split_pattern *split, struct split_match *m
     const PCRE2_SIZE *pair = pcre2_get_ovector_pointer(match->data);
     *start = pair[0];
     *end = pair[1];
+    match->gone += *end - from;
     if (*end > *start) return true;
     do from = *start = *start + 1;
     while (split->view != VIEW_BYTES && from < text.size && (text.data[from] & 0xC0) == 0x80);

@@ -24,11 +24,14 @@ struct split_pattern {
 };
 
 /* What matching in one text needs, and takes: a regex made for it takes time in proportion to the square of a text, and
- * more, within all limits of a single match. */
+ * more, within all limits of a single match. The time is that of all that the thread does from the first look on:
+ * matching, and what is done between matches, which is in proportion to the bytes gone through. So is what it may take:
+ * a long text is not refused for its length. */
 struct split_match {
   pcre2_match_data *data; /* for one pair; owned */
   uint32_t count;         /* of matches that were looked for */
-  uint64_t since, spent;  /* when time was first looked at, and the thread's own then; 0: it was not */
+  uint64_t gone;          /* bytes gone through, each time by each pattern, and one more for each match */
+  uint64_t since, spent;  /* when time was first looked at, and the thread's own when that was too long; 0: not yet */
 };
 
 bool split_match_init(struct split_match *match);
@@ -39,8 +42,8 @@ bool split_pattern_open(struct split_pattern *split, struct slice pattern, enum 
 void split_pattern_close(struct split_pattern *split);
 
 /* The first non-empty match at or after `from` of a text as the pattern sees it: false when there is none or when
- * matching fails, or has taken LIMIT_SPLIT_SECONDS of the text's time (then *error is set: its code starts as
- * ERROR_NONE). */
+ * matching fails, or the text has taken longer than LIMIT_SPLIT_SECONDS and LIMIT_SPLIT_BYTE_NS allow it, first by the
+ * clock and then once more of the thread's own time (then *error is set: its code starts as ERROR_NONE). */
 bool split_pattern_next(const struct split_pattern *split, struct split_match *match, struct slice text, size_t from,
                         size_t *start, size_t *end, struct error *error);
 

@@ -39,9 +39,9 @@ static void compile(const json_t *tokenizer, struct error *error) {
 /* The first byte tells the class; then tokenizer_config.json, added_tokens.json, special_tokens_map.json, and one, two
  * or one files of the vocabulary. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const char *const types[] = {"bert",        "roberta",   "gpt2", "distilbert", "nomic_bert",
-                                      "xlm-roberta", "camembert", "t5",   "albert",     "xlnet"};
-  enum { TYPES = sizeof types / sizeof *types, FIRST_OF_PIECES = 5 };
+  static const char *const types[] = {"bert",      "roberta", "gpt2",   "distilbert", "nomic_bert", "xlm-roberta",
+                                      "camembert", "t5",      "albert", "xlnet",      "electra"};
+  enum { TYPES = sizeof types / sizeof *types, FIRST_OF_PIECES = 5, ELECTRA = TYPES - 1 };
   struct error error = {0};
   json_t *beside[3], *tokenizer = NULL;
   if (size == 0) return 0;
@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     json_decref(beside[i]);
     beside[i] = NULL;
   }
-  bool words = type == 0 || type == 3 || type == 4, pieces = type >= FIRST_OF_PIECES;
+  bool words = type == 0 || type == 3 || type == 4 || type == ELECTRA, pieces = type >= FIRST_OF_PIECES && !words;
   struct classic_vocabulary files = {.settings = beside[0],
                                      .added = beside[1],
                                      .specials = beside[2],

@@ -1,6 +1,7 @@
 /* tokenizer.json made of SentencePiece models of XLM-R and its kin: what transformers makes of the same folders
  * (tools/make_piece_fixtures.py); what is wrong is told; bytes of any kind do no harm. */
 #include "base/file.h"
+#include "base/limits.h"
 #include "model/classic_vocabulary.h"
 
 #include <dirent.h>
@@ -88,6 +89,52 @@ static void test_as_transformers(void **state) {
   assert_int_equal(compared, 13);
 }
 
+/* Pieces "</s>", "<extra_id_1>", "<extra_id_x>" and "<extra_id_7>b" of a T5 that adds two sentinels: transformers 5
+ * adds both, the latter of two counts, and only what ends as a sentinel does is one. */
+static void test_sentinel_among_pieces(void **state) {
+  (void)state;
+  static const char pieces[] = "\n\6\n\4</s>\n\x0e\n\x0c<extra_id_1>\n\x0e\n\x0c<extra_id_x>\n\x0f\n\x0d<extra_id_7>b";
+  struct error error = {0};
+  json_t *files = json_pack("{s:{s:i}}", "tokenizer_config.json", "extra_ids", 2);
+  json_t *made = converted(slice_text(pieces), files, "t5", &error), *token;
+  if (!made) fail_msg("%s", error.text);
+  json_int_t ids[2] = {-1, -1};
+  size_t i;
+  assert_int_equal(json_array_size(json_object_get(json_object_get(made, "model"), "vocab")), 6);
+  json_array_foreach(json_object_get(made, "added_tokens"), i, token) {
+    const char *text = json_string_value(json_object_get(token, "content"));
+    assert_true(strcmp(text, "<extra_id_x>") != 0 && strcmp(text, "<extra_id_7>b") != 0);
+    for (int k = 0; k < 2; k++)
+      if (strcmp(text, k ? "<extra_id_1>" : "<extra_id_0>") == 0)
+        ids[k] = json_integer_value(json_object_get(token, "id"));
+  }
+  assert_int_equal(ids[0], 5);
+  assert_int_equal(ids[1], 4);
+  json_decref(made);
+  json_decref(files);
+}
+
+/* Rules of more bytes than a tokenizer may have. */
+static void test_rules_too_large(void **state) {
+  (void)state;
+  enum { RULES = LIMIT_TOKENIZER_BYTES / 4 * 3 + 3 };
+  static const char before[] = "\n\6\n\4</s>";
+  uint8_t *bytes = calloc(1, RULES + 64), *at = bytes;
+  assert_non_null(bytes);
+  memcpy(at, before, sizeof before - 1);
+  at += sizeof before - 1;
+  *at++ = 0x1a; /* normalizer_spec, */
+  for (uint32_t left = RULES + 5; left || at[-1] & 0x80; left >>= 7)
+    *at++ = (uint8_t)((left & 0x7f) | (left > 127) << 7);
+  *at++ = 0x12; /* precompiled_charsmap */
+  for (uint32_t left = RULES; left || at[-1] & 0x80; left >>= 7) *at++ = (uint8_t)((left & 0x7f) | (left > 127) << 7);
+  struct error error = {0};
+  assert_null(converted(slice_make(bytes, (size_t)(at - bytes) + RULES), NULL, "t5", &error));
+  assert_string_equal(error.text, "sentencepiece.bpe.model has 100663299 bytes of rules for characters, more than the "
+                                  "100663296 allowed.");
+  free(bytes);
+}
+
 static void test_refused(void **state) {
   (void)state;
   static const struct {
@@ -145,6 +192,7 @@ static void test_spoilt(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_transformers), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_spoilt)};
+                                     cmocka_unit_test(test_sentinel_among_pieces),
+                                     cmocka_unit_test(test_rules_too_large), cmocka_unit_test(test_spoilt)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,6 +62,35 @@ static const char *part_text(const struct plan *plan, int weight, int part) {
   return plan_name(plan, plan_weights(plan)[weight].part[part].tensor);
 }
 
+/* What the only part of a weight is of. */
+static const char *tensor_of(const struct plan *plan, const char *weight) {
+  for (int i = 0; i < plan->n_weight; i++)
+    if (strcmp(weight_text(plan, i), weight) == 0) return part_text(plan, i, 0);
+  fail_msg("there is no weight \"%s\"", weight);
+  return NULL;
+}
+
+/* A config that says that head and table are one, beside a file that stores another head: that one counts, of what
+ * generates and of what ranks by the logits of a word. */
+static void test_head_beside_a_table_said_to_be_it(void **state) {
+  (void)state;
+  struct planned p;
+  struct model_variant variant;
+  planned_open_variant(&p, "qwen2", "{\"tie_word_embeddings\": true}");
+  assert_string_equal(tensor_of(p.plan, "head"), "lm_head.weight");
+  planned_close(&p);
+  json_t *tied = json_pack("{s:b}", "tie_word_embeddings", 1);
+  variant_make_in(&variant, "encoder", "qwen3-yes-no", tied);
+  planned_open_path(&p, variant.path);
+  assert_string_equal(tensor_of(p.plan, "score.yes"), "lm_head.weight");
+  planned_close(&p);
+  variant_remove(&variant);
+  json_decref(tied);
+  planned_open_path(&p, FIXTURES "/encoder/qwen3-yes");
+  assert_string_equal(tensor_of(p.plan, "score.yes"), "model.embed_tokens.weight");
+  planned_close(&p);
+}
+
 static void test_shape_of_a_plan(void **state) {
   (void)state;
   static const char *const names[] = {"llama2", "llama3", "llama_bias_yarn", "mistral",           "smollm2",
@@ -299,6 +328,7 @@ static void test_facts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_head_beside_a_table_said_to_be_it),
       cmocka_unit_test(test_shape_of_a_plan),
       cmocka_unit_test(test_gate_and_up_apart),
       cmocka_unit_test(test_llama),

@@ -502,6 +502,41 @@ static void test_does_not_render(void **state) {
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) assert_render_refused(rows[i].source, rows[i].sentence);
 }
 
+/* Steps may end anywhere: while a value is looked at for whether it is a constant, too. */
+static void test_steps_end_in_a_slice(void **state) {
+  (void)state;
+  char source[1024];
+  for (int terms = 1; terms <= 100; terms += 3) {
+    int size = snprintf(source, sizeof source, "{%% for i in range(9999) %%}{%% for j in range(999) %%}{{ (1");
+    for (int i = 0; i < terms; i++) size += snprintf(source + size, sizeof source - (size_t)size, "+1");
+    snprintf(source + size, sizeof source - (size_t)size, ")[1:] }}{%% endfor %%}{%% endfor %%}");
+    assert_render_refused(
+        source, "The chat template takes more than 8388608 steps for these messages, at its line 1; send fewer.");
+  }
+}
+
+/* A zero byte ends neither a host nor a port. */
+static void test_address_with_a_zero(void **state) {
+  (void)state;
+  static const char *const texts[] = {"www.a.com\\x00b", "http://a.com:80\\x00", "http://a.com\\x00/"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    char source[128];
+    struct error error = {0};
+    struct chat_text text;
+    snprintf(source, sizeof source, "{{ '%s'|urlize }}", texts[i]);
+    struct chat_template *template = chat_template_open(slice_text(source), &error);
+    json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "Hi");
+    chat_text_init(&text);
+    if (!template || !chat_template_render(template, &(struct chat_input){.messages = messages}, &text, &error))
+      fail_msg("%s", error.text);
+    assert_null(memmem(text.text.data, text.text.size, "<a", 2));
+    assert_non_null(memchr(text.text.data, 0, text.text.size));
+    json_decref(messages);
+    chat_text_release(&text);
+    chat_template_close(template);
+  }
+}
+
 static void test_messages_refused(void **state) {
   (void)state;
   static const char *const rows[][2] = {
@@ -536,6 +571,8 @@ int main(void) {
       cmocka_unit_test(test_injection_families),
       cmocka_unit_test(test_wide_numbers),
       cmocka_unit_test(test_large_numbers),
+      cmocka_unit_test(test_steps_end_in_a_slice),
+      cmocka_unit_test(test_address_with_a_zero),
       cmocka_unit_test(test_forms_share_steps),
       cmocka_unit_test(test_does_not_compile),
       cmocka_unit_test(test_does_not_render),

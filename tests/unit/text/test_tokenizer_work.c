@@ -2,6 +2,7 @@
  * with quadratic work it would run into the time limit of every test. */
 #include "text_support.h"
 
+#include "base/clock.h"
 #include "text/piece_stages.h"
 
 #include <stdlib.h>
@@ -160,10 +161,39 @@ static void test_slow_regex(void **state) {
   buffer_release(&blob);
 }
 
+/* Splits a text of 64 words that is the end of one of `gone` bytes, of which 10 s have gone by. */
+static bool split_words(uint64_t gone, struct error *error) {
+  const uint64_t passed = 10 * UINT64_C(1000000000);
+  char text[128];
+  struct split_pattern split;
+  struct split_match match;
+  size_t end = 0, start;
+  for (size_t i = 0; i < sizeof text; i++) text[i] = i % 2 == 0 ? ' ' : 'a';
+  assert_true(split_pattern_open(&split, slice_text(split_gpt2), VIEW_TEXT, error));
+  assert_true(split_match_init(&match));
+  match.gone = gone;
+  match.since = clock_ns() - passed;
+  match.spent = clock_thread_ns() - passed;
+  while (split_pattern_next(&split, &match, slice_make(text, sizeof text), end, &start, &end, error)) continue;
+  if (error->code == ERROR_NONE) assert_int_equal(match.gone - gone, sizeof text + 64 + 1);
+  split_match_release(&match);
+  split_pattern_close(&split);
+  return error->code == ERROR_NONE;
+}
+
+/* What a text may take grows with what was gone through: time alone refuses none. */
+static void test_long_text_has_time(void **state) {
+  (void)state;
+  struct error error = {0};
+  assert_true(split_words(UINT64_C(190) << 20, &error));
+  assert_false(split_words(UINT64_C(4) << 20, &error));
+  assert_memory_equal(error.text, "Splitting the text by the tokenizer's regex takes too long at byte ", 67);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_long),        cmocka_unit_test(test_marks),      cmocka_unit_test(test_added_space),
-      cmocka_unit_test(test_pieces_grow), cmocka_unit_test(test_slow_regex),
+      cmocka_unit_test(test_pieces_grow), cmocka_unit_test(test_slow_regex), cmocka_unit_test(test_long_text_has_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
