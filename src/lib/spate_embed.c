@@ -24,7 +24,7 @@ static bool prompt_check(const spate_engine *engine, const spate_embed_request *
   if (joins && r->n_token == 0 && !r->pair && !r->chat)
     return error_set(error, ERROR_INVALID,
                      "The model %s scores two texts, which its chat template joins: send both (/v1/rerank, /v1/score), "
-                     "or the tokens of a conversation.",
+                     "messages of the roles query and document, or the tokens of a conversation.",
                      facts->name);
   if (r->instruct && (!joins || !r->pair || r->prompt_name))
     return error_set(error, ERROR_INVALID,

@@ -84,6 +84,7 @@ static bool conversation_encode_whole(const struct runtime *rt, struct request *
   struct token_list whole;
   struct slice json = slice_make(r->prompt, r->prompt_size);
   if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
+  if (rt->engine->file.facts->encoder.pair_form != PAIR_PLAIN && !pair_messages_check(json, error)) return false;
   token_list_init(&whole, r->prompt_size + LIMIT_TEMPLATE_OUTPUT_BYTES);
   bool ok = conversation_encode(rt->chat, json, NULL, rt->tokenizer, &whole, error);
   if (ok && whole.count > (size_t)max && r->cut == 0)

@@ -40,6 +40,30 @@ static bool pair_write(const struct pair_text *pair, struct chat_text *text, str
   return ok;
 }
 
+bool pair_messages_check(struct slice json, struct error *error) {
+  static const char *const roles[] = {"query", "document", "system"};
+  json_t *root = json_parse_client(json, true, error);
+  const json_t *messages = json_object_get(root, "messages");
+  size_t count[3] = {0}, others = 0;
+  for (size_t i = 0; i < json_array_size(messages); i++) {
+    const json_t *role = json_object_get(json_array_get(messages, i), "role");
+    int k = 0;
+    while (k < 3 && !(json_is_string(role) && slice_is(json_slice(role), roles[k]))) k++;
+    if (k < 3)
+      count[k]++;
+    else
+      others++;
+  }
+  bool parsed = root != NULL, fits = count[0] == 1 && count[1] == 1 && count[2] <= 1 && others == 0;
+  json_decref(root);
+  if (!parsed || fits) return fits;
+  return error_set(error, ERROR_INVALID,
+                   "The model scores two texts, which its chat template joins: the messages are %zu of the role query, "
+                   "%zu of document, %zu of system and %zu of others, expected one query, one document, at most one "
+                   "system (what the document is to do for the query), and no others.",
+                   count[0], count[1], count[2], others);
+}
+
 /* --- the form ----------------------------------------------------------------------------------------------------- */
 
 /* Is another text written for other texts, of each of the two? */

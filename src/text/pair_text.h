@@ -23,6 +23,10 @@ struct pair_text {
 bool pair_form_find(const struct chat_template *template, bool generation_prompt, enum pair_form *form,
                     struct error *error);
 
+/* Of a conversation in JSON: has it one message of each of the two roles, and besides them at most one of the role
+ * "system"? Otherwise what it says would count for nothing: ERROR_INVALID. */
+bool pair_messages_check(struct slice json, struct error *error);
+
 /* Appends the ids. More than `max` are ERROR_LIMIT, or `cut` to as many: the last of them are those that the template
  * ends with, whatever the texts. */
 bool pair_text_encode(const struct pair_text *pair, size_t max, bool cut, struct token_list *out, struct error *error);

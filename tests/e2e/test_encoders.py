@@ -431,6 +431,20 @@ class YesAndNo(unittest.TestCase):
             status, body = ask(server, "/v1/rerank", {"query": "a", "documents": ["b"], "prompt_name": "q"})
             self.assertEqual((status, body["error"]["param"]), (400, "prompt_name"), body)
 
+    def test_messages_are_of_a_query_and_a_document(self):
+        query, document, system, user, answer = ({"role": role, "content": "hello"} for role in ("query", "document", "system", "user", "assistant"))
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            def labels(messages):
+                return ask(server, "/v1/classify", {"messages": messages, "add_generation_prompt": True})
+            score = ask(server, "/v1/score", {"text_1": "hello", "text_2": "hello", "instruct": "hello"})[1]["data"][0]["score"]
+            self.assertEqual(labels([system, query, document])[1]["data"][0]["probs"], [score])
+            self.assertEqual(labels([query, document])[0], 200)
+            for messages in ([], [user, answer], [query], [document], [query, document, document], [query, query, document],
+                             [query, document, user], [system, system, query, document], [query, {"role": 7, "content": "a"}], ["query", document]):
+                with self.subTest(str(messages)):
+                    status, body = labels(messages)
+                    self.assertEqual((status, "expected one query, one document" in body["error"]["message"]), (400, True), body)
+
     def test_settings_that_cannot_be_have_a_sentence(self):
         for change, said in (
                 ({"1_LogitScore/config.json": {"true_token_id": None}}, "true_token_id is expected to be a token's id"),
