@@ -30,6 +30,7 @@ class Engine:
         target = () if BACKEND == "cpu" else ("--target", BACKEND)
         done = subprocess.run([SPATE, "build", model, "-o", self.path, *target, *options], capture_output=True,
                               text=True)
+        self.said = done.stderr
         self.sentence = done.stderr if done.returncode else None
 
     def __enter__(self):
@@ -524,6 +525,33 @@ class Words(unittest.TestCase):
         for config in ({"classifier_from_token": ["yes"]}, {"classifier_from_token": ["yes"], "method": "no_post_processing"}):
             with published(config, template) as model, served(model, "--quant-mode", "FP32") as server:
                 self.assertEqual(pair_scores(server, pairs), want)
+
+    def test_a_template_counts_by_what_it_does(self):
+        want = expected("qwen3-yes-no")
+        pairs, scores = [case["text"] for case in want["pairs"]], [score for score, in want["twin"]]
+        documents = "{% for document in documents or [] %}{{ document.text }}{% endfor %}"
+        known = "{% for m in messages %}{% if m.role in ('system', 'user', 'assistant') %}{{ m.role }}: {{ m.content }}\n{% endif %}{% endfor %}"
+        loud = "A document of {{ messages | length }}. {% for m in messages %}<|im_start|>{{ m.role | upper }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        turns = "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+        raises = "{{ raise_exception('no document') if messages[0].role != 'user' }}{{ messages[0].content }}"
+        for template in (CONVERSATIONS, documents + CONVERSATIONS, documents + known, loud, turns, raises):
+            with self.subTest(template), published(ORIGINAL, template) as model, Engine(model, "--quant-mode", "FP32") as engine:
+                self.assertIn("not of a query and a document", engine.said)
+                with Server(engine, backend=BACKEND) as server:
+                    self.assertLess(off(pair_scores(server, pairs), scores), CLOSE)
+            with self.subTest(template), published({"classifier_from_token": ["yes"], "architectures": ["Qwen3Model"]}, template) as model:
+                self.assertIn("is not one of a query and a document", built(model))
+        joins = "<|im_start|>{{ messages[0].content }} | {{ messages[1].content }}<|im_end|>"
+        roles = ("<|im_start|>{% for m in messages if m.role == 'query' %}{{ m.content }}{% endfor %} | "
+                 "{% for m in messages if m.role == 'document' %}{{ m.content }}{% endfor %}<|im_end|>")
+        for template in (joins, roles, roles.replace("document", "doc' ~ 'ument")):
+            with self.subTest(template), published(ORIGINAL, template) as model, Engine(model, "--quant-mode", "FP32") as engine:
+                self.assertNotIn("a query and a document", engine.said)
+                with Server(engine, backend=BACKEND) as server:
+                    _, body = ask(server, "/v1/classify", {"input": [ids_of(server, f"<|im_start|>{a} | {b}<|im_end|>") for a, b in pairs]})
+                    self.assertEqual(pair_scores(server, pairs), [item["probs"][0] for item in body["data"]])
+        with published(ORIGINAL, "{{ x") as model:
+            self.assertIn("chat template", built(model))
 
     def test_serve_builds_what_is_asked_for(self):
         with published() as model, tempfile.TemporaryDirectory() as cache:
