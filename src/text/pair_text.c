@@ -200,25 +200,44 @@ static bool whole_cut(const struct pair_text *pair, struct token_list *whole, si
   return ok;
 }
 
-/* The text of the document's first tokens, for no more than are to count; `room` has it where it is shorter. */
+/* A document's tokens, or as many as the list takes. */
+static bool document_encode(const struct pair_text *pair, struct slice document, struct token_list *ids,
+                            struct error *error) {
+  struct error failure = {0};
+  token_list_clear(ids);
+  bool ok = tokenizer_encode(pair->tokenizer, document, 0, ids, &failure);
+  bool full = failure.code == ERROR_LIMIT && ids->failed;
+  return ok || full || error_set(error, failure.code, "%s", failure.text);
+}
+
+/* The text of the document's first tokens, for no more than are to count; `room` has it where it is shorter. Where it
+ * ends, what was one token may be several: then it is of fewer. */
 static bool document_cut(struct pair_text *pair, struct buffer *room, struct error *error) {
-  struct token_list ids;
-  if (pair->most == 0) return true;
-  token_list_init(&ids, pair->document.size + 1);
-  bool ok = tokenizer_encode(pair->tokenizer, pair->document, 0, &ids, error);
-  if (ok && ids.count > (size_t)pair->most) {
-    ok = detokenize(pair->tokenizer, ids.ids, (size_t)pair->most, DETOKENIZE_START, room) ||
+  enum { BEYOND = 64 }; /* tokens by which it is told how much shorter a text has to be */
+  size_t most = (size_t)pair->most, kept = most;
+  struct token_list ids, again;
+  if (most == 0) return true;
+  token_list_init(&ids, most + 1);
+  token_list_init(&again, most + BEYOND);
+  bool ok = document_encode(pair, pair->document, &ids, error);
+  for (bool longer = ids.count > most; ok && longer;) {
+    buffer_clear(room);
+    ok = detokenize(pair->tokenizer, ids.ids, kept, DETOKENIZE_START | DETOKENIZE_WHOLE, room) ||
          error_set(error, ERROR_MEMORY, "Out of memory for the beginning of a text.");
     pair->document = buffer_slice(room);
+    ok = ok && document_encode(pair, pair->document, &again, error);
+    longer = again.count > most;
+    if (longer) kept -= again.count - most < kept ? again.count - most : kept;
   }
   token_list_release(&ids);
+  token_list_release(&again);
   return ok;
 }
 
 /* All of it as its tokens, the document perhaps shorter than it was. */
 static bool pair_encode(struct pair_text pair, struct token_list *out, struct error *error) {
   struct buffer room;
-  buffer_init(&room, 4 * pair.document.size + DETOKENIZER_OUT_MAX);
+  buffer_init(&room, (size_t)pair.most * DETOKENIZER_OUT_MAX + DETOKENIZER_REST_MAX);
   bool ok = document_cut(&pair, &room, error) && whole_encode(&pair, out, error);
   buffer_release(&room);
   return ok;

@@ -816,13 +816,37 @@ class Scores(unittest.TestCase):
         with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
             text = "the naïve fox. " * 50
             for most in (1, 6, 7, 12):
-                part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"]
+                part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"].rstrip("\ufffd")
                 _, cut = ask(server, "/v1/score", {"text_1": "hello", "text_2": text, "max_tokens_per_doc": most})
                 _, want = ask(server, "/v1/score", {"text_1": "hello", "text_2": part})
                 self.assertEqual(cut["data"][0]["score"], want["data"][0]["score"])
             _, whole = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox"})
             _, same = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox", "max_tokens_per_doc": 100})
             self.assertEqual(whole["data"][0]["score"], same["data"][0]["score"])
+
+
+    def test_documents_are_cut_between_characters(self):
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            def scored(document, **fields):
+                body = ask(server, "/v1/score", {"text_1": "hello", "text_2": document, **fields})[1]
+                return body["data"][0]["score"], body["usage"]["prompt_tokens"]
+            none = scored("")[1]
+            for text in ("\U0001f98a" * 3, "a na\u00efve \U0001f98a. \U0001f98a"):
+                for most in range(1, len(ids_of(server, text))):
+                    part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"]
+                    part = part.rstrip("\ufffd")
+                    with self.subTest(text=text, most=most):
+                        self.assertEqual(scored(text, max_tokens_per_doc=most), scored(part))
+                        self.assertLessEqual(scored(part)[1], none + most)
+
+    def test_documents_that_are_normalized_to_longer_ones_are_cut(self):
+        folder, model = switched_off("qwen3-yes-no", {"tokenizer.json": {"normalizer": {"type": "NFKC"}}})
+        with served(model, "--quant-mode", "FP32") as server:
+            fields = {"text_1": "hello", "text_2": "\ufdfa" * 3000, "truncate_prompt_tokens": -1}  # 33 bytes of 3
+            for most in (20000, 60000, 200000):
+                self.assertEqual(ask(server, "/v1/score", fields | {"max_tokens_per_doc": most})[1].get("data"),
+                                 ask(server, "/v1/score", fields)[1]["data"])
+        shutil.rmtree(folder)
 
 
 class Queue(unittest.TestCase):
