@@ -100,13 +100,23 @@ static bool conversation_encode_whole(const struct runtime *rt, struct request *
   return ok;
 }
 
-/* Tokens of the prompt before a text, which do not count among the text's. */
-static bool lead_count(const struct runtime *rt, struct slice lead, int32_t *count, struct error *error) {
-  struct token_list list;
-  token_list_init(&list, lead.size + 1);
-  bool ok = lead.size == 0 || tokenizer_encode(rt->tokenizer, lead, ENCODE_PARSE_SPECIAL, &list, error);
-  *count = (int32_t)list.count;
-  token_list_release(&list);
+/* Tokens of the prompt before a text, which do not count among the text's. One that the prompt's end and the text's
+ * beginning are together is the text's: `whole` is both. */
+static bool lead_count(const struct runtime *rt, struct slice lead, struct slice whole, int32_t *count,
+                       struct error *error) {
+  struct token_list own, all;
+  size_t most = (size_t)rt->engine->file.facts->config.max_input_len, same = 0;
+  *count = 0;
+  if (lead.size == 0) return true;
+  token_list_init(&own, most);
+  token_list_init(&all, most);
+  bool ok = tokenizer_encode_first(rt->tokenizer, lead, ENCODE_PARSE_SPECIAL, &own, error);
+  all.max = own.count;
+  ok = ok && (own.count == 0 || tokenizer_encode_first(rt->tokenizer, whole, ENCODE_PARSE_SPECIAL, &all, error));
+  while (same < own.count && same < all.count && own.ids[same] == all.ids[same]) same++;
+  *count = (int32_t)same;
+  token_list_release(&own);
+  token_list_release(&all);
   return ok;
 }
 
@@ -122,7 +132,7 @@ static bool texts_encode(const struct runtime *rt, struct request *r, struct tok
   struct sequence *q = &r->generation[0].sequence;
   struct slice lead = slice_make(r->prompt, r->lead_size);
   int32_t before = 0;
-  if (r->last_most > 0 && !lead_count(rt, lead, &before, error)) return false;
+  if (r->last_most > 0 && !lead_count(rt, lead, slice_make(r->prompt, r->prompt_size), &before, error)) return false;
   if (r->last_most > 0) join.most[r->pair != NULL] = before + r->last_most;
   q->second_type = join.frame->second_type;
   return text_join_encode(&join, slice_make(r->prompt, r->prompt_size), slice_make(r->pair, r->pair_size), list,

@@ -200,16 +200,6 @@ static bool whole_cut(const struct pair_text *pair, struct token_list *whole, si
   return ok;
 }
 
-/* A document's tokens, or as many as the list takes. */
-static bool document_encode(const struct pair_text *pair, struct slice document, struct token_list *ids,
-                            struct error *error) {
-  struct error failure = {0};
-  token_list_clear(ids);
-  bool ok = tokenizer_encode(pair->tokenizer, document, 0, ids, &failure);
-  bool full = failure.code == ERROR_LIMIT && ids->failed;
-  return ok || full || error_set(error, failure.code, "%s", failure.text);
-}
-
 /* The text of the document's first tokens, for no more than are to count; `room` has it where it is shorter. Where it
  * ends, what was one token may be several: then it is of fewer. */
 static bool document_cut(struct pair_text *pair, struct buffer *room, struct error *error) {
@@ -219,13 +209,14 @@ static bool document_cut(struct pair_text *pair, struct buffer *room, struct err
   if (most == 0) return true;
   token_list_init(&ids, most + 1);
   token_list_init(&again, most + BEYOND);
-  bool ok = document_encode(pair, pair->document, &ids, error);
+  bool ok = tokenizer_encode_first(pair->tokenizer, pair->document, 0, &ids, error);
   for (bool longer = ids.count > most; ok && longer;) {
     buffer_clear(room);
     ok = detokenize(pair->tokenizer, ids.ids, kept, DETOKENIZE_START | DETOKENIZE_WHOLE, room) ||
          error_set(error, ERROR_MEMORY, "Out of memory for the beginning of a text.");
     pair->document = buffer_slice(room);
-    ok = ok && document_encode(pair, pair->document, &again, error);
+    token_list_clear(&again);
+    ok = ok && tokenizer_encode_first(pair->tokenizer, pair->document, 0, &again, error);
     longer = again.count > most;
     if (longer) kept -= again.count - most < kept ? again.count - most : kept;
   }

@@ -325,6 +325,23 @@ class Prompts(unittest.TestCase):
             self.assertLess(off([item["score"] for item in body["data"]],
                                 [sum(x * y for x, y in zip(left, vector)) for vector in right]), 1e-5)
 
+    def test_tokens_that_a_prompt_and_a_text_share_are_the_texts(self):
+        """Of a prompt that ends with a space, which is one token with the text's first letter."""
+        folder, model = switched_off("qwen3", {"config_sentence_transformers.json": {"prompts": {"query": "", "document": "Text: "}}})
+        network = json.loads((model / "tokenizer.json").read_text())
+        vocabulary, last = network["model"]["vocab"], max(network["model"]["vocab"].values())
+        del vocabulary[next(token for token, i in vocabulary.items() if i == last)]
+        vocabulary["\u0120h"] = last
+        network["model"]["merges"] = [["\u0120", "h"]]
+        (model / "tokenizer.json").write_text(json.dumps(network))
+        with served(model, "--quant-mode", "FP32") as server:
+            def scored(documents, **fields):
+                _, body = ask(server, "/v1/rerank", {"query": "a fox", "documents": documents, **fields})
+                return [(item["index"], item["relevance_score"]) for item in body["results"]]
+            for most in (1, 2, 3, 4):
+                self.assertEqual(scored(["hello", "world"], max_tokens_per_doc=most), scored(["hello"[:most], "world"[:most]]))
+        shutil.rmtree(folder)
+
     def test_vectors_are_compared_as_the_files_say(self):
         for name, of in (("euclidean", lambda a, b: -math.dist(a, b)), ("manhattan", lambda a, b: -sum(abs(x - y) for x, y in zip(a, b))),
                          ("cosine", cosine), (None, cosine)):
