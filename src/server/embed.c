@@ -140,15 +140,18 @@ static void embed_handle(struct server *server, struct http_request *request, fi
 
 static int task_of(const struct embed_work *w) { return w->served->info.task; }
 
+static bool field_refuse(struct embed_request *r, const char *param, const char *sentence, struct error *error) {
+  r->param = param;
+  return error_set(error, ERROR_INVALID, "%s", sentence);
+}
+
 /* A conversation in place of texts. */
 static bool messages_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
-  r->param = "messages";
   if (embed_has(r, "input"))
-    return error_set(error, ERROR_INVALID, "There are both input and messages: send texts, or a conversation.");
+    return field_refuse(r, "messages", "There are both input and messages: send texts, or a conversation.", error);
   if (r->prompt_name && *r->prompt_name)
-    return error_set(error, ERROR_INVALID, "A prompt_name goes with texts alone, not with messages.");
-  r->param = NULL;
+    return field_refuse(r, "messages", "A prompt_name goes with texts alone, not with messages.", error);
   return embed_messages_read(r, error);
 }
 
@@ -156,11 +159,15 @@ static bool messages_read(struct embed_work *w, struct error *error) {
 static bool input_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
   int vocab = w->served->info.vocab_size;
-  if (r->max_tokens_per_doc > 0) {
-    r->param = "max_tokens_per_doc";
-    return error_set(error, ERROR_INVALID,
-                     "max_tokens_per_doc is not taken here: truncate_prompt_tokens cuts texts that are too long.");
-  }
+  if (r->max_tokens_per_doc > 0)
+    return field_refuse(r, "max_tokens_per_doc",
+                        "max_tokens_per_doc is not taken here: truncate_prompt_tokens cuts texts that are too long.",
+                        error);
+  if (r->instruct.data)
+    return field_refuse(r, "instruct",
+                        "instruct is not taken here: it goes with the two texts of a ranker by yes and no (/v1/rerank, "
+                        "/v1/score).",
+                        error);
   if (embed_has(r, "messages")) return messages_read(w, error);
   if (!embed_texts_read(r, "input", true, &r->first, error)) return false;
   int64_t beyond = embed_id_beyond(&r->first, vocab);
@@ -198,7 +205,12 @@ static bool normalize_read(struct embed_work *w, struct error *error) {
 static bool activation_read(struct embed_work *w, struct error *error) {
   bool use = true;
   if (!embed_bool_read(&w->wanted, "use_activation", &use, error)) return false;
-  w->wanted.plain = !use && task_of(w) == SPATE_TASK_CLASSIFY;
+  if (!use && task_of(w) == SPATE_TASK_EMBED)
+    return field_refuse(&w->wanted, "use_activation",
+                        "use_activation is false, and the model makes vectors, which have none: see normalize of "
+                        "/v1/embeddings.",
+                        error);
+  if (!use) w->wanted.plain = true;
   return true;
 }
 
@@ -208,8 +220,8 @@ static bool embeddings_read(struct embed_work *w, struct error *error) {
                      "The model %.100s tells labels of texts; it makes no vectors: see "
                      "/v1/classify, /v1/score and /v1/rerank.",
                      w->served->info.name);
-  return input_read(w, error) && embed_format_read(&w->wanted, error) && dimensions_read(w, error) &&
-         normalize_read(w, error);
+  return input_read(w, error) && activation_read(w, error) && embed_format_read(&w->wanted, error) &&
+         dimensions_read(w, error) && normalize_read(w, error);
 }
 
 static bool classify_read(struct embed_work *w, struct error *error) {
@@ -231,6 +243,11 @@ static bool pairs_settle(struct embed_work *w, struct error *error) {
                      "instruct is for rankers by yes and no; the model %.100s compares vectors: see prompt_name.",
                      info->name);
   }
+  if (w->wanted.instruct.data && w->wanted.prompt_name)
+    return field_refuse(&w->wanted, "instruct",
+                        "There are both instruct and prompt_name: send the text of an instruction without a "
+                        "prompt_name, or the name of one.",
+                        error);
   if (!activation_read(w, error)) return false;
   if (info->task != SPATE_TASK_CLASSIFY || info->vector_size == 1) return true;
   return error_set(error, ERROR_INVALID,

@@ -390,7 +390,9 @@ class YesAndNo(unittest.TestCase):
             self.assertNotEqual(ranked(instruct="")[1]["results"], ranked()[1]["results"])
             for fields, said in (({"instruct": 7}, "instruct must be a string"), ({"instruct": "a", "prompt_name": "query"}, "without a prompt_name")):
                 status, body = ranked(**fields)
-                self.assertEqual((status, said in body["error"]["message"]), (400, True), body)
+                self.assertEqual((status, said in body["error"]["message"], body["error"]["param"]), (400, True, "instruct"), body)
+            status, body = ask(server, "/v1/classify", {"input": [3, 4], "instruct": "a"})
+            self.assertEqual((status, body["error"]["param"]), (400, "instruct"), body)
         for name in ("bert-pairs", "bert"):
             with served(FIXTURES / name, "--quant-mode", "FP32") as server:
                 status, body = ask(server, "/v1/score", {"text_1": "a", "text_2": "b", "instruct": "c"})
@@ -670,6 +672,9 @@ class Requests(unittest.TestCase):
                 ({"input": "a", "dimensions": 37}, "dimensions is 37, expected 1 to 36", "dimensions"),
                 ({"input": "a", "normalize": "no"}, "normalize must be true or false", "normalize"),
                 ({"input": "a", "max_tokens_per_doc": 9}, "max_tokens_per_doc is not taken here", "max_tokens_per_doc"),
+                ({"input": "a", "instruct": "b"}, "instruct is not taken here", "instruct"),
+                ({"input": "a", "use_activation": "no"}, "use_activation must be true or false", "use_activation"),
+                ({"input": "a", "use_activation": False}, "the model makes vectors, which have none", "use_activation"),
                 ({"input": "a", "encoding_format": "int8"}, "encoding_format must be", "encoding_format"),
                 ({"input": "a", "timeout_s": -1}, "timeout_s must be", "timeout_s"),
                 ({"input": "a", "model": 7}, "model must be a string", "model")):
@@ -715,6 +720,9 @@ class Requests(unittest.TestCase):
         plain = {"query": "a", "documents": ["b", "d"], "max_tokens_per_doc": 0}
         self.assertEqual(ask(self.server, "/v1/rerank", titled | {"rank_fields": ["text"]})[1]["results"],
                          ask(self.server, "/v1/rerank", plain)[1]["results"])
+        for path, fields in (("/v1/rerank", {"query": "a", "documents": ["b"]}), ("/v1/score", {"text_1": "a", "text_2": "b"})):
+            self.refused(path, fields | {"use_activation": False}, 400, "the model makes vectors, which have none", "use_activation")
+            self.assertEqual(ask(self.server, path, fields | {"use_activation": True})[0], 200)
         self.refused("/v1/rerank", {"query": ["a"], "documents": ["b"]}, 400, "query must be a string", "query")
         self.refused("/v1/score", {"text_1": ["a", "b"], "text_2": ["c"]}, 400, "text_1 has 2 texts and text_2 has 1", "text_2")
 
