@@ -83,6 +83,8 @@ static bool conversation_encode_whole(const struct runtime *rt, struct request *
                                       struct error *error) {
   struct token_list whole;
   struct slice json = slice_make(r->prompt, r->prompt_size);
+  if (!rt->chat && rt->engine->file.chat_template.size == 0)
+    return error_set(error, ERROR_UNSUPPORTED, "The model has no chat template; send input instead of messages.");
   if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
   if (rt->engine->file.facts->encoder.pair_form != PAIR_PLAIN && !pair_messages_check(json, error)) return false;
   token_list_init(&whole, r->prompt_size + LIMIT_TEMPLATE_OUTPUT_BYTES);

@@ -130,7 +130,10 @@ static void embed_handle(struct server *server, struct http_request *request, fi
   struct error error;
   spate_error refusal;
   if (!w.served) return;
-  if (!embed_request_read(&w.wanted, request->body, &error) || !read(&w, &error))
+  bool understood = embed_request_read(&w.wanted, request->body, &error) && read(&w, &error);
+  if (!understood && error.code == ERROR_MEMORY)
+    reply_engine_error(request, SPATE_MEMORY, error.text);
+  else if (!understood)
     reply_field_error(request, 400, w.wanted.param, error.text);
   else if (asker_allowed(&w) && prompt_known(&w) &&
            !texts_submit(&w, w.wanted.base64 ? &vectors_base64 : form, &refusal))

@@ -799,7 +799,7 @@ class Conversations(unittest.TestCase):
                     self.assertIn(said, body["error"]["message"])
         with served(FIXTURES / "qwen3", "--quant-mode", "FP32") as server:
             status, body = ask(server, "/v1/embeddings", {"messages": self.messages})
-            self.assertEqual((status, "has no chat template" in body["error"]["message"]), (400, True), body)
+            self.assertEqual((status, "has no chat template; send input instead of messages" in body["error"]["message"]), (400, True), body)
 
 
 class Scores(unittest.TestCase):
