@@ -78,28 +78,25 @@ static bool pair_encode(const struct runtime *rt, struct request *r, int32_t max
   return true;
 }
 
-/* A conversation that becomes a vector, or labels. */
+/* A conversation that becomes a vector, or labels: no more tokens than may be are made of it. */
 static bool conversation_encode_whole(const struct runtime *rt, struct request *r, int32_t max, struct token_list *list,
                                       struct error *error) {
-  struct token_list whole;
   struct slice json = slice_make(r->prompt, r->prompt_size);
+  struct error failure = {0};
   if (!rt->chat && rt->engine->file.chat_template.size == 0)
     return error_set(error, ERROR_UNSUPPORTED, "The model has no chat template; send input instead of messages.");
   if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
   if (rt->engine->file.facts->encoder.pair_form != PAIR_PLAIN && !pair_messages_check(json, error)) return false;
-  token_list_init(&whole, r->prompt_size + LIMIT_TEMPLATE_OUTPUT_BYTES);
-  bool ok = conversation_encode(rt->chat, json, NULL, rt->tokenizer, &whole, error);
-  if (ok && whole.count > (size_t)max && r->cut == 0)
-    ok = error_set(error, ERROR_LIMIT,
-                   "The conversation has %zu tokens, more than max_seq_len %d: shorten it, or have it cut "
-                   "(truncate_prompt_tokens).",
-                   whole.count, max);
-  for (size_t i = 0; ok && i < whole.count && i < (size_t)max; i++)
-    ok = token_list_append(list, whole.ids[i]) ||
-         error_set(error, ERROR_MEMORY, "Out of memory for the tokens of a conversation.");
-  token_list_release(&whole);
+  list->max = (size_t)max;
+  bool ok = conversation_encode(rt->chat, json, NULL, rt->tokenizer, list, &failure);
+  bool longer = !ok && failure.code == ERROR_LIMIT && list->failed;
   r->generation[0].sequence.n_first = (int32_t)list->count;
-  return ok;
+  if (longer && r->cut == 0)
+    return error_set(error, ERROR_LIMIT,
+                     "The conversation has more tokens than max_seq_len %d: shorten it, or have it cut "
+                     "(truncate_prompt_tokens).",
+                     max);
+  return ok || longer || error_set(error, failure.code, "%s", failure.text);
 }
 
 /* Tokens of the prompt before a text, which do not count among the text's. One that the prompt's end and the text's

@@ -780,6 +780,19 @@ class Conversations(unittest.TestCase):
             _, body = ask(server, "/v1/embeddings", {"messages": [{"role": "user", "content": "<s>"}]})
             self.assertEqual(body["usage"]["prompt_tokens"], len(ids_of(server, "<s>user: ")) + 4)
 
+    def test_a_conversation_may_be_as_long_as_a_text(self):
+        with conversing("qwen3", "--max-seq-len", "40") as server:
+            def vector(length, **fields):
+                return ask(server, "/v1/embeddings", {"messages": [{"role": "user", "content": "a" * length}], **fields})
+            around = vector(1)[1]["usage"]["prompt_tokens"] - 1
+            self.assertEqual(vector(40 - around)[0], 200)
+            status, body = vector(41 - around)
+            self.assertEqual((status, body["error"]["message"]),
+                             (400, "The conversation has more tokens than max_seq_len 40: shorten it, or have it cut (truncate_prompt_tokens)."))
+            for length in (41 - around, 4000):
+                self.assertEqual(vector(length, truncate_prompt_tokens=-1)[1]["data"][0]["embedding"],
+                                 vectors(server, ids_of(server, "<s>user: " + "a" * 40)[:40])[0])
+
     def test_messages_have_labels_too(self):
         with conversing("gemma2-labels") as server:
             _, body = ask(server, "/v1/classify", {"messages": self.messages})
@@ -792,7 +805,7 @@ class Conversations(unittest.TestCase):
                                         ({"messages": self.messages, "prompt_name": "query"}, "prompt_name goes with texts", "messages"),
                                         ({"messages": self.messages, "add_generation_prompt": 1}, "must be true or false", "add_generation_prompt"),
                                         ({"messages": []}, "messages", None), ({"messages": "a"}, "messages", None),
-                                        ({"messages": [{"role": "user", "content": "a" * 400}]}, "The conversation has 408 tokens, more than", None)):
+                                        ({"messages": [{"role": "user", "content": "a" * 400}]}, "The conversation has more tokens than max_seq_len", None)):
                 status, body = ask(server, "/v1/embeddings", fields)
                 with self.subTest(str(fields)[:80]):
                     self.assertEqual((status, body["error"]["param"]), (400, param), body)
