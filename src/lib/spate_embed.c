@@ -16,6 +16,9 @@ static bool request_check(const spate_embed_request *r, struct error *error) {
     return error_set(error, ERROR_INVALID, "A conversation is one text, without tokens or a second one.");
   if (r->n_token < 0 || !text || (r->n_token > 0 && (!r->tokens || r->text || r->pair)))
     return error_set(error, ERROR_INVALID, "A text is wanted, perhaps with a second one, or tokens, and not both.");
+  if (r->max_tokens_per_doc > 0 && (r->chat || r->n_token > 0))
+    return error_set(error, ERROR_INVALID,
+                     "max_tokens_per_doc cuts texts, not a conversation and not tokens: see truncate.");
   return true;
 }
 

@@ -162,7 +162,7 @@ bool embed_texts_read(struct embed_request *r, const char *name, bool ids, struc
 
 /* NULL: there is no memory. The template adds no beginning of an answer unless that is asked for, as vLLM has it. */
 static json_t *conversation_make(const struct embed_request *r, bool begins) {
-  static const char *const names[] = {"messages", "tools", "tool_choice", "chat_template_kwargs"};
+  static const char *const names[] = {"messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_effort"};
   json_t *conversation = json_object();
   bool ok = conversation && json_object_set_new(conversation, "add_generation_prompt", json_boolean(begins)) == 0;
   for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {

@@ -741,7 +741,7 @@ class Requests(unittest.TestCase):
         self.assertEqual(len(vectors(self.server, "a")), 1)
 
 
-LINES = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}"
+LINES = "{{ reasoning_effort }}{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}"
 
 
 @contextlib.contextmanager
@@ -772,7 +772,8 @@ class Conversations(unittest.TestCase):
             self.assertEqual((status, [item["index"] for item in body["data"]]), (200, [0]), body)
             self.assertEqual(body["usage"]["prompt_tokens"], len(ids))
             self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids))
-            for fields, text in (({"add_generation_prompt": True}, self.text + "<s>assistant: "), ({"user": "x", "prompt_name": ""}, self.text)):
+            for fields, text in (({"add_generation_prompt": True}, self.text + "<s>assistant: "), ({"user": "x", "prompt_name": ""}, self.text),
+                                 ({"reasoning_effort": "low"}, "low" + self.text)):
                 _, body = ask(server, "/v1/embeddings", {"messages": self.messages, **fields})
                 self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids_of(server, text)))
             _, body = ask(server, "/v1/embeddings", {"messages": self.messages, "truncate_prompt_tokens": 9})
@@ -1125,6 +1126,12 @@ class Description(unittest.TestCase):
                      (labels, "/v1/classify", "Classes", {"input": "a"})]
             for server, path, name, fields in asked:
                 schemas.check(name, ask(server, path, fields)[1])
+            paths = json.loads(vectors_of.get("/openapi.json")[2])["paths"]
+        for path in ("/v1/embeddings", "/v1/classify", "/classify"):
+            wanted = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            self.assertEqual(wanted["oneOf"], [{"required": ["input"]}, {"required": ["messages"]}])
+            self.assertLessEqual({"messages", "add_generation_prompt", "chat_template_kwargs", "tools", "tool_choice", "reasoning_effort"},
+                                 set(wanted["properties"]))
         told = {f"{name}.{field}" for name in VECTOR_ANSWERS for field in schemas.schemas[name]["properties"]}
         self.assertEqual(told - schemas.seen, set())
 
