@@ -49,20 +49,8 @@ static void prompts_choose(const struct embed_work *w, struct text_feed *feed) {
       if (spate_prompt(w->served->engine, names[i][k])) feed->prompt[i] = names[i][k];
 }
 
-/* What a body takes as long as it is kept parsed, about: each of its values has a struct, and room to grow. */
-static size_t parsed_bytes(struct slice body) {
-  enum { VALUE = 48, ARRAY = 128, OBJECT = 256 };
-  size_t bytes = body.size;
-  for (size_t i = 0; i < body.size; i++) {
-    if (body.data[i] == ',') bytes += VALUE;
-    if (body.data[i] == '[') bytes += ARRAY;
-    if (body.data[i] == '{') bytes += OBJECT;
-  }
-  return bytes;
-}
-
 static bool texts_submit(struct embed_work *w, const struct answer_form *form, spate_error *error) {
-  size_t held = parsed_bytes(w->request->body);
+  size_t held = embed_parsed_bytes(w->request->body);
   struct answer_facts facts = facts_make(w);
   struct text_feed *feed = text_feed_new(&w->wanted, w->pairs);
   w->wanted = (struct embed_request){0};
@@ -143,18 +131,14 @@ static void embed_handle(struct server *server, struct http_request *request, fi
 
 static int task_of(const struct embed_work *w) { return w->served->info.task; }
 
-static bool field_refuse(struct embed_request *r, const char *param, const char *sentence, struct error *error) {
-  r->param = param;
-  return error_set(error, ERROR_INVALID, "%s", sentence);
-}
-
 /* A conversation in place of texts. */
 static bool messages_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
   if (embed_has(r, "input"))
-    return field_refuse(r, "messages", "There are both input and messages: send texts, or a conversation.", error);
+    return embed_field_refuse(r, "messages", "There are both input and messages: send texts, or a conversation.",
+                              error);
   if (r->prompt_name && *r->prompt_name)
-    return field_refuse(r, "messages", "A prompt_name goes with texts alone, not with messages.", error);
+    return embed_field_refuse(r, "messages", "A prompt_name goes with texts alone, not with messages.", error);
   return embed_messages_read(r, error);
 }
 
@@ -163,14 +147,12 @@ static bool input_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
   int vocab = w->served->info.vocab_size;
   if (r->max_tokens_per_doc > 0)
-    return field_refuse(r, "max_tokens_per_doc",
-                        "max_tokens_per_doc is not taken here: truncate_prompt_tokens cuts texts that are too long.",
-                        error);
+    return embed_field_refuse(
+        r, "max_tokens_per_doc",
+        "max_tokens_per_doc is not taken here: truncate_prompt_tokens cuts texts that are too long.", error);
   if (r->instruct.data)
-    return field_refuse(r, "instruct",
-                        "instruct is not taken here: it goes with the two texts of a ranker by yes and no (/v1/rerank, "
-                        "/v1/score).",
-                        error);
+    return embed_field_refuse(r, "instruct",
+                              "instruct is not taken here: it goes with two texts, to /v1/rerank or /v1/score.", error);
   if (embed_has(r, "messages")) return messages_read(w, error);
   if (!embed_texts_read(r, "input", true, &r->first, error)) return false;
   int64_t beyond = embed_id_beyond(&r->first, vocab);
@@ -209,10 +191,10 @@ static bool activation_read(struct embed_work *w, struct error *error) {
   bool use = true;
   if (!embed_bool_read(&w->wanted, "use_activation", &use, error)) return false;
   if (!use && task_of(w) == SPATE_TASK_EMBED)
-    return field_refuse(&w->wanted, "use_activation",
-                        "use_activation is false, and the model makes vectors, which have none: see normalize of "
-                        "/v1/embeddings.",
-                        error);
+    return embed_field_refuse(&w->wanted, "use_activation",
+                              "use_activation is false, and the model makes vectors, which have none: see normalize of "
+                              "/v1/embeddings.",
+                              error);
   if (!use) w->wanted.plain = true;
   return true;
 }
@@ -247,10 +229,8 @@ static bool pairs_settle(struct embed_work *w, struct error *error) {
                      info->name);
   }
   if (w->wanted.instruct.data && w->wanted.prompt_name)
-    return field_refuse(&w->wanted, "instruct",
-                        "There are both instruct and prompt_name: send the text of an instruction without a "
-                        "prompt_name, or the name of one.",
-                        error);
+    return embed_field_refuse(&w->wanted, "instruct", "instruct goes without a prompt_name: send one of the two.",
+                              error);
   if (!activation_read(w, error)) return false;
   if (info->task != SPATE_TASK_CLASSIFY || info->vector_size == 1) return true;
   return error_set(error, ERROR_INVALID,
@@ -265,10 +245,7 @@ static bool rerank_read(struct embed_work *w, struct error *error) {
   if (!pairs_settle(w, error) || !embed_texts_read(r, "query", false, &r->first, error) ||
       !embed_texts_read(r, "documents", false, &r->second, error))
     return false;
-  if (!r->first.single) {
-    r->param = "query";
-    return error_set(error, ERROR_INVALID, "query must be a string.");
-  }
+  if (!r->first.single) return embed_field_refuse(r, "query", "query must be a string.", error);
   return embed_int_read(r, "top_n", 1, INT32_MAX, &r->top_n, error) &&
          embed_bool_read(r, "return_documents", &r->return_documents, error);
 }

@@ -12,6 +12,11 @@ static bool field_refuse(struct embed_request *r, const char *name, const char *
   return error_set(error, ERROR_INVALID, "%s must be %s.", name, expected);
 }
 
+bool embed_field_refuse(struct embed_request *r, const char *name, const char *sentence, struct error *error) {
+  r->param = name;
+  return error_set(error, ERROR_INVALID, "%s", sentence);
+}
+
 /* NULL: absent, or a null. */
 static const json_t *field_find(const struct embed_request *r, const char *name) {
   const json_t *value = json_object_get(r->json, name);
@@ -105,6 +110,17 @@ bool embed_request_read(struct embed_request *r, struct slice body, struct error
          rank_fields_read(r, error) && cuts_read(r, error) &&
          embed_int_read(r, "truncate_prompt_tokens", -1, LIMIT_MODEL_POSITIONS, &r->truncate, error) &&
          embed_int_read(r, "priority", INT_MIN + 1, INT_MAX, &r->priority, error);
+}
+
+size_t embed_parsed_bytes(struct slice body) {
+  enum { VALUE = 48, ARRAY = 128, OBJECT = 256 };
+  size_t bytes = body.size;
+  for (size_t i = 0; i < body.size; i++) {
+    if (body.data[i] == ',') bytes += VALUE;
+    if (body.data[i] == '[') bytes += ARRAY;
+    if (body.data[i] == '{') bytes += OBJECT;
+  }
+  return bytes;
 }
 
 void embed_request_release(struct embed_request *r) { json_decref(r->json); }

@@ -228,14 +228,6 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, struct slice text, unsi
   return tokenizer_encode_guarded(tokenizer, text, flags, NULL, 0, out, error);
 }
 
-bool tokenizer_encode_first(const struct tokenizer *tokenizer, struct slice text, unsigned flags,
-                            struct token_list *out, struct error *error) {
-  struct error failure = {0};
-  if (tokenizer_encode(tokenizer, text, flags, out, &failure)) return true;
-  if (failure.code == ERROR_LIMIT && out->failed) return true;
-  return error_set(error, failure.code, "%s", failure.text);
-}
-
 bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice text, unsigned flags,
                               const struct text_range *plain, size_t n_plain, struct token_list *out,
                               struct error *error) {
