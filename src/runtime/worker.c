@@ -78,6 +78,19 @@ static bool pair_encode(const struct runtime *rt, struct request *r, int32_t max
   return true;
 }
 
+/* May a conversation be scored? Its contents come to the template as strings, which are nothing to one that takes
+ * parts. */
+static bool conversation_pair_check(const struct runtime *rt, struct slice json, struct error *error) {
+  uint8_t form = rt->engine->file.facts->encoder.pair_form;
+  if (form == PAIR_PARTS)
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "The chat template of %s takes contents as lists of parts, so that it scores no messages: send the "
+        "two texts (/v1/rerank, /v1/score).",
+        rt->engine->file.facts->name);
+  return form == PAIR_PLAIN || pair_messages_check(json, error);
+}
+
 /* A conversation that becomes a vector, or labels: no more tokens than may be are made of it. */
 static bool conversation_encode_whole(const struct runtime *rt, struct request *r, int32_t max, struct token_list *list,
                                       struct error *error) {
@@ -86,7 +99,7 @@ static bool conversation_encode_whole(const struct runtime *rt, struct request *
   if (!rt->chat && rt->engine->file.chat_template.size == 0)
     return error_set(error, ERROR_UNSUPPORTED, "The model has no chat template; send input instead of messages.");
   if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
-  if (rt->engine->file.facts->encoder.pair_form != PAIR_PLAIN && !pair_messages_check(json, error)) return false;
+  if (!conversation_pair_check(rt, json, error)) return false;
   list->max = (size_t)max;
   bool ok = conversation_encode(rt->chat, json, NULL, rt->tokenizer, list, &failure);
   bool longer = !ok && failure.code == ERROR_LIMIT && list->failed;

@@ -464,6 +464,9 @@ class YesAndNo(unittest.TestCase):
                 with self.subTest(str(messages)):
                     status, body = labels(messages)
                     self.assertEqual((status, "expected one query, one document" in body["error"]["message"]), (400, True), body)
+        with served(FIXTURES / "qwen3-yes", "--quant-mode", "FP32") as server:  # whose template would see none of the texts
+            status, body = labels([query, document])
+            self.assertEqual((status, "takes contents as lists of parts" in body["error"]["message"]), (400, True), body)
 
     def test_settings_that_cannot_be_have_a_sentence(self):
         for change, said in (
