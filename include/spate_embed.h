@@ -33,7 +33,8 @@ typedef struct {
   const char *prompt_name; /* of the model's prompts, the one put before the text; "": none; NULL: its usual one */
   bool again; /* refused as busy, it will be asked for again: it does not count as refused in the metrics */
   int behind; /* it takes its turn as if so many others had come before it: texts of one caller that wait already */
-  int max_tokens_per_doc; /* tokens of the pair, or without one of the text, that count, less those around it; 0: all */
+  int max_tokens_per_doc; /* tokens of the pair, or without one of the text, that count, less those around it; 0: all.
+                             Not of chat or tokens */
   bool chat;              /* text is a conversation in JSON, as spate_chat_tokens takes it */
   const char
       *instruct; /* of a ranker by yes and no, what a document is to do for the query; NULL: as prompt_name says */

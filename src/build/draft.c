@@ -136,17 +136,37 @@ static bool template_joins(struct slice source, bool generation_prompt, enum pai
   return ok;
 }
 
+/* Is the folder's own template one of a query and a document, and not of conversations of any roles? */
+static bool template_ranks(struct slice source, bool generation_prompt, bool *ranks, struct error *error) {
+  struct error why = {0};
+  enum pair_form form;
+  struct chat_template *template = chat_template_open(source, error);
+  bool ok = template != NULL, joins = ok && pair_form_find(template, generation_prompt, &form, &why);
+  *ranks = false;
+  if (why.code == ERROR_MEMORY) ok = error_set(error, why.code, "%s", why.text);
+  if (joins) ok = pair_roles_matter(template, generation_prompt, form, ranks, error);
+  chat_template_close(template);
+  return ok;
+}
+
 /* A ranker by words whose folder has no template for that, but one for conversations of any roles, or none, has the
  * prompt that Qwen3-Reranker was trained with, if it is one. */
-static bool words_template_settle(struct draft *draft, struct error *error) {
+static bool words_template_settle(struct draft *draft, bool generation_prompt, struct error *error) {
   struct slice own = draft->chat_template;
-  if (own.size > 0 && memmem(own.data, own.size, "document", 8)) return true;
+  bool ranks = false;
+  if (own.size > 0 && !template_ranks(own, generation_prompt, &ranks, error)) return false;
+  if (ranks) return true;
+  if (strncmp(draft->facts.architecture, "Qwen3For", 8) != 0)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The chat template of %s is not one of a query and a document: a ranker by words needs one, in "
+                     "chat_template.jinja, of messages of these roles.",
+                     draft->facts.name);
+  if (own.size > 0)
+    log_warning("The chat template of %s is one of conversations, not of a query and a document: it scores behind the "
+                "prompt that Qwen3-Reranker was trained with instead.",
+                draft->facts.name);
   draft->chat_template = slice_text(rank_words_template);
-  return strncmp(draft->facts.architecture, "Qwen3For", 8) == 0 ||
-         error_set(error, ERROR_UNSUPPORTED,
-                   "The chat template of %s is not one of a query and a document: a ranker by words needs one, in "
-                   "chat_template.jinja, of messages of these roles.",
-                   draft->facts.name);
+  return true;
 }
 
 /* A ranker whose chat template joins two texts has one that does. */
@@ -154,7 +174,8 @@ static bool pairs_settle(struct draft *draft, const struct sentence_config *sent
   struct engine_encoder *encoder = &draft->facts.encoder;
   enum pair_form form = PAIR_PLAIN;
   if (sentence->yes < 0) return true;
-  if (checkpoint_words(draft->checkpoint) && !words_template_settle(draft, error)) return false;
+  if (checkpoint_words(draft->checkpoint) && !words_template_settle(draft, sentence->generation_prompt, error))
+    return false;
   bool ok = template_joins(draft->chat_template, sentence->generation_prompt, &form, error);
   encoder->pair_form = (uint8_t)form;
   encoder->generation_prompt = sentence->generation_prompt;

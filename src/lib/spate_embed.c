@@ -1,6 +1,7 @@
 /* spate_embed.h: requests for vectors, and the labels of classifiers. */
 #include "spate.h"
 
+#include "base/limits.h"
 #include "lib/spate_state.h"
 #include "lib/public_options.h"
 #include "text/pair_text.h"
@@ -8,12 +9,16 @@
 static bool request_check(const spate_embed_request *r, struct error *error) {
   bool text = r->text != NULL || r->n_token > 0;
   if (r->behind < 0) return error_set(error, ERROR_INVALID, "behind is %d, expected 0 or more.", r->behind);
-  if (r->max_tokens_per_doc < 0)
-    return error_set(error, ERROR_INVALID, "max_tokens_per_doc is %d, expected 0 or more.", r->max_tokens_per_doc);
+  if (r->max_tokens_per_doc < 0 || r->max_tokens_per_doc > LIMIT_MODEL_POSITIONS)
+    return error_set(error, ERROR_INVALID, "max_tokens_per_doc is %d, expected 0 to %d.", r->max_tokens_per_doc,
+                     LIMIT_MODEL_POSITIONS);
   if (r->chat && (!r->text || r->pair))
     return error_set(error, ERROR_INVALID, "A conversation is one text, without tokens or a second one.");
   if (r->n_token < 0 || !text || (r->n_token > 0 && (!r->tokens || r->text || r->pair)))
     return error_set(error, ERROR_INVALID, "A text is wanted, perhaps with a second one, or tokens, and not both.");
+  if (r->max_tokens_per_doc > 0 && (r->chat || r->n_token > 0))
+    return error_set(error, ERROR_INVALID,
+                     "max_tokens_per_doc cuts texts, not a conversation and not tokens: see truncate.");
   return true;
 }
 
@@ -24,7 +29,7 @@ static bool prompt_check(const spate_engine *engine, const spate_embed_request *
   if (joins && r->n_token == 0 && !r->pair && !r->chat)
     return error_set(error, ERROR_INVALID,
                      "The model %s scores two texts, which its chat template joins: send both (/v1/rerank, /v1/score), "
-                     "or the tokens of a conversation.",
+                     "messages of the roles query and document, or the tokens of a conversation.",
                      facts->name);
   if (r->instruct && (!joins || !r->pair || r->prompt_name))
     return error_set(error, ERROR_INVALID,

@@ -78,34 +78,57 @@ static bool pair_encode(const struct runtime *rt, struct request *r, int32_t max
   return true;
 }
 
-/* A conversation that becomes a vector, or labels. */
-static bool conversation_encode_whole(const struct runtime *rt, struct request *r, int32_t max, struct token_list *list,
-                                      struct error *error) {
-  struct token_list whole;
-  struct slice json = slice_make(r->prompt, r->prompt_size);
-  if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
-  token_list_init(&whole, r->prompt_size + LIMIT_TEMPLATE_OUTPUT_BYTES);
-  bool ok = conversation_encode(rt->chat, json, NULL, rt->tokenizer, &whole, error);
-  if (ok && whole.count > (size_t)max && r->cut == 0)
-    ok = error_set(error, ERROR_LIMIT,
-                   "The conversation has %zu tokens, more than max_seq_len %d: shorten it, or have it cut "
-                   "(truncate_prompt_tokens).",
-                   whole.count, max);
-  for (size_t i = 0; ok && i < whole.count && i < (size_t)max; i++)
-    ok = token_list_append(list, whole.ids[i]) ||
-         error_set(error, ERROR_MEMORY, "Out of memory for the tokens of a conversation.");
-  token_list_release(&whole);
-  r->generation[0].sequence.n_first = (int32_t)list->count;
-  return ok;
+/* May a conversation be scored? Its contents come to the template as strings, which are nothing to one that takes
+ * parts. */
+static bool conversation_pair_check(const struct runtime *rt, struct slice json, struct error *error) {
+  uint8_t form = rt->engine->file.facts->encoder.pair_form;
+  if (form == PAIR_PARTS)
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "The chat template of %s takes contents as lists of parts, so that it scores no messages: send the "
+        "two texts (/v1/rerank, /v1/score).",
+        rt->engine->file.facts->name);
+  return form == PAIR_PLAIN || pair_messages_check(json, error);
 }
 
-/* Tokens of the prompt before a text, which do not count among the text's. */
-static bool lead_count(const struct runtime *rt, struct slice lead, int32_t *count, struct error *error) {
-  struct token_list list;
-  token_list_init(&list, lead.size + 1);
-  bool ok = lead.size == 0 || tokenizer_encode(rt->tokenizer, lead, ENCODE_PARSE_SPECIAL, &list, error);
-  *count = (int32_t)list.count;
-  token_list_release(&list);
+/* A conversation that becomes a vector, or labels: no more tokens than may be are made of it. */
+static bool conversation_encode_whole(const struct runtime *rt, struct request *r, int32_t max, struct token_list *list,
+                                      struct error *error) {
+  struct slice json = slice_make(r->prompt, r->prompt_size);
+  struct error failure = {0};
+  if (!rt->chat && rt->engine->file.chat_template.size == 0)
+    return error_set(error, ERROR_UNSUPPORTED, "The model has no chat template; send input instead of messages.");
+  if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
+  if (!conversation_pair_check(rt, json, error)) return false;
+  list->max = (size_t)max;
+  bool ok = conversation_encode(rt->chat, json, NULL, rt->tokenizer, list, &failure);
+  bool longer = !ok && failure.code == ERROR_LIMIT && list->failed;
+  r->generation[0].sequence.n_first = (int32_t)list->count;
+  if (longer && r->cut == 0)
+    return error_set(error, ERROR_LIMIT,
+                     "The conversation has more tokens than max_seq_len %d: shorten it, or have it cut "
+                     "(truncate_prompt_tokens).",
+                     max);
+  return ok || longer || error_set(error, failure.code, "%s", failure.text);
+}
+
+/* Tokens of the prompt before a text, which do not count among the text's. One that the prompt's end and the text's
+ * beginning are together is the text's: `whole` is both. */
+static bool lead_count(const struct runtime *rt, struct slice lead, struct slice whole, int32_t *count,
+                       struct error *error) {
+  struct token_list own, all;
+  size_t most = (size_t)rt->engine->file.facts->config.max_input_len, same = 0;
+  *count = 0;
+  if (lead.size == 0) return true;
+  token_list_init(&own, most);
+  token_list_init(&all, most);
+  bool ok = tokenizer_encode_first(rt->tokenizer, lead, ENCODE_PARSE_SPECIAL, &own, error);
+  all.max = own.count;
+  ok = ok && (own.count == 0 || tokenizer_encode_first(rt->tokenizer, whole, ENCODE_PARSE_SPECIAL, &all, error));
+  while (same < own.count && same < all.count && own.ids[same] == all.ids[same]) same++;
+  *count = (int32_t)same;
+  token_list_release(&own);
+  token_list_release(&all);
   return ok;
 }
 
@@ -121,7 +144,7 @@ static bool texts_encode(const struct runtime *rt, struct request *r, struct tok
   struct sequence *q = &r->generation[0].sequence;
   struct slice lead = slice_make(r->prompt, r->lead_size);
   int32_t before = 0;
-  if (r->last_most > 0 && !lead_count(rt, lead, &before, error)) return false;
+  if (r->last_most > 0 && !lead_count(rt, lead, slice_make(r->prompt, r->prompt_size), &before, error)) return false;
   if (r->last_most > 0) join.most[r->pair != NULL] = before + r->last_most;
   q->second_type = join.frame->second_type;
   return text_join_encode(&join, slice_make(r->prompt, r->prompt_size), slice_make(r->pair, r->pair_size), list,

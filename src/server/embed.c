@@ -49,20 +49,8 @@ static void prompts_choose(const struct embed_work *w, struct text_feed *feed) {
       if (spate_prompt(w->served->engine, names[i][k])) feed->prompt[i] = names[i][k];
 }
 
-/* What a body takes as long as it is kept parsed, about: each of its values has a struct, and room to grow. */
-static size_t parsed_bytes(struct slice body) {
-  enum { VALUE = 48, ARRAY = 128, OBJECT = 256 };
-  size_t bytes = body.size;
-  for (size_t i = 0; i < body.size; i++) {
-    if (body.data[i] == ',') bytes += VALUE;
-    if (body.data[i] == '[') bytes += ARRAY;
-    if (body.data[i] == '{') bytes += OBJECT;
-  }
-  return bytes;
-}
-
 static bool texts_submit(struct embed_work *w, const struct answer_form *form, spate_error *error) {
-  size_t held = parsed_bytes(w->request->body);
+  size_t held = embed_parsed_bytes(w->request->body);
   struct answer_facts facts = facts_make(w);
   struct text_feed *feed = text_feed_new(&w->wanted, w->pairs);
   w->wanted = (struct embed_request){0};
@@ -130,7 +118,10 @@ static void embed_handle(struct server *server, struct http_request *request, fi
   struct error error;
   spate_error refusal;
   if (!w.served) return;
-  if (!embed_request_read(&w.wanted, request->body, &error) || !read(&w, &error))
+  bool understood = embed_request_read(&w.wanted, request->body, &error) && read(&w, &error);
+  if (!understood && error.code == ERROR_MEMORY)
+    reply_engine_error(request, SPATE_MEMORY, error.text);
+  else if (!understood)
     reply_field_error(request, 400, w.wanted.param, error.text);
   else if (asker_allowed(&w) && prompt_known(&w) &&
            !texts_submit(&w, w.wanted.base64 ? &vectors_base64 : form, &refusal))
@@ -143,12 +134,11 @@ static int task_of(const struct embed_work *w) { return w->served->info.task; }
 /* A conversation in place of texts. */
 static bool messages_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
-  r->param = "messages";
   if (embed_has(r, "input"))
-    return error_set(error, ERROR_INVALID, "There are both input and messages: send texts, or a conversation.");
+    return embed_field_refuse(r, "messages", "There are both input and messages: send texts, or a conversation.",
+                              error);
   if (r->prompt_name && *r->prompt_name)
-    return error_set(error, ERROR_INVALID, "A prompt_name goes with texts alone, not with messages.");
-  r->param = NULL;
+    return embed_field_refuse(r, "messages", "A prompt_name goes with texts alone, not with messages.", error);
   return embed_messages_read(r, error);
 }
 
@@ -156,11 +146,13 @@ static bool messages_read(struct embed_work *w, struct error *error) {
 static bool input_read(struct embed_work *w, struct error *error) {
   struct embed_request *r = &w->wanted;
   int vocab = w->served->info.vocab_size;
-  if (r->max_tokens_per_doc > 0) {
-    r->param = "max_tokens_per_doc";
-    return error_set(error, ERROR_INVALID,
-                     "max_tokens_per_doc is not taken here: truncate_prompt_tokens cuts texts that are too long.");
-  }
+  if (r->max_tokens_per_doc > 0)
+    return embed_field_refuse(
+        r, "max_tokens_per_doc",
+        "max_tokens_per_doc is not taken here: truncate_prompt_tokens cuts texts that are too long.", error);
+  if (r->instruct.data)
+    return embed_field_refuse(r, "instruct",
+                              "instruct is not taken here: it goes with two texts, to /v1/rerank or /v1/score.", error);
   if (embed_has(r, "messages")) return messages_read(w, error);
   if (!embed_texts_read(r, "input", true, &r->first, error)) return false;
   int64_t beyond = embed_id_beyond(&r->first, vocab);
@@ -198,7 +190,12 @@ static bool normalize_read(struct embed_work *w, struct error *error) {
 static bool activation_read(struct embed_work *w, struct error *error) {
   bool use = true;
   if (!embed_bool_read(&w->wanted, "use_activation", &use, error)) return false;
-  w->wanted.plain = !use && task_of(w) == SPATE_TASK_CLASSIFY;
+  if (!use && task_of(w) == SPATE_TASK_EMBED)
+    return embed_field_refuse(&w->wanted, "use_activation",
+                              "use_activation is false, and the model makes vectors, which have none: see normalize of "
+                              "/v1/embeddings.",
+                              error);
+  if (!use) w->wanted.plain = true;
   return true;
 }
 
@@ -208,8 +205,8 @@ static bool embeddings_read(struct embed_work *w, struct error *error) {
                      "The model %.100s tells labels of texts; it makes no vectors: see "
                      "/v1/classify, /v1/score and /v1/rerank.",
                      w->served->info.name);
-  return input_read(w, error) && embed_format_read(&w->wanted, error) && dimensions_read(w, error) &&
-         normalize_read(w, error);
+  return input_read(w, error) && activation_read(w, error) && embed_format_read(&w->wanted, error) &&
+         dimensions_read(w, error) && normalize_read(w, error);
 }
 
 static bool classify_read(struct embed_work *w, struct error *error) {
@@ -231,6 +228,9 @@ static bool pairs_settle(struct embed_work *w, struct error *error) {
                      "instruct is for rankers by yes and no; the model %.100s compares vectors: see prompt_name.",
                      info->name);
   }
+  if (w->wanted.instruct.data && w->wanted.prompt_name)
+    return embed_field_refuse(&w->wanted, "instruct", "instruct goes without a prompt_name: send one of the two.",
+                              error);
   if (!activation_read(w, error)) return false;
   if (info->task != SPATE_TASK_CLASSIFY || info->vector_size == 1) return true;
   return error_set(error, ERROR_INVALID,
@@ -245,10 +245,7 @@ static bool rerank_read(struct embed_work *w, struct error *error) {
   if (!pairs_settle(w, error) || !embed_texts_read(r, "query", false, &r->first, error) ||
       !embed_texts_read(r, "documents", false, &r->second, error))
     return false;
-  if (!r->first.single) {
-    r->param = "query";
-    return error_set(error, ERROR_INVALID, "query must be a string.");
-  }
+  if (!r->first.single) return embed_field_refuse(r, "query", "query must be a string.", error);
   return embed_int_read(r, "top_n", 1, INT32_MAX, &r->top_n, error) &&
          embed_bool_read(r, "return_documents", &r->return_documents, error);
 }

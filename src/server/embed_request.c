@@ -12,6 +12,11 @@ static bool field_refuse(struct embed_request *r, const char *name, const char *
   return error_set(error, ERROR_INVALID, "%s must be %s.", name, expected);
 }
 
+bool embed_field_refuse(struct embed_request *r, const char *name, const char *sentence, struct error *error) {
+  r->param = name;
+  return error_set(error, ERROR_INVALID, "%s", sentence);
+}
+
 /* NULL: absent, or a null. */
 static const json_t *field_find(const struct embed_request *r, const char *name) {
   const json_t *value = json_object_get(r->json, name);
@@ -107,6 +112,17 @@ bool embed_request_read(struct embed_request *r, struct slice body, struct error
          embed_int_read(r, "priority", INT_MIN + 1, INT_MAX, &r->priority, error);
 }
 
+size_t embed_parsed_bytes(struct slice body) {
+  enum { VALUE = 48, ARRAY = 128, OBJECT = 256 };
+  size_t bytes = body.size;
+  for (size_t i = 0; i < body.size; i++) {
+    if (body.data[i] == ',') bytes += VALUE;
+    if (body.data[i] == '[') bytes += ARRAY;
+    if (body.data[i] == '{') bytes += OBJECT;
+  }
+  return bytes;
+}
+
 void embed_request_release(struct embed_request *r) { json_decref(r->json); }
 
 static bool is_ids(const json_t *list) { return json_array_size(list) > 0 && json_is_integer(json_array_get(list, 0)); }
@@ -162,7 +178,7 @@ bool embed_texts_read(struct embed_request *r, const char *name, bool ids, struc
 
 /* NULL: there is no memory. The template adds no beginning of an answer unless that is asked for, as vLLM has it. */
 static json_t *conversation_make(const struct embed_request *r, bool begins) {
-  static const char *const names[] = {"messages", "tools", "tool_choice", "chat_template_kwargs"};
+  static const char *const names[] = {"messages", "tools", "tool_choice", "chat_template_kwargs", "reasoning_effort"};
   json_t *conversation = json_object();
   bool ok = conversation && json_object_set_new(conversation, "add_generation_prompt", json_boolean(begins)) == 0;
   for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {

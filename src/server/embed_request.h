@@ -34,6 +34,12 @@ struct embed_request {
 bool embed_request_read(struct embed_request *request, struct slice body, struct error *error);
 void embed_request_release(struct embed_request *request);
 
+/* What a body takes as long as it is kept parsed, about: each of its values has a struct, and room to grow. */
+size_t embed_parsed_bytes(struct slice body);
+
+/* A sentence about a field, which it names. Returns false. */
+bool embed_field_refuse(struct embed_request *request, const char *name, const char *sentence, struct error *error);
+
 /* A field of texts, 1 to LIMIT_REQUEST_TEXTS; `ids`: they may be lists of token ids. */
 bool embed_texts_read(struct embed_request *request, const char *name, bool ids, struct embed_texts *texts,
                       struct error *error);

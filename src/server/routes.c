@@ -28,8 +28,9 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
 #define MESSAGES_SCHEMA                                                                                                \
   ",\"messages\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}},\"add_generation_prompt\":{\"type\":"            \
   "\"boolean\"},"                                                                                                      \
-  "\"chat_template_kwargs\":{\"type\":\"object\"}"
-#define EITHER_SCHEMA     "\"anyOf\":[{\"required\":[\"input\"]},{\"required\":[\"messages\"]}]"
+  "\"chat_template_kwargs\":{\"type\":\"object\"},\"tools\":{\"type\":\"array\"},\"tool_choice\":{},\"reasoning_"      \
+  "effort\":{\"type\":\"string\"}"
+#define EITHER_SCHEMA     "\"oneOf\":[{\"required\":[\"input\"]},{\"required\":[\"messages\"]}]"
 #define ACTIVATION_SCHEMA ",\"use_activation\":{\"type\":\"boolean\",\"default\":true}"
 #define PER_DOC_SCHEMA    ",\"instruct\":{\"type\":\"string\"},\"max_tokens_per_doc\":{\"type\":\"integer\",\"minimum\":0}"
 #define RERANK_SCHEMA                                                                                                  \

@@ -114,7 +114,8 @@ size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *ou
 
 size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out) {
   size_t size = take_bytes(detokenizer, take_rest(detokenizer, true), out);
-  bool unfinished = detokenizer->n_held > 0 && detokenizer->held[0] != ' '; /* a space that ends the text */
+  bool unfinished = detokenizer->n_held > 0 && detokenizer->held[0] != ' ' && /* a space that ends the text */
+                    !(detokenizer->flags & DETOKENIZE_WHOLE);
   detokenizer->n_held = 0;
   if (unfinished) memcpy(out + size, replacement, sizeof replacement);
   return change_text(detokenizer, out, size + (unfinished ? sizeof replacement : 0), true);

@@ -13,6 +13,7 @@ enum detokenizer_flag {
                              its first space applies */
   DETOKENIZE_MARKS =
       4, /* write special tokens that begin and end no text or turn: what models mark thoughts and calls with */
+  DETOKENIZE_WHOLE = 8, /* a character that the end of the ids leaves unfinished is left out, not U+FFFD */
 };
 
 /* What one token, and the end of the ids, may produce at most: every byte may become a U+FFFD of three bytes. The 4 are
@@ -39,8 +40,8 @@ void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *t
 /* Writes the text that id completes to out (DETOKENIZER_OUT_MAX bytes of room); returns its size, maybe 0. */
 size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out);
 
-/* The end of the ids: what waited for another token, and held bytes as one U+FFFD (out: DETOKENIZER_REST_MAX bytes of
- * room). */
+/* The end of the ids: what waited for another token, and held bytes as one U+FFFD, but with DETOKENIZE_WHOLE (out:
+ * DETOKENIZER_REST_MAX bytes of room). */
 size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out);
 
 /* All of ids at once, appended to a bounded buffer; false when it is full. */

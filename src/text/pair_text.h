@@ -23,6 +23,15 @@ struct pair_text {
 bool pair_form_find(const struct chat_template *template, bool generation_prompt, enum pair_form *form,
                     struct error *error);
 
+/* *matter: it joins two texts for being those of these roles, or whatever their roles are, and does not write them as
+ * it writes messages of any roles that it has never heard of. A template that takes none is no error. */
+bool pair_roles_matter(const struct chat_template *template, bool generation_prompt, enum pair_form form, bool *matter,
+                       struct error *error);
+
+/* Of a conversation in JSON: has it one message of each of the two roles, and besides them at most one of the role
+ * "system"? Otherwise what it says would count for nothing: ERROR_INVALID. */
+bool pair_messages_check(struct slice json, struct error *error);
+
 /* Appends the ids. More than `max` are ERROR_LIMIT, or `cut` to as many: the last of them are those that the template
  * ends with, whatever the texts. */
 bool pair_text_encode(const struct pair_text *pair, size_t max, bool cut, struct token_list *out, struct error *error);

@@ -64,6 +64,10 @@ enum encode_flag {
 bool tokenizer_encode(const struct tokenizer *tokenizer, struct slice text, unsigned flags, struct token_list *out,
                       struct error *error);
 
+/* The same for as many ids as the list takes: that there are more is no error. */
+bool tokenizer_encode_first(const struct tokenizer *tokenizer, struct slice text, unsigned flags,
+                            struct token_list *out, struct error *error);
+
 struct text_range {
   size_t start, end; /* bytes */
 };

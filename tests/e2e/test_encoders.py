@@ -30,6 +30,7 @@ class Engine:
         target = () if BACKEND == "cpu" else ("--target", BACKEND)
         done = subprocess.run([SPATE, "build", model, "-o", self.path, *target, *options], capture_output=True,
                               text=True)
+        self.said = done.stderr
         self.sentence = done.stderr if done.returncode else None
 
     def __enter__(self):
@@ -324,6 +325,23 @@ class Prompts(unittest.TestCase):
             self.assertLess(off([item["score"] for item in body["data"]],
                                 [sum(x * y for x, y in zip(left, vector)) for vector in right]), 1e-5)
 
+    def test_tokens_that_a_prompt_and_a_text_share_are_the_texts(self):
+        """Of a prompt that ends with a space, which is one token with the text's first letter."""
+        folder, model = switched_off("qwen3", {"config_sentence_transformers.json": {"prompts": {"query": "", "document": "Text: "}}})
+        network = json.loads((model / "tokenizer.json").read_text())
+        vocabulary, last = network["model"]["vocab"], max(network["model"]["vocab"].values())
+        del vocabulary[next(token for token, i in vocabulary.items() if i == last)]
+        vocabulary["\u0120h"] = last
+        network["model"]["merges"] = [["\u0120", "h"]]
+        (model / "tokenizer.json").write_text(json.dumps(network))
+        with served(model, "--quant-mode", "FP32") as server:
+            def scored(documents, **fields):
+                _, body = ask(server, "/v1/rerank", {"query": "a fox", "documents": documents, **fields})
+                return [(item["index"], item["relevance_score"]) for item in body["results"]]
+            for most in (1, 2, 3, 4):
+                self.assertEqual(scored(["hello", "world"], max_tokens_per_doc=most), scored(["hello"[:most], "world"[:most]]))
+        shutil.rmtree(folder)
+
     def test_vectors_are_compared_as_the_files_say(self):
         for name, of in (("euclidean", lambda a, b: -math.dist(a, b)), ("manhattan", lambda a, b: -sum(abs(x - y) for x, y in zip(a, b))),
                          ("cosine", cosine), (None, cosine)):
@@ -372,7 +390,9 @@ class YesAndNo(unittest.TestCase):
             self.assertNotEqual(ranked(instruct="")[1]["results"], ranked()[1]["results"])
             for fields, said in (({"instruct": 7}, "instruct must be a string"), ({"instruct": "a", "prompt_name": "query"}, "without a prompt_name")):
                 status, body = ranked(**fields)
-                self.assertEqual((status, said in body["error"]["message"]), (400, True), body)
+                self.assertEqual((status, said in body["error"]["message"], body["error"]["param"]), (400, True, "instruct"), body)
+            status, body = ask(server, "/v1/classify", {"input": [3, 4], "instruct": "a"})
+            self.assertEqual((status, body["error"]["param"]), (400, "instruct"), body)
         for name in ("bert-pairs", "bert"):
             with served(FIXTURES / name, "--quant-mode", "FP32") as server:
                 status, body = ask(server, "/v1/score", {"text_1": "a", "text_2": "b", "instruct": "c"})
@@ -430,6 +450,23 @@ class YesAndNo(unittest.TestCase):
                 self.assertEqual((status, said in body["error"]["message"]), (400, True), body)
             status, body = ask(server, "/v1/rerank", {"query": "a", "documents": ["b"], "prompt_name": "q"})
             self.assertEqual((status, body["error"]["param"]), (400, "prompt_name"), body)
+
+    def test_messages_are_of_a_query_and_a_document(self):
+        query, document, system, user, answer = ({"role": role, "content": "hello"} for role in ("query", "document", "system", "user", "assistant"))
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            def labels(messages):
+                return ask(server, "/v1/classify", {"messages": messages, "add_generation_prompt": True})
+            score = ask(server, "/v1/score", {"text_1": "hello", "text_2": "hello", "instruct": "hello"})[1]["data"][0]["score"]
+            self.assertEqual(labels([system, query, document])[1]["data"][0]["probs"], [score])
+            self.assertEqual(labels([query, document])[0], 200)
+            for messages in ([], [user, answer], [query], [document], [query, document, document], [query, query, document],
+                             [query, document, user], [system, system, query, document], [query, {"role": 7, "content": "a"}], ["query", document]):
+                with self.subTest(str(messages)):
+                    status, body = labels(messages)
+                    self.assertEqual((status, "expected one query, one document" in body["error"]["message"]), (400, True), body)
+        with served(FIXTURES / "qwen3-yes", "--quant-mode", "FP32") as server:  # whose template would see none of the texts
+            status, body = labels([query, document])
+            self.assertEqual((status, "takes contents as lists of parts" in body["error"]["message"]), (400, True), body)
 
     def test_settings_that_cannot_be_have_a_sentence(self):
         for change, said in (
@@ -510,6 +547,33 @@ class Words(unittest.TestCase):
         for config in ({"classifier_from_token": ["yes"]}, {"classifier_from_token": ["yes"], "method": "no_post_processing"}):
             with published(config, template) as model, served(model, "--quant-mode", "FP32") as server:
                 self.assertEqual(pair_scores(server, pairs), want)
+
+    def test_a_template_counts_by_what_it_does(self):
+        want = expected("qwen3-yes-no")
+        pairs, scores = [case["text"] for case in want["pairs"]], [score for score, in want["twin"]]
+        documents = "{% for document in documents or [] %}{{ document.text }}{% endfor %}"
+        known = "{% for m in messages %}{% if m.role in ('system', 'user', 'assistant') %}{{ m.role }}: {{ m.content }}\n{% endif %}{% endfor %}"
+        loud = "A document of {{ messages | length }}. {% for m in messages %}<|im_start|>{{ m.role | upper }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        turns = "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+        raises = "{{ raise_exception('no document') if messages[0].role != 'user' }}{{ messages[0].content }}"
+        for template in (CONVERSATIONS, documents + CONVERSATIONS, documents + known, loud, turns, raises):
+            with self.subTest(template), published(ORIGINAL, template) as model, Engine(model, "--quant-mode", "FP32") as engine:
+                self.assertIn("not of a query and a document", engine.said)
+                with Server(engine, backend=BACKEND) as server:
+                    self.assertLess(off(pair_scores(server, pairs), scores), CLOSE)
+            with self.subTest(template), published({"classifier_from_token": ["yes"], "architectures": ["Qwen3Model"]}, template) as model:
+                self.assertIn("is not one of a query and a document", built(model))
+        joins = "<|im_start|>{{ messages[0].content }} | {{ messages[1].content }}<|im_end|>"
+        roles = ("<|im_start|>{% for m in messages if m.role == 'query' %}{{ m.content }}{% endfor %} | "
+                 "{% for m in messages if m.role == 'document' %}{{ m.content }}{% endfor %}<|im_end|>")
+        for template in (joins, roles, roles.replace("document", "doc' ~ 'ument")):
+            with self.subTest(template), published(ORIGINAL, template) as model, Engine(model, "--quant-mode", "FP32") as engine:
+                self.assertNotIn("a query and a document", engine.said)
+                with Server(engine, backend=BACKEND) as server:
+                    _, body = ask(server, "/v1/classify", {"input": [ids_of(server, f"<|im_start|>{a} | {b}<|im_end|>") for a, b in pairs]})
+                    self.assertEqual(pair_scores(server, pairs), [item["probs"][0] for item in body["data"]])
+        with published(ORIGINAL, "{{ x") as model:
+            self.assertIn("chat template", built(model))
 
     def test_serve_builds_what_is_asked_for(self):
         with published() as model, tempfile.TemporaryDirectory() as cache:
@@ -611,6 +675,9 @@ class Requests(unittest.TestCase):
                 ({"input": "a", "dimensions": 37}, "dimensions is 37, expected 1 to 36", "dimensions"),
                 ({"input": "a", "normalize": "no"}, "normalize must be true or false", "normalize"),
                 ({"input": "a", "max_tokens_per_doc": 9}, "max_tokens_per_doc is not taken here", "max_tokens_per_doc"),
+                ({"input": "a", "instruct": "b"}, "instruct is not taken here", "instruct"),
+                ({"input": "a", "use_activation": "no"}, "use_activation must be true or false", "use_activation"),
+                ({"input": "a", "use_activation": False}, "the model makes vectors, which have none", "use_activation"),
                 ({"input": "a", "encoding_format": "int8"}, "encoding_format must be", "encoding_format"),
                 ({"input": "a", "timeout_s": -1}, "timeout_s must be", "timeout_s"),
                 ({"input": "a", "model": 7}, "model must be a string", "model")):
@@ -656,6 +723,9 @@ class Requests(unittest.TestCase):
         plain = {"query": "a", "documents": ["b", "d"], "max_tokens_per_doc": 0}
         self.assertEqual(ask(self.server, "/v1/rerank", titled | {"rank_fields": ["text"]})[1]["results"],
                          ask(self.server, "/v1/rerank", plain)[1]["results"])
+        for path, fields in (("/v1/rerank", {"query": "a", "documents": ["b"]}), ("/v1/score", {"text_1": "a", "text_2": "b"})):
+            self.refused(path, fields | {"use_activation": False}, 400, "the model makes vectors, which have none", "use_activation")
+            self.assertEqual(ask(self.server, path, fields | {"use_activation": True})[0], 200)
         self.refused("/v1/rerank", {"query": ["a"], "documents": ["b"]}, 400, "query must be a string", "query")
         self.refused("/v1/score", {"text_1": ["a", "b"], "text_2": ["c"]}, 400, "text_1 has 2 texts and text_2 has 1", "text_2")
 
@@ -674,7 +744,7 @@ class Requests(unittest.TestCase):
         self.assertEqual(len(vectors(self.server, "a")), 1)
 
 
-LINES = "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}"
+LINES = "{{ reasoning_effort }}{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}"
 
 
 @contextlib.contextmanager
@@ -705,13 +775,27 @@ class Conversations(unittest.TestCase):
             self.assertEqual((status, [item["index"] for item in body["data"]]), (200, [0]), body)
             self.assertEqual(body["usage"]["prompt_tokens"], len(ids))
             self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids))
-            for fields, text in (({"add_generation_prompt": True}, self.text + "<s>assistant: "), ({"user": "x", "prompt_name": ""}, self.text)):
+            for fields, text in (({"add_generation_prompt": True}, self.text + "<s>assistant: "), ({"user": "x", "prompt_name": ""}, self.text),
+                                 ({"reasoning_effort": "low"}, "low" + self.text)):
                 _, body = ask(server, "/v1/embeddings", {"messages": self.messages, **fields})
                 self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids_of(server, text)))
             _, body = ask(server, "/v1/embeddings", {"messages": self.messages, "truncate_prompt_tokens": 9})
             self.assertEqual([body["data"][0]["embedding"]], vectors(server, ids[:9]))
             _, body = ask(server, "/v1/embeddings", {"messages": [{"role": "user", "content": "<s>"}]})
             self.assertEqual(body["usage"]["prompt_tokens"], len(ids_of(server, "<s>user: ")) + 4)
+
+    def test_a_conversation_may_be_as_long_as_a_text(self):
+        with conversing("qwen3", "--max-seq-len", "40") as server:
+            def vector(length, **fields):
+                return ask(server, "/v1/embeddings", {"messages": [{"role": "user", "content": "a" * length}], **fields})
+            around = vector(1)[1]["usage"]["prompt_tokens"] - 1
+            self.assertEqual(vector(40 - around)[0], 200)
+            status, body = vector(41 - around)
+            self.assertEqual((status, body["error"]["message"]),
+                             (400, "The conversation has more tokens than max_seq_len 40: shorten it, or have it cut (truncate_prompt_tokens)."))
+            for length in (41 - around, 4000):
+                self.assertEqual(vector(length, truncate_prompt_tokens=-1)[1]["data"][0]["embedding"],
+                                 vectors(server, ids_of(server, "<s>user: " + "a" * 40)[:40])[0])
 
     def test_messages_have_labels_too(self):
         with conversing("gemma2-labels") as server:
@@ -725,14 +809,14 @@ class Conversations(unittest.TestCase):
                                         ({"messages": self.messages, "prompt_name": "query"}, "prompt_name goes with texts", "messages"),
                                         ({"messages": self.messages, "add_generation_prompt": 1}, "must be true or false", "add_generation_prompt"),
                                         ({"messages": []}, "messages", None), ({"messages": "a"}, "messages", None),
-                                        ({"messages": [{"role": "user", "content": "a" * 400}]}, "The conversation has 408 tokens, more than", None)):
+                                        ({"messages": [{"role": "user", "content": "a" * 400}]}, "The conversation has more tokens than max_seq_len", None)):
                 status, body = ask(server, "/v1/embeddings", fields)
                 with self.subTest(str(fields)[:80]):
                     self.assertEqual((status, body["error"]["param"]), (400, param), body)
                     self.assertIn(said, body["error"]["message"])
         with served(FIXTURES / "qwen3", "--quant-mode", "FP32") as server:
             status, body = ask(server, "/v1/embeddings", {"messages": self.messages})
-            self.assertEqual((status, "has no chat template" in body["error"]["message"]), (400, True), body)
+            self.assertEqual((status, "has no chat template; send input instead of messages" in body["error"]["message"]), (400, True), body)
 
 
 class Scores(unittest.TestCase):
@@ -774,13 +858,37 @@ class Scores(unittest.TestCase):
         with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
             text = "the naïve fox. " * 50
             for most in (1, 6, 7, 12):
-                part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"]
+                part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"].rstrip("\ufffd")
                 _, cut = ask(server, "/v1/score", {"text_1": "hello", "text_2": text, "max_tokens_per_doc": most})
                 _, want = ask(server, "/v1/score", {"text_1": "hello", "text_2": part})
                 self.assertEqual(cut["data"][0]["score"], want["data"][0]["score"])
             _, whole = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox"})
             _, same = ask(server, "/v1/score", {"text_1": "hello", "text_2": "a fox", "max_tokens_per_doc": 100})
             self.assertEqual(whole["data"][0]["score"], same["data"][0]["score"])
+
+
+    def test_documents_are_cut_between_characters(self):
+        with served(FIXTURES / "qwen3-yes-no", "--quant-mode", "FP32") as server:
+            def scored(document, **fields):
+                body = ask(server, "/v1/score", {"text_1": "hello", "text_2": document, **fields})[1]
+                return body["data"][0]["score"], body["usage"]["prompt_tokens"]
+            none = scored("")[1]
+            for text in ("\U0001f98a" * 3, "a na\u00efve \U0001f98a. \U0001f98a"):
+                for most in range(1, len(ids_of(server, text))):
+                    part = ask(server, "/detokenize", {"tokens": ids_of(server, text)[:most]})[1]["prompt"]
+                    part = part.rstrip("\ufffd")
+                    with self.subTest(text=text, most=most):
+                        self.assertEqual(scored(text, max_tokens_per_doc=most), scored(part))
+                        self.assertLessEqual(scored(part)[1], none + most)
+
+    def test_documents_that_are_normalized_to_longer_ones_are_cut(self):
+        folder, model = switched_off("qwen3-yes-no", {"tokenizer.json": {"normalizer": {"type": "NFKC"}}})
+        with served(model, "--quant-mode", "FP32") as server:
+            fields = {"text_1": "hello", "text_2": "\ufdfa" * 3000, "truncate_prompt_tokens": -1}  # 33 bytes of 3
+            for most in (20000, 60000, 200000):
+                self.assertEqual(ask(server, "/v1/score", fields | {"max_tokens_per_doc": most})[1].get("data"),
+                                 ask(server, "/v1/score", fields)[1]["data"])
+        shutil.rmtree(folder)
 
 
 class Queue(unittest.TestCase):
@@ -1021,6 +1129,12 @@ class Description(unittest.TestCase):
                      (labels, "/v1/classify", "Classes", {"input": "a"})]
             for server, path, name, fields in asked:
                 schemas.check(name, ask(server, path, fields)[1])
+            paths = json.loads(vectors_of.get("/openapi.json")[2])["paths"]
+        for path in ("/v1/embeddings", "/v1/classify", "/classify"):
+            wanted = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            self.assertEqual(wanted["oneOf"], [{"required": ["input"]}, {"required": ["messages"]}])
+            self.assertLessEqual({"messages", "add_generation_prompt", "chat_template_kwargs", "tools", "tool_choice", "reasoning_effort"},
+                                 set(wanted["properties"]))
         told = {f"{name}.{field}" for name in VECTOR_ANSWERS for field in schemas.schemas[name]["properties"]}
         self.assertEqual(told - schemas.seen, set())
 

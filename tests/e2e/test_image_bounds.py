@@ -3,6 +3,7 @@ import functools
 import itertools
 import json
 import select
+import statistics
 import struct
 import subprocess
 import threading
@@ -34,6 +35,11 @@ def marked(picture, index):
 def slow_picture(index):
     """Takes long to decode and little to send."""
     return base(marked(large(3000, 2000), index))
+
+
+def rounds(one, what):
+    """What five rounds say. One whose condition was not met says None, and is done again."""
+    return [wait_for(lambda: (value := one()) is not None and (value,), what)[0] for _ in range(5)]
 
 
 class NoPlace(unittest.TestCase):
@@ -82,7 +88,12 @@ class Turns(SeeingCase):
         return [line["request_id"] for line in lines if line.get("status") == 200 and line["request_id"].startswith(prefix)]
 
     def overtakes(self, prefix, slow, **quick):
-        """Six are there; one that comes then is answered before most of those that were not answered yet."""
+        """Six are there; one that comes then is answered before most of those that were not answered yet. Where more than two were
+        answered before it came, nothing is told, and others come."""
+        names = (f"{prefix}{n:03}" for n in itertools.count())
+        wait_for(lambda: self.overtaken(next(names), slow, **quick), "one comes while most wait")
+
+    def overtaken(self, prefix, slow, **quick):
         before = self.accepted()
         threads = [self.slow(f"{prefix}-{i}", **slow) for i in range(6)]
         wait_for(lambda: self.accepted() == before + 6, "they have come")
@@ -93,7 +104,10 @@ class Turns(SeeingCase):
             thread.join()
         wait_for(lambda: len(self.answered(prefix)) == 7, "all are answered")
         order = self.answered(prefix)
+        if ahead > 2:
+            return False
         self.assertLessEqual(order.index(f"{prefix}-quick"), ahead + self.PIPELINE, order)
+        return True
 
     def test_priority(self):
         self.overtakes("ranked", {"priority": 5}, priority=1)
@@ -112,30 +126,30 @@ class Turns(SeeingCase):
         def late():
             told.append(self.server.post({"prompt": "see", "image_data": [slow_picture("late")], "timeout_s": 0.1, **greedy(2)},
                                          {"Authorization": "Bearer one"}))
-        feeders = [threading.Thread(target=feed) for _ in range(6)]
-        for thread in feeders:
+        threads = [threading.Thread(target=feed) for _ in range(6)]
+        for thread in threads:
             thread.start()
         try:
             wait_for(lambda: self.accepted() >= before + 6, "they have come")
-            waiting = threading.Thread(target=late)
-            waiting.start()
+            threads.append(threading.Thread(target=late))
+            threads[-1].start()
             wait_for(lambda: told, "it hears of its time while others are being prepared")
         finally:
             over.set()
-            for thread in (*feeders, waiting):
+            for thread in threads:
                 thread.join()
         self.assertEqual(json.loads(told[0][2])["error"],
                          "The request has taken the 0.1 seconds of its timeout_s before its images were prepared.")
 
 
 class LargeBodies(SeeingCase):
-    """Bodies that take half a second to read: others of the same loop, and of the same worker, are answered meanwhile. A client
-    that has to wait for a processor itself may miss that time, and asks again."""
+    """Bodies that take half a second to read: others of the same loop, and of the same worker, are answered meanwhile, in most
+    of five rounds. Where the answer is there before a client has asked, since it waited for a processor, nothing is told."""
     options = ("--workers", "1", "--image-decoders", "1")
 
     def others(self, path, body, request):
         """Sends a body but for its end, waits until all of that has been read, then the end, and requests of others before the
-        answer is there: how many of these were answered before it."""
+        answer is there: how many of these were answered before it; None where it was there before the first."""
         with self.server.socket() as client:
             head = f"POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             client.sendall(head.encode() + body[:-1])
@@ -147,7 +161,11 @@ class LargeBodies(SeeingCase):
                 request()
                 count += 1
             self.assertIn(b" 400 ", client.recv(64))
-            return count
+            return count or None
+
+    def meanwhile(self, path, body, request):
+        counts = rounds(lambda: self.others(path, body, request), "others ask before the answer is there")
+        self.assertGreaterEqual(statistics.median(counts), 5, counts)
 
     def live(self):
         self.assertEqual(self.server.get("/live")[0], 200)
@@ -160,7 +178,7 @@ class LargeBodies(SeeingCase):
                            ("/generate", b'{"prompt": "see", "image_data": [' + b", ".join([image] * 3) + b"]]"),
                            ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": [' + b", ".join([part] * 3) + b"]}]}")):
             with self.subTest(path=path, end=body[-4:]):
-                wait_for(lambda: self.others(path, body, self.live) >= 5, "others of the loop are answered meanwhile")
+                self.meanwhile(path, body, self.live)
 
     def test_worker(self):
         """A conversation is read once more for its template: texts get their tokens meanwhile."""
@@ -171,7 +189,7 @@ class LargeBodies(SeeingCase):
 
         def text():
             texts.append(self.server.generate(prompt="a", max_tokens=1))
-        wait_for(lambda: self.others("/v1/chat/completions", body, text) >= 5, "others of the worker are answered meanwhile")
+        self.meanwhile("/v1/chat/completions", body, text)
 
 
 class BodyTurns(SeeingCase):
@@ -186,8 +204,9 @@ class BodyTurns(SeeingCase):
         return client
 
     def test_tenants(self):
-        """Where all are sent before the first is read, the last is not the last; a client that was kept from it tries again."""
-        wait_for(lambda: self.place_of_the_last() < 5, "the other key's turn comes early")
+        """The last is not the last, in most of five rounds in which all are sent before the first is answered."""
+        places = rounds(self.place_of_the_last, "all are sent before the first is answered")
+        self.assertLess(statistics.median(places), 5, places)
 
     def place_of_the_last(self):
         waiting = [self.begin("one", 15 * MEBI) for _ in range(8)]
@@ -197,14 +216,14 @@ class BodyTurns(SeeingCase):
             self.assertEqual(self.server.get("/live")[0], 200)
         for client in waiting:
             client.sendall(b'"]]}')
-        order = []
+        late, order = select.select(waiting, [], [], 0)[0], []
         while waiting:
             for client in select.select(waiting, [], [])[0]:
                 self.assertIn(b" 400 ", client.recv(64))
                 waiting.remove(client)
                 order.append(client)
                 client.close()
-        return order.index(last)
+        return None if late else order.index(last)
 
 
 @unittest.skipIf(SANITIZED, "a sanitizer keeps what is freed")

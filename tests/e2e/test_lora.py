@@ -608,7 +608,8 @@ class Loading(LoraCase):
         end, counts, errors = time.monotonic() + CHURN_SECONDS, [0, 0], []
 
         def goes_on():  # on a slow machine until there was something of both
-            return (time.monotonic() < end or min(counts) <= 5) and not errors
+            wait = spate_server.WAIT_SECONDS if min(counts) <= 5 else 0
+            return time.monotonic() < end + wait and not errors
 
         def request(seed):
             rng = random.Random(seed)
@@ -640,6 +641,7 @@ class Loading(LoraCase):
         for thread in threads:
             thread.join()
         self.assertEqual(errors, [])
+        self.assertGreater(min(counts), 5, f"{counts[0]} requests, {counts[1]} loads and unloads in {spate_server.WAIT_SECONDS} s")
         growth = resident() - before
         if CHURN_SECONDS > 10:
             print(f"{CHURN_SECONDS} s: {counts[0]} requests, {counts[1]} loads and unloads, {growth / 2**20:.1f} MiB more since "

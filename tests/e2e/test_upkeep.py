@@ -3,6 +3,7 @@ nothing to do. Over 1,500 requests, or 20,000 with SPATE_LONG=1."""
 import json
 import os
 import pathlib
+import statistics
 import time
 
 import spate_server
@@ -63,8 +64,8 @@ class Upkeep(spate_server.EngineCase):
         return sum(int(text.split()[0]) for text in times) * 1e-9
 
     def test_idle_costs_nothing(self):
-        """Less than a hundredth of a core with a hundred connections open: CPU time, which others' load does not change, once
-        what was asked before is over."""
+        """Less than a hundredth of a core with a hundred connections open: CPU time, which others' load does not change, in
+        most of five windows: what was asked before may end in the first."""
         idle = [self.server.connect() for _ in range(100)]
         for connection in idle:
             self.addCleanup(connection.close)
@@ -75,7 +76,7 @@ class Upkeep(spate_server.EngineCase):
             before = self.cpu_seconds()
             time.sleep(IDLE_SECONDS)
             return (self.cpu_seconds() - before) / IDLE_SECONDS
-        spate_server.wait_for(lambda: share() < 0.01, "an idle server takes less than a hundredth of a core")
+        self.assertLess(statistics.median(share() for _ in range(5)), 0.01)
 
 
 if __name__ == "__main__":

@@ -231,6 +231,18 @@ class Walk(unittest.TestCase):
             return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
         self.walk(self.served(answers))
 
+    def test_score(self):
+        """That there is no memory for what was sent is no mistake of who sent it."""
+        encoder, texts = self.folder / "encoder.spate", {"text_1": "a fox", "text_2": ["hello", "a number"] * 9}
+        subprocess.run([SPATE, "build", spate_server.ROOT / "tests/fixtures/encoder/bert", "-o", encoder], check=True, capture_output=True)
+
+        def answers(process, port, once):
+            first, second = ask(port, path="/score", fields=texts), ask_again(port, "POST", "/score", texts)
+            blamed = [said for status, said in (first, second) if status == 400 and "memory" in said.lower()]
+            return f"its client is told {blamed[0]}" if blamed else wrong_of((first, second), None)
+        usual = encoder, "--threads", "2"
+        self.walk(self.served(answers, usual=usual), self.served(lambda *_: None, usual=usual), known=True)
+
     def test_fetch(self):
         """An image that is fetched by its address."""
         right, told = [], []

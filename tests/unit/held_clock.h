@@ -1,7 +1,7 @@
 /* The system's clock in the test's hand: it stands still while a test holds it, and goes on by what the test says, so
  * that no deadline is past or to come because the machine was slow. Included by the one file of a program, which it
  * gives its own clock_gettime. Sleeps and timed waits of the system are as long as ever: what waits for a time to come
- * has to be woken. */
+ * has to be woken. Behind cmocka.h. */
 #ifndef SPATE_TESTS_HELD_CLOCK_H
 #define SPATE_TESTS_HELD_CLOCK_H
 
@@ -32,7 +32,9 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
   return 0;
 }
 
+/* Not while it is held: it would jump to the time of the system. */
 static inline void clock_hold(void) {
+  assert_false(atomic_load(&held_clock.held));
   held_clock.stood_ns[CLOCK_REALTIME] = held_clock_system_ns(CLOCK_REALTIME);
   held_clock.stood_ns[CLOCK_MONOTONIC] = held_clock_system_ns(CLOCK_MONOTONIC);
   atomic_store(&held_clock.held, true);

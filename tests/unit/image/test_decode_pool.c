@@ -353,7 +353,8 @@ static void test_wait_is_bounded(void **state) {
   if (children_find(getpid(), &helper, 1) != 1 || children_find(helper, &child, 1) != 1) skip();
   atomic_store(&n_told, 0);
   for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, decode_one, pool), 0);
-  while (atomic_load(&n_told) == 0) usleep(1000);
+  for (int wait = 0; atomic_load(&n_told) == 0; wait++, usleep(1000))
+    if (wait == WAIT_MS) fail_msg("Neither of two who want the decoder is told within %d ms.", WAIT_MS);
   kill_for_good(child);
   for (int i = 0; i < 2; i++) {
     void *code;

@@ -197,6 +197,7 @@ static void test_arrays(void **state) {
 static void test_texts(void **state) {
   (void)state;
   const char two[] = "A text is wanted, perhaps with a second one, or tokens, and not both.";
+  const char per_doc[] = "max_tokens_per_doc cuts texts, not a conversation and not tokens: see truncate.";
   static const int32_t ids[2] = {1, 2};
   const struct {
     spate_embed_request request;
@@ -205,6 +206,11 @@ static void test_texts(void **state) {
       {{.text = "a", .text_size = 1, .behind = -1}, "behind is -1, expected 0 or more."},
       {{.tokens = ids, .n_token = 2, .behind = INT_MIN}, "behind is -2147483648, expected 0 or more."},
       {{.behind = 0}, two},
+      {{.text = "a", .text_size = 1, .max_tokens_per_doc = -1}, "max_tokens_per_doc is -1, expected 0 to 16777216."},
+      {{.text = "a", .text_size = 1, .max_tokens_per_doc = INT_MAX},
+       "max_tokens_per_doc is 2147483647, expected 0 to 16777216."},
+      {{.text = "{}", .text_size = 2, .chat = true, .max_tokens_per_doc = 1}, per_doc},
+      {{.tokens = ids, .n_token = 2, .max_tokens_per_doc = 1}, per_doc},
       {{.text = "a", .text_size = 1, .n_token = -1}, two},
       {{.n_token = 2}, two},
       {{.text = "a", .text_size = 1, .tokens = ids, .n_token = 2}, two},

@@ -75,11 +75,16 @@ static void test_what_fails_ends_it(void **state) {
 
 static void test_what_runs_at_once(void **state) {
   (void)state;
-  assert_true(body_run(true, &cut, SHORT, -1));
-  assert_true(body_run(false, &cut, LONG, -1));
-  assert_true(body_run(true, &whole, LONG, -1));
-  assert_int_equal(seen.submits, 1);
-  assert_int_equal(seen.pieces, 0);
+  const struct {
+    bool encodes;
+    const struct backend *backend;
+    int32_t n_token;
+  } at_once[] = {{true, &cut, SHORT}, {false, &cut, LONG}, {true, &whole, LONG}};
+  for (size_t i = 0; i < sizeof at_once / sizeof *at_once; i++) {
+    assert_true(body_run(at_once[i].encodes, at_once[i].backend, at_once[i].n_token, -1));
+    assert_int_equal(seen.submits, 1);
+    assert_int_equal(seen.pieces, 0);
+  }
 }
 
 int main(void) {
