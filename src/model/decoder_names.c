@@ -1,7 +1,6 @@
-/* Hugging Face's names and GGUF's. */
-#include "model/decoder_names.h"
-
-#include "plan/plan.h"
+/* Hugging Face's names and GGUF's, and whether what the head is called is the table of tokens again. */
+#include "format/tensor.h"
+#include "model/decoder_maker.h"
 
 #include <stdio.h>
 
@@ -104,4 +103,12 @@ void decoder_tensor_name(enum checkpoint_kind kind, const struct decoder_names *
     snprintf(out, TENSOR_NAME_BYTES, "%s%s%s%s", prefix, base, joint, suffix);
   else
     snprintf(out, TENSOR_NAME_BYTES, "%s%s.%d.%s%s%s", prefix, hf ? layers : "blk", layer, base, joint, suffix);
+}
+
+bool decoder_head_is_table(const struct decoder *d, const struct checkpoint *checkpoint) {
+  char table[TENSOR_NAME_BYTES], name[TENSOR_NAME_BYTES];
+  decoder_tensor_name(checkpoint_kind(checkpoint), d->names, d->prefix, -1, ROLE_EMBED, "weight", table);
+  decoder_tensor_name(checkpoint_kind(checkpoint), d->names, d->head_prefix, -1, ROLE_HEAD, "weight", name);
+  const struct tensor *head = checkpoint_find(checkpoint, name), *embed = checkpoint_find(checkpoint, table);
+  return d->tied && (!head || !embed || tensor_same(head, embed));
 }

@@ -1,7 +1,6 @@
 /* A decoder's plan: EMBED (and tables of types and positions), the layers (decoder_layer.c), SELECT → LINEAR (norm,
  * head) → SAMPLE; an encoder of texts has its own end (text_tail.c). The residual stream is one value that the ops add
  * to in place. */
-#include "format/tensor.h"
 #include "model/decoder_maker.h"
 
 #include <math.h>
@@ -138,14 +137,6 @@ static int embed_add(const struct decoder_maker *m) {
   if (d->types > 0) table_add(m, "types", ROLE_TYPES, d->types, types, !d->positions);
   if (d->positions) table_add(m, "positions", ROLE_POSITIONS, d->skip + d->max_position, places, true);
   return embed;
-}
-
-bool decoder_head_is_table(const struct decoder *d, const struct checkpoint *checkpoint) {
-  char table[TENSOR_NAME_BYTES], name[TENSOR_NAME_BYTES];
-  tensor_name(d, checkpoint_kind(checkpoint), -1, ROLE_EMBED, "weight", table);
-  tensor_name(d, checkpoint_kind(checkpoint), -1, ROLE_HEAD, "weight", name);
-  const struct tensor *head = checkpoint_find(checkpoint, name), *embed = checkpoint_find(checkpoint, table);
-  return d->tied && (!head || !embed || tensor_same(head, embed));
 }
 
 static void tail_add(const struct decoder_maker *m) {
