@@ -1,9 +1,10 @@
 #!/bin/bash
-# Runs what is in this folder on this machine's GPU: whether it is right, JOBS parts at a time, then how fast it is, then,
+# Runs what is in this folder on this machine's GPU: whether it is right, JOBS parts at a time (as many as there are cores,
+# unless given), then how fast it is, then,
 # if asked, the op cases under compute-sanitizer. Needs no Python. A part that takes longer than its share is ended and
 # fails; parts for which no time is left are named, and fail the run too. Logs, and the tables of the benches for
 # SPEED.md, go to $OUT (results/ unless set).
-#   usage: [SERVING=FOLDER] [SANITIZE=1] [JOBS=6] run.sh [SECONDS], 900 unless given
+#   usage: [SERVING=FOLDER] [SANITIZE=1] [JOBS=N] run.sh [SECONDS], 900 unless given
 set -uo pipefail
 cd "$(dirname "$0")"
 limit=${1:-900} out=${OUT:-$PWD/results} failed=0
@@ -31,7 +32,7 @@ part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 
   esac
 }
 beside() { # NAME SECONDS COMMAND...: a part that times nothing, beside JOBS - 1 others
-  while [ "$(jobs -pr | wc -l)" -ge "${JOBS:-6}" ]; do wait -n || failed=1; done
+  while [ "$(jobs -pr | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do wait -n || failed=1; done
   part "$@" &
 }
 all_ended() { while [ -n "$(jobs -p)" ]; do wait -n || failed=1; done; }
@@ -45,7 +46,7 @@ measure() { # NAME SECONDS COMMAND...: alone, with its table
 older() { env "SPATE_ISA=sm$1" CUDA_FORCE_PTX_JIT=1 SPATE_TEST_BACKEND=cuda "${@:2}"; } # PATH COMMAND...
 export -f older
 for path in 80 75; do beside portable-$path 400 bash -c "older $path ./op_table && older $path ./test_families && older $path ./cuda_sampler 5000"; done
-beside linear 240 ./op_table linear
+for share in $(seq 12); do beside linear-$share 300 ./op_table linear "" $share/12; done # 47 minutes of a core in all
 SPATE_TEST_BACKEND=cuda beside neighbours 240 ./test_neighbours
 if command -v python3 >/dev/null; then
   SPATE=$PWD/spate beside images-served 300 python3 tests/e2e/test_gpu_images.py
