@@ -1,9 +1,8 @@
 #!/bin/bash
 # Runs what is in this folder on this machine's GPU: whether it is right, JOBS parts at a time (as many as there are cores,
-# unless given), then how fast it is, then,
-# if asked, the op cases under compute-sanitizer. Needs no Python. A part that takes longer than its share is ended and
-# fails; parts for which no time is left are named, and fail the run too. Logs, and the tables of the benches for
-# SPEED.md, go to $OUT (results/ unless set).
+# unless given), then how fast it is, then, if asked, the op cases under compute-sanitizer. Needs no Python. A part that
+# takes longer than its share is ended and fails; parts for which no time is left are named, and fail the run too. Logs,
+# and the tables of the benches for SPEED.md, go to $OUT (results/ unless set).
 #   usage: [SERVING=FOLDER] [SANITIZE=1] [JOBS=N] run.sh [SECONDS], 900 unless given
 set -uo pipefail
 cd "$(dirname "$0")"
