@@ -540,7 +540,6 @@ RANKERS = {
     "qwen3-yes-no": {"seed": 1, "tied": False, "template": RANKER_TEMPLATE, "no": "no", "asks": True, "act": "activation.Sigmoid",
                      "prompts": {"prompts": {"query": "which is near?", "other": "which is not?"}, "default_prompt_name": "query"},
                      "off": {"no": {"1_LogitScore/config.json": {"false_token_id": None}},
-                             "head": {"config.json": {"tie_word_embeddings": True}},
                              "sigmoid": {"config_sentence_transformers.json": {"activation_fn": "torch.nn.modules.linear.Identity"}},
                              "instruction": {"config_sentence_transformers.json": {"default_prompt_name": None}},
                              "answer": {"sentence_bert_config.json": {"processing_kwargs": {}}}}},
