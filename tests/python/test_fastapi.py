@@ -6,6 +6,7 @@ import pathlib
 import re
 import select
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -56,6 +57,14 @@ class Uvicorn(spate_server.Server):
                                         env=spate_python.ENVIRONMENT, start_new_session=True)
         self.port = int(spate_server.wait_for(lambda: self.said(r"running on http://127\.0\.0\.1:(\d+)"), "it listens"))
         spate_server.wait_for(lambda: self.said("(startup complete)"), "the engine is open")
+        spate_server.wait_for(self.reachable, "a worker listens")  # which it does behind what it says
+
+    def reachable(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def said(self, pattern):
         assert self.process.poll() is None, self.errors()
