@@ -1,3 +1,4 @@
+/* The table of classes, and which of them a folder is of. */
 #include "model/piece_class.h"
 
 #include "model/classic_added.h"
