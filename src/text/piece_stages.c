@@ -161,9 +161,11 @@ struct stage_way {
 
 static bool stage_take(void *context, struct slice piece, struct error *error);
 
+/* A split between bytes may cut the first character: `first` may be more than the piece. */
 static bool run_from(struct stage_run *run, int at, struct slice text, size_t first, struct error *error) {
   const struct piece_stages *stages = run->stages;
   const struct piece_stage *stage = &stages->stages[at];
+  if (first > text.size) first = text.size;
   if (!stage_change(run, at, &text, &first, error)) return false;
   struct stage_way way = {run, at + 1, text.data, first};
   const struct piece_sink next = {stage_take, &way}, *sink = at + 1 == stages->count ? &run->sink : &next;

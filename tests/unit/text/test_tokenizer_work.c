@@ -136,6 +136,36 @@ static void test_pieces_grow(void **state) {
   free(prefix);
 }
 
+/* The first character becomes a long text, which is split: each piece of it is of the first character, and no longer
+ * than itself. The ids are those of the package `tokenizers` 0.23.3. */
+static void test_first_is_cut(void **state) {
+  (void)state;
+  enum { WORDS = 100 };
+  char prepend[3 * WORDS + 1] = "", json[1024];
+  for (int i = 0; i < WORDS; i++) memcpy(prepend + 3 * i, "ab ", 4);
+  snprintf(json, sizeof json,
+           "{\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"%s\"},\"pre_tokenizer\":{\"type\":\"Sequence\","
+           "\"pretokenizers\":[{\"type\":\"WhitespaceSplit\"},{\"type\":\"Metaspace\",\"replacement\":\"_\","
+           "\"prepend_scheme\":\"first\",\"split\":true},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+           "\"use_regex\":false}]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"_\":3},"
+           "\"merges\":[]}}",
+           prepend);
+  struct error error = {0};
+  struct buffer blob;
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  if (!tokenizer_compile_json(slice_text(json), slice_text(""), &blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  assert_non_null(tokenizer);
+  static const int32_t word[] = {3, 0, 1}, last[] = {3, 2, 2};
+  struct token_list ids = encode_all(tokenizer, slice_text("c c"), 0);
+  assert_int_equal(ids.count, 3 * WORDS + 3);
+  for (int i = 0; i < WORDS; i++) assert_memory_equal(ids.ids + 3 * i, word, sizeof word);
+  assert_memory_equal(ids.ids + 3 * WORDS, last, sizeof last);
+  token_list_release(&ids);
+  tokenizer_close(tokenizer);
+  buffer_release(&blob);
+}
+
 /* A regex that is slow at every byte, each match within its own limits: it ends. */
 static void test_slow_regex(void **state) {
   (void)state;
@@ -192,8 +222,13 @@ static void test_long_text_has_time(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_long),        cmocka_unit_test(test_marks),      cmocka_unit_test(test_added_space),
-      cmocka_unit_test(test_pieces_grow), cmocka_unit_test(test_slow_regex), cmocka_unit_test(test_long_text_has_time),
+      cmocka_unit_test(test_long),
+      cmocka_unit_test(test_marks),
+      cmocka_unit_test(test_added_space),
+      cmocka_unit_test(test_pieces_grow),
+      cmocka_unit_test(test_first_is_cut),
+      cmocka_unit_test(test_slow_regex),
+      cmocka_unit_test(test_long_text_has_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
