@@ -8,7 +8,10 @@
 
 #include <stdlib.h>
 
-enum { SHORT_PIECE = 48 }; /* bytes; above it the heap is faster than scanning */
+enum {
+  SHORT_PIECE = 48,     /* bytes; above it the heap is faster than scanning */
+  SCRATCH_LEAST = 1024, /* symbols */
+};
 
 void bpe_scratch_release(struct bpe_scratch *scratch) {
   free(scratch->ids);
@@ -16,18 +19,21 @@ void bpe_scratch_release(struct bpe_scratch *scratch) {
   free(scratch->prev);
   free(scratch->rank);
   free(scratch->heap);
+  free(scratch->dead);
   *scratch = (struct bpe_scratch){0};
 }
 
-static bool scratch_reserve(struct bpe_scratch *scratch, size_t symbols) {
+bool bpe_scratch_reserve(struct bpe_scratch *scratch, size_t symbols) {
   if (symbols <= scratch->capacity) return true;
   bpe_scratch_release(scratch);
+  if (symbols < SCRATCH_LEAST) symbols = SCRATCH_LEAST;
   scratch->ids = malloc(symbols * sizeof *scratch->ids);
   scratch->next = malloc(symbols * sizeof *scratch->next);
   scratch->prev = malloc(symbols * sizeof *scratch->prev);
   scratch->rank = malloc(symbols * sizeof *scratch->rank);
   scratch->heap = malloc(2 * symbols * sizeof *scratch->heap);
-  bool done = scratch->ids && scratch->next && scratch->prev && scratch->rank && scratch->heap;
+  scratch->dead = malloc((symbols / 64 + 1) * sizeof *scratch->dead);
+  bool done = scratch->dead && scratch->ids && scratch->next && scratch->prev && scratch->rank && scratch->heap;
   scratch->capacity = done ? symbols : 0;
   return done;
 }
@@ -123,7 +129,8 @@ static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice 
 /* --- short pieces --------------------------------------------------------------------------------------------- */
 
 /* Merges ids[count] in place; returns how many are left. */
-static size_t merge_short(const struct tokenizer_tables *tables, uint32_t *ids, size_t count) {
+static size_t merge_short(const struct tokenizer_tables *tables, uint32_t *ids, size_t count,
+                          const struct merge_slot **last) {
   const struct merge_slot *pair[SHORT_PIECE]; /* [i]: how ids[i] and ids[i + 1] merge */
   for (size_t i = 0; i + 1 < count; i++) pair[i] = tables_merge(tables, ids[i], ids[i + 1]);
   for (;;) {
@@ -133,6 +140,7 @@ static size_t merge_short(const struct tokenizer_tables *tables, uint32_t *ids, 
       if (pair[i] && pair[i]->rank < rank) rank = pair[best = i]->rank;
     if (best == count) return count;
     ids[best] = pair[best]->result;
+    *last = pair[best];
     count--;
     memmove(ids + best + 1, ids + best + 2, (count - best - 1) * sizeof *ids);
     memmove(pair + best, pair + best + 1, (count - best - 1) * sizeof(const struct merge_slot *));
@@ -182,7 +190,8 @@ static void merge_long(const struct tokenizer_tables *tables, struct bpe_scratch
     uint32_t at = (uint32_t)top, gone;
     if (s->rank[at] != top >> 32) continue;
     gone = s->next[at];
-    s->ids[at] = tables_merge(tables, s->ids[at], s->ids[gone])->result;
+    s->last = tables_merge(tables, s->ids[at], s->ids[gone]);
+    s->ids[at] = s->last->result;
     s->rank[gone] = TOKEN_NONE;
     s->next[at] = s->next[gone];
     if (s->next[at] != TOKEN_NONE) s->prev[s->next[at]] = at;
@@ -196,7 +205,7 @@ static void merge_long(const struct tokenizer_tables *tables, struct bpe_scratch
 static bool merge_long_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
                              struct token_list *out) {
   size_t most = symbols_most(tables, piece);
-  if (most >= TOKEN_NONE || !scratch_reserve(scratch, most)) return false;
+  if (most >= TOKEN_NONE || !bpe_scratch_reserve(scratch, most)) return false;
   size_t count = piece_symbols(tables, piece, scratch->ids);
   if (count == 0) return true;
   merge_long(tables, scratch, count);
@@ -207,9 +216,10 @@ static bool merge_long_piece(const struct tokenizer_tables *tables, struct slice
 
 bool bpe_merge_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
                      struct token_list *out) {
+  scratch->last = NULL;
   if (symbols_most(tables, piece) > SHORT_PIECE) return merge_long_piece(tables, piece, scratch, out);
   uint32_t ids[SHORT_PIECE];
-  size_t count = merge_short(tables, ids, piece_symbols(tables, piece, ids));
+  size_t count = merge_short(tables, ids, piece_symbols(tables, piece, ids), &scratch->last);
   for (size_t i = 0; i < count; i++)
     if (!token_list_append(out, (int32_t)ids[i])) return false;
   return true;

@@ -1,6 +1,7 @@
 /* A piece to tokens: what is known of it is asked first, then the model. */
 #include "text/piece_encode.h"
 
+#include "text/bpe_walk.h"
 #include "text/word_pieces.h"
 
 #include <stdlib.h>
@@ -38,18 +39,25 @@ static uint32_t find_whole(const struct tokenizer_tables *tables, struct slice p
   return tables_find_hashed(tables, piece, *hash);
 }
 
+/* A piece that is no token. */
+static bool encode_parts(const struct tokenizer_tables *tables, struct slice piece, struct piece_scratch *scratch,
+                         struct token_list *out) {
+  if (tables->cuts) return bpe_walk_piece(tables, piece, &scratch->bpe, out);
+  return piece_encode_anew(tables, piece, scratch, out);
+}
+
 bool piece_encode(const struct tokenizer_tables *tables, struct slice piece, struct piece_scratch *scratch,
                   struct token_list *out) {
-  if (piece.size > LIMIT_TOKEN_BYTES) return piece_encode_anew(tables, piece, scratch, out);
+  if (piece.size > LIMIT_TOKEN_BYTES) return encode_parts(tables, piece, scratch, out);
   uint64_t hash;
   uint32_t id = find_whole(tables, piece, &hash);
   if (id != TOKEN_NONE && tables->token_flags[id] & TOKEN_ATOMIC) return token_list_append(out, (int32_t)id);
-  if (!scratch->cache) return piece_encode_anew(tables, piece, scratch, out);
+  if (!scratch->cache || piece.size > CACHED_BYTES) return encode_parts(tables, piece, scratch, out);
   struct cached_piece *slot = piece_cache_slot(scratch->cache, hash);
   size_t before = out->count;
   bool done;
   if (cached_piece_take(slot, piece, hash, out, &done)) return done;
-  done = piece_encode_anew(tables, piece, scratch, out);
+  done = encode_parts(tables, piece, scratch, out);
   const int32_t *ids = out->count > before ? out->ids + before : NULL;
   if (done) cached_piece_put(slot, piece, hash, ids, out->count - before);
   return done;

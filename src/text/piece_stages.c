@@ -161,7 +161,7 @@ struct stage_way {
 
 static bool stage_take(void *context, struct slice piece, struct error *error);
 
-/* A split between bytes may cut the first character: `first` may be more than the piece. */
+/* A split may cut what stands for the first character: `first` may be more than the piece. */
 static bool run_from(struct stage_run *run, int at, struct slice text, size_t first, struct error *error) {
   const struct piece_stages *stages = run->stages;
   const struct piece_stage *stage = &stages->stages[at];

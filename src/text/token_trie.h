@@ -28,15 +28,13 @@ bool token_trie_check(const struct trie_node *nodes, size_t count, size_t n_toke
 /* The child that byte leads to, NULL: there is none. */
 static inline const struct trie_node *trie_step(const struct trie_node *nodes, const struct trie_node *node,
                                                 uint8_t byte) {
-  uint32_t low = node->first, end = node->first + node->count, high = end;
-  while (low < high) {
-    uint32_t middle = low + (high - low) / 2;
-    if (nodes[middle].byte < byte)
-      low = middle + 1;
-    else
-      high = middle;
+  const struct trie_node *child = nodes + node->first;
+  if (node->count == 0) return NULL;
+  for (uint32_t count = node->count, half; count > 1; count -= half) { /* no branch: which way is a matter of luck */
+    half = count / 2;
+    child += child[half].byte <= byte ? half : 0;
   }
-  return low < end && nodes[low].byte == byte ? &nodes[low] : NULL;
+  return child->byte == byte ? child : NULL;
 }
 
 #endif

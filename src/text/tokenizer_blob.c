@@ -1,7 +1,7 @@
 /* Writes a spec as a blob (tokenizer_blob.h says what it looks like). */
 #include "text/tokenizer_blob.h"
 
-#include "text/piece_encode.h"
+#include "text/token_marks.h"
 
 #include <stdlib.h>
 
@@ -105,6 +105,18 @@ static bool write_merges(const struct tokenizer_spec *spec, struct buffer *blob)
   return true;
 }
 
+/* Some ten bits a merge: of twelve pairs that do not merge about one is looked for all the same. */
+static bool write_merge_filter(const struct tokenizer_spec *spec, struct buffer *blob) {
+  size_t words = 1;
+  while (words * 64 < 8 * spec->n_merge) words *= 2;
+  uint64_t *filter = section_add(blob, SECTION_MERGE_FILTER, words, sizeof *filter);
+  for (size_t i = 0; filter && i < spec->n_merge; i++) {
+    uint64_t hash = merge_hash(spec->merges[i].left, spec->merges[i].right);
+    filter[merge_filter_word(hash, words - 1)] |= merge_filter_bit(hash);
+  }
+  return filter;
+}
+
 static bool write_scores(const struct tokenizer_spec *spec, struct buffer *blob) {
   size_t count = spec->model == MODEL_UNIGRAM ? spec->n_token : 0;
   double *scores = section_add(blob, SECTION_SCORES, count, sizeof *scores);
@@ -170,54 +182,41 @@ static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, 
   return text;
 }
 
-/* The piece that may be this token: its bytes without the suffix of a word; empty: none may. */
-static struct slice whole_piece(const struct tokenizer_tables *tables, uint32_t id) {
-  struct slice piece = tables_piece(tables, id), suffix = tables->suffix;
-  bool ends = piece.size > suffix.size && memcmp(piece.data + piece.size - suffix.size, suffix.data, suffix.size) == 0;
-  return slice_make(piece.data, ends ? piece.size - suffix.size : 0);
+/* Whether nothing splits the text into words: neither a regex, nor that tokens hold one at most. */
+static bool pieces_long(const struct tokenizer_spec *spec) {
+  bool split = spec->flags & MODEL_SPACE_STARTS, affixes = spec->word_suffix.size + spec->prefix_bytes > 0;
+  for (int i = 0; i < spec->n_step && spec->flags & MODEL_BYTE_LEVEL; i++)
+    split |= spec->steps[i].kind >= STEP_SPLIT && spec->steps[i].kind <= STEP_SPLIT_MARKED;
+  return spec->model == MODEL_BPE && !split && !affixes;
 }
 
-/* Marks the tokens that their own bytes encode to, so that encoding can take a piece that is one without asking the
- * model. The bytes of tokens of words are no pieces. */
-static bool mark_atomic(struct buffer *blob, struct error *error) {
-  struct tokenizer_tables tables;
-  if (!tables_open(&tables, buffer_slice(blob), error)) return false;
-  if (tables.header->model == MODEL_WORDPIECE || tables.header->model == MODEL_WORDLEVEL) return true;
-  uint8_t *flags = (uint8_t *)blob->data + tables.header->sections[SECTION_TOKEN_FLAGS].offset;
-  struct piece_scratch scratch = {0};
-  struct token_list ids;
-  token_list_init(&ids, 2 * LIMIT_TOKEN_BYTES);
-  bool fine = true;
-  for (uint32_t id = 0; fine && id < tables.header->n_token; id++) {
-    if (!(flags[id] & TOKEN_TEXT)) continue;
-    token_list_clear(&ids);
-    bool whole = tables.header->flags & MODEL_IGNORE_MERGES;
-    if (!whole) fine = piece_encode_anew(&tables, whole_piece(&tables, id), &scratch, &ids);
-    if (whole || (ids.count == 1 && ids.ids[0] == (int32_t)id)) flags[id] |= TOKEN_ATOMIC;
-  }
-  piece_scratch_release(&scratch);
-  token_list_release(&ids);
-  return fine || spec_out_of_memory(error);
+/* Cuts of tokens that are none yet. */
+static bool write_cuts(const struct tokenizer_spec *spec, struct buffer *blob) {
+  size_t count = pieces_long(spec) ? spec->n_token : 0;
+  struct token_cut *cuts = section_add(blob, SECTION_CUTS, count, sizeof *cuts);
+  for (size_t id = 0; cuts && id < count; id++) cuts[id] = (struct token_cut){TOKEN_NONE, TOKEN_NONE, 0};
+  return cuts;
 }
 
 bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error) {
   spec_mark_opening(spec);
   struct token_trie trie = {0};
-  bool walks = spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
+  bool walks = pieces_long(spec) || spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
   if (walks && !token_trie_build(spec, &trie, error)) return false;
   struct buffer texts, shown;
   buffer_init(&texts, LIMIT_TOKENIZER_BYTES);
   buffer_init(&shown, LIMIT_TOKENIZER_BYTES);
   bool fits = write_header(spec, blob) && write_tokens(spec, blob) && write_vocab(spec, blob) &&
-              write_merges(spec, blob) && write_texts(spec, blob, &texts) && write_scores(spec, blob) &&
-              write_trie(&trie, blob) && write_shown(spec, blob, &shown);
+              write_merges(spec, blob) && write_merge_filter(spec, blob) && write_texts(spec, blob, &texts) &&
+              write_scores(spec, blob) && write_trie(&trie, blob) && write_cuts(spec, blob) &&
+              write_shown(spec, blob, &shown);
   buffer_release(&texts);
   buffer_release(&shown);
   if (!fits)
     return error_set(error, ERROR_LIMIT, "The compiled tokenizer would be larger than the %zu bytes allowed.",
                      blob->max);
   ((struct blob_header *)blob->data)->size = blob->size;
-  return mark_atomic(blob, error);
+  return mark_tokens(blob, error);
 }
 
 bool tokenizer_blob_opens(const struct buffer *blob, struct error *error) {

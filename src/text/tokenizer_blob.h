@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "text/token_trie.h"
 
-enum { BLOB_VERSION = 3 };
+enum { BLOB_VERSION = 4 };
 
 enum blob_section {
   SECTION_TOKEN_OFFSETS, /* uint32_t [n_token + 1] into SECTION_TOKEN_BYTES */
@@ -16,14 +16,17 @@ enum blob_section {
   SECTION_TOKEN_BYTES,   /* uint8_t */
   SECTION_VOCAB,         /* struct vocab_slot [a power of two] */
   SECTION_MERGES,        /* struct merge_slot [a power of two] */
+  SECTION_MERGE_FILTER,  /* uint64_t [a power of two]: a bit for the hash of each merge */
   SECTION_BYTE_TOKENS,   /* uint32_t [256] */
   SECTION_ADDED,         /* struct blob_added [n_added], sorted: ADDED_NORMALIZED last, then by text */
   SECTION_STEPS,         /* struct blob_step [n_step] */
   SECTION_TEXT,          /* uint8_t: texts of added tokens and steps */
   SECTION_SCORES,        /* double [n_token] of MODEL_UNIGRAM; empty otherwise */
-  SECTION_TRIE,          /* struct trie_node, of MODEL_UNIGRAM and MODEL_WORDPIECE; empty otherwise */
-  SECTION_SHOWN_RANGES,  /* struct blob_range [n_token * TOKEN_PLACES] of MODEL_WRITTEN in SECTION_SHOWN; else empty */
-  SECTION_SHOWN,         /* uint8_t */
+  SECTION_TRIE, /* struct trie_node, of MODEL_UNIGRAM and MODEL_WORDPIECE, and beside SECTION_CUTS of what merging may
+                   end in; else empty */
+  SECTION_CUTS, /* struct token_cut [n_token] of a BPE whose pieces are long (bpe_walk.h); else empty */
+  SECTION_SHOWN_RANGES, /* struct blob_range [n_token * TOKEN_PLACES] of MODEL_WRITTEN in SECTION_SHOWN; else empty */
+  SECTION_SHOWN,        /* uint8_t */
   SECTIONS,
 };
 
@@ -55,6 +58,12 @@ struct merge_slot {
   uint32_t left, right, result, rank; /* left TOKEN_NONE: empty */
 };
 
+/* The last merge of a token's own bytes, behind those of its parts in rank; left TOKEN_NONE: it is a symbol, and with
+ * right TOKEN_NONE nothing merges into it. */
+struct token_cut {
+  uint32_t left, right, rank;
+};
+
 struct blob_added {
   struct blob_range text; /* in SECTION_TEXT */
   uint32_t id, flags;
@@ -76,10 +85,13 @@ struct tokenizer_tables {
   const struct blob_step *steps;
   const double *scores;
   const struct trie_node *trie;
+  const struct token_cut *cuts;          /* NULL: there are none */
   const struct blob_range *shown_ranges; /* of MODEL_WRITTEN */
   const uint8_t *shown;                  /* NULL: tokens are shown as they are */
-  size_t vocab_mask, merge_mask;         /* slots - 1 */
-  struct slice prefix, suffix;           /* of STEP_AFFIXES; empty where there is none */
+  const uint64_t *merge_filter;
+  size_t vocab_mask, merge_mask, filter_mask; /* slots - 1 */
+  uint32_t trie_first[256];                   /* the root's children by byte; 0: there is none */
+  struct slice prefix, suffix;                /* of STEP_AFFIXES; empty where there is none */
 };
 
 bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct error *error);
@@ -113,15 +125,21 @@ static inline uint32_t tables_find(const struct tokenizer_tables *tables, struct
   return tables_find_hashed(tables, bytes, hash_bytes(bytes, 0).low);
 }
 
-static inline size_t merge_hash(uint32_t left, uint32_t right) {
+static inline uint64_t merge_hash(uint32_t left, uint32_t right) {
   uint64_t mixed = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
-  return (size_t)(mixed ^ mixed >> 32);
+  return mixed ^ mixed >> 32;
 }
 
-/* How left and right merge, or NULL. */
+/* The bit of a pair's hash in a filter of mask + 1 words: of other bits of it than its slot. */
+static inline uint64_t merge_filter_bit(uint64_t hash) { return (uint64_t)1 << (hash >> 58); }
+static inline size_t merge_filter_word(uint64_t hash, size_t mask) { return (size_t)(hash >> 34) & mask; }
+
+/* How left and right merge, or NULL, as most pairs do not: then a filter, which is small, tells it as a rule. */
 static inline const struct merge_slot *tables_merge(const struct tokenizer_tables *tables, uint32_t left,
                                                     uint32_t right) {
-  for (size_t at = merge_hash(left, right) & tables->merge_mask;; at = (at + 1) & tables->merge_mask) {
+  uint64_t hash = merge_hash(left, right);
+  if (!(tables->merge_filter[merge_filter_word(hash, tables->filter_mask)] & merge_filter_bit(hash))) return NULL;
+  for (size_t at = hash & tables->merge_mask;; at = (at + 1) & tables->merge_mask) {
     const struct merge_slot *slot = &tables->merges[at];
     if (slot->left == left && slot->right == right) return slot;
     if (slot->left == TOKEN_NONE) return NULL;

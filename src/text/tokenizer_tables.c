@@ -13,12 +13,14 @@ static const struct {
     [SECTION_TOKEN_BYTES] = {"token bytes", 1},
     [SECTION_VOCAB] = {"vocabulary index", sizeof(struct vocab_slot)},
     [SECTION_MERGES] = {"merge index", sizeof(struct merge_slot)},
+    [SECTION_MERGE_FILTER] = {"merge filter", sizeof(uint64_t)},
     [SECTION_BYTE_TOKENS] = {"byte tokens", sizeof(uint32_t)},
     [SECTION_ADDED] = {"added tokens", sizeof(struct blob_added)},
     [SECTION_STEPS] = {"steps", sizeof(struct blob_step)},
     [SECTION_TEXT] = {"texts", 1},
     [SECTION_SCORES] = {"scores", sizeof(double)},
     [SECTION_TRIE] = {"trie", sizeof(struct trie_node)},
+    [SECTION_CUTS] = {"cuts of tokens", sizeof(struct token_cut)},
     [SECTION_SHOWN_RANGES] = {"ranges of shown texts", sizeof(struct blob_range)},
     [SECTION_SHOWN] = {"shown texts", 1},
 };
@@ -142,16 +144,41 @@ static bool shown_check(const struct tokenizer_tables *tables, struct error *err
 
 static bool trie_check(const struct tokenizer_tables *tables, struct error *error) {
   const struct blob_header *header = tables->header;
-  bool wanted = header->model == MODEL_UNIGRAM || header->model == MODEL_WORDPIECE;
+  bool wanted = header->model == MODEL_UNIGRAM || header->model == MODEL_WORDPIECE || tables->cuts;
   size_t count = section_entries(header, SECTION_TRIE);
   if (!wanted || token_trie_check(tables->trie, count, header->n_token)) return true;
   return corrupt(error, "its trie leads out of itself");
 }
 
+static bool cut_fits(const struct tokenizer_tables *tables, uint32_t id) {
+  const struct token_cut *cut = &tables->cuts[id];
+  if (cut->left == TOKEN_NONE) return true;
+  if (!id_valid(tables, cut->left) || !id_valid(tables, cut->right)) return false;
+  size_t left = tables_piece(tables, cut->left).size, right = tables_piece(tables, cut->right).size;
+  return left > 0 && right > 0 && left + right == tables_piece(tables, id).size;
+}
+
+/* Following the parts of a token ends: they are shorter. */
+static bool cuts_check(const struct tokenizer_tables *tables, struct error *error) {
+  if (!tables->cuts) return true;
+  if (!section_count(tables->header, SECTION_CUTS, tables->header->n_token, error)) return false;
+  for (uint32_t id = 0; id < tables->header->n_token; id++)
+    if (!cut_fits(tables, id)) return corrupt(error, "a token's parts do not make it");
+  return true;
+}
+
+static void trie_first_find(struct tokenizer_tables *tables) {
+  if (section_entries(tables->header, SECTION_TRIE) == 0) return;
+  const struct trie_node *root = tables->trie;
+  for (uint32_t i = 0; i < root->count; i++) tables->trie_first[tables->trie[root->first + i].byte] = root->first + i;
+}
+
 /* Probing an open-addressing index ends at an empty slot: each must have one. */
 static bool indexes_check(const struct tokenizer_tables *tables, struct error *error) {
   size_t vocab_slots = tables->vocab_mask + 1, merge_slots = tables->merge_mask + 1, empty = 0;
-  if (vocab_slots == 0 || vocab_slots & tables->vocab_mask || merge_slots == 0 || merge_slots & tables->merge_mask)
+  size_t filter_words = tables->filter_mask + 1;
+  if (vocab_slots == 0 || vocab_slots & tables->vocab_mask || merge_slots == 0 || merge_slots & tables->merge_mask ||
+      filter_words == 0 || filter_words & tables->filter_mask)
     return corrupt(error, "the slots of an index are no power of two");
   for (size_t i = 0; i < vocab_slots; i++) {
     uint32_t id = tables->vocab[i].id;
@@ -220,6 +247,12 @@ static bool texts_check(const struct tokenizer_tables *tables, struct error *err
   return true;
 }
 
+static bool contents_check(const struct tokenizer_tables *tables, struct error *error) {
+  return named_ids_check(tables, error) && tokens_check(tables, error) && shown_check(tables, error) &&
+         trie_check(tables, error) && cuts_check(tables, error) && indexes_check(tables, error) &&
+         texts_check(tables, error);
+}
+
 /* Of BPE alone: they are the last step. */
 static void affixes_find(struct tokenizer_tables *tables) {
   uint32_t count = tables->header->n_step;
@@ -240,20 +273,22 @@ bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct erro
       .token_bytes = section_at(blob, SECTION_TOKEN_BYTES),
       .vocab = section_at(blob, SECTION_VOCAB),
       .merges = section_at(blob, SECTION_MERGES),
+      .merge_filter = section_at(blob, SECTION_MERGE_FILTER),
       .byte_tokens = section_at(blob, SECTION_BYTE_TOKENS),
       .added = section_at(blob, SECTION_ADDED),
       .steps = section_at(blob, SECTION_STEPS),
       .text = section_at(blob, SECTION_TEXT),
       .scores = section_at(blob, SECTION_SCORES),
       .trie = section_at(blob, SECTION_TRIE),
+      .cuts = header->sections[SECTION_CUTS].size ? section_at(blob, SECTION_CUTS) : NULL,
       .shown_ranges = section_at(blob, SECTION_SHOWN_RANGES),
       .shown = header->flags & MODEL_WRITTEN ? section_at(blob, SECTION_SHOWN) : NULL,
       .vocab_mask = section_entries(header, SECTION_VOCAB) - 1,
       .merge_mask = section_entries(header, SECTION_MERGES) - 1,
+      .filter_mask = section_entries(header, SECTION_MERGE_FILTER) - 1,
   };
-  if (!named_ids_check(tables, error) || !tokens_check(tables, error) || !shown_check(tables, error) ||
-      !trie_check(tables, error) || !indexes_check(tables, error) || !texts_check(tables, error))
-    return false;
+  if (!contents_check(tables, error)) return false;
   affixes_find(tables);
+  trie_first_find(tables);
   return true;
 }
