@@ -19,19 +19,18 @@ struct walk {
 /* Whether two tokens stay two when they are alone. Time runs backwards: x and y are what stands at the bound after the
  * merge of rank `limit`, and merge with one another unless that one was sooner. Of equal ranks the left one is. */
 static bool pair_holds(struct walk *w, uint32_t x, uint32_t y) {
-  const struct token_cut *cuts = w->tables->cuts;
+  const struct tokenizer_tables *tables = w->tables;
+  const struct token_cut *cuts = tables->cuts;
   uint32_t limit = TOKEN_NONE;
   for (bool behind = true;; w->work++) {
-    const struct merge_slot *merge = tables_merge(w->tables, x, y);
+    const struct merge_slot *merge = tables_merge(tables, x, y);
     if (merge && (merge->rank < limit || (merge->rank == limit && behind))) return false;
-    bool left = cuts[x].left != TOKEN_NONE, right = cuts[y].left != TOKEN_NONE;
-    if (!left && !right) return true;
-    behind = right && (!left || cuts[y].rank >= cuts[x].rank);
-    limit = behind ? cuts[y].rank : cuts[x].rank;
-    if (behind)
-      y = cuts[y].left;
-    else
-      x = cuts[x].right;
+    const struct token_cut *left = &cuts[x], *right = &cuts[y];
+    if (left->left == TOKEN_NONE && right->left == TOKEN_NONE) return true;
+    behind = right->left != TOKEN_NONE && (left->left == TOKEN_NONE || right->rank >= left->rank);
+    limit = behind ? right->rank : left->rank;
+    x = behind ? x : left->right;
+    y = behind ? right->left : y;
   }
 }
 
@@ -40,15 +39,17 @@ static bool tired(const struct walk *w) { return w->work > w->piece.size * WORK_
 /* The tokens of less than `below` bytes that the text at `at` begins with and merging may end in: how many. */
 static size_t candidates_find(struct walk *w, size_t at, size_t below) {
   const struct trie_node *nodes = w->tables->trie, *node = nodes + w->tables->trie_first[w->piece.data[at]];
-  size_t most = w->piece.size - at < below ? w->piece.size - at : below - 1, count = 0;
+  const uint8_t *text = w->piece.data + at;
+  uint32_t *tokens = w->scratch->prev, *sizes = w->scratch->rank;
+  size_t most = w->piece.size - at < below ? w->piece.size - at : below - 1, count = 0, size = 0;
   if (node == nodes) return 0;
-  for (size_t size = 1; node && size <= most; size++, w->work++) {
-    if (node->token != TOKEN_NONE) {
-      w->scratch->prev[count] = node->token;
-      w->scratch->rank[count++] = (uint32_t)size;
-    }
-    node = size < most ? trie_step(nodes, node, w->piece.data[at + size]) : NULL;
+  while (node && size < most) {
+    tokens[count] = node->token;
+    sizes[count] = (uint32_t)++size;
+    count += node->token != TOKEN_NONE;
+    node = size < most ? trie_step(nodes, node, text[size]) : NULL;
   }
+  w->work += size;
   return count;
 }
 
