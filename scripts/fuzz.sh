@@ -1,6 +1,7 @@
 #!/bin/bash
 # Fuzzers of the preset fuzz, one for each processor at a time: each replays its corpus and goes on for FUZZ_SECONDS (10), or
-# until it has had FUZZ_RUNS inputs, of which each processor then takes its share.
+# until it has had FUZZ_RUNS inputs, of which each processor then takes its share. FUZZ_SEED: where to begin, the same inputs
+# each time for the same program and an empty build/fuzz/corpus-NAME (0: anywhere).
 # The seconds that one may take are those of a clock, on a machine that does other things: 60.
 # usage: fuzz.sh [TARGET...]   (all of them)
 set -uo pipefail
@@ -12,7 +13,7 @@ seeds_of() { # NAME: folders
 }
 
 fuzz_one() { # TARGET [SHARE]: edge coverage is in its last line
-  local name=${1#fuzz_} log=build/$1${2:+.$2}.log megabytes=2048 bounds=(-max_total_time="${FUZZ_SECONDS:-10}")
+  local name=${1#fuzz_} log=build/$1${2:+.$2}.log megabytes=2048 bounds=(-max_total_time="${FUZZ_SECONDS:-10}" -seed="${FUZZ_SEED:-0}")
   [ "$name" = image ] && megabytes=1024 # what a helper that decodes may have
   [ -n "${FUZZ_RUNS:-}" ] && bounds=(-runs=$((FUZZ_RUNS / shares)) -seed="$2")
   # shellcheck disable=SC2046 # a word for each folder
