@@ -203,6 +203,39 @@ static void test_first_shrinks(void **state) {
   buffer_release(&blob);
 }
 
+#define REGEX                                                                                                          \
+  "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(?:[a-z]{1,9}\\\\p{L}{1,99}\\\\p{N}{1,99}){1,40}q\"},\"content\":"   \
+  "\"z\"}"
+
+/* A tokenizer.json whose regexes would be compiled for each of many added tokens, and one whose merges would look for
+ * their halves among as many markers: minutes. */
+static void test_compiling(void **state) {
+  (void)state;
+  enum { MANY = 1 << 16 };
+  struct buffer json, blob;
+  buffer_init(&json, 1 << 24);
+  buffer_text(&json,
+              "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" REGEX "," REGEX "," REGEX "]},"
+              "\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":[");
+  for (int i = 1; i < MANY; i++)
+    buffer_print(&json, "%s{\"id\":%d,\"content\":\"<%d>\",\"normalized\":true}", i > 1 ? "," : "", i, i);
+  buffer_text(&json, "],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}");
+  buffer_append(&json, "", 1);
+  tokenizer_close(tokenizer_of(json.data, &blob));
+  buffer_release(&blob);
+  buffer_clear(&json);
+  buffer_text(&json,
+              "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":"
+              "\"BPE\",\"vocab\":{\"a\":0");
+  for (int i = 1; i < MANY; i++) buffer_print(&json, ",\"中%d\":%d", i, i);
+  buffer_print(&json, ",\"中x\":%d,\"中x中x\":%d},\"merges\":[\"中x 中x\"", MANY, MANY + 1);
+  for (int i = 1; i < MANY; i++) buffer_text(&json, ",\"中x 中x\"");
+  buffer_append(&json, "]}}", 4);
+  tokenizer_close(tokenizer_of(json.data, &blob));
+  buffer_release(&blob);
+  buffer_release(&json);
+}
+
 /* A regex that is slow at every byte, each match within its own limits: it ends. */
 static void test_slow_regex(void **state) {
   (void)state;
@@ -259,10 +292,15 @@ static void test_long_text_has_time(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_long),         cmocka_unit_test(test_marks),
-      cmocka_unit_test(test_added_space),  cmocka_unit_test(test_pieces_grow),
-      cmocka_unit_test(test_first_is_cut), cmocka_unit_test(test_first_shrinks),
-      cmocka_unit_test(test_slow_regex),   cmocka_unit_test(test_long_text_has_time),
+      cmocka_unit_test(test_long),
+      cmocka_unit_test(test_marks),
+      cmocka_unit_test(test_added_space),
+      cmocka_unit_test(test_pieces_grow),
+      cmocka_unit_test(test_first_is_cut),
+      cmocka_unit_test(test_first_shrinks),
+      cmocka_unit_test(test_compiling),
+      cmocka_unit_test(test_slow_regex),
+      cmocka_unit_test(test_long_text_has_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
