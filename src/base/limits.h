@@ -81,6 +81,7 @@ enum limit {
   LIMIT_MERGES = 1 << 22,
   LIMIT_TOKEN_BYTES = 1 << 12,
   LIMIT_UNIGRAM_TOKEN_BYTES = 512,    /* each byte of a text may begin as many tokens */
+  LIMIT_ADDED_TOKEN_BYTES = 512,      /* of what is looked for at each byte of a text */
   LIMIT_TOKENIZER_STEPS = 32,         /* normalizing and splitting steps of one tokenizer */
   LIMIT_TEXT_CHANGES = 16,            /* replacements in a decoded text as a whole */
   LIMIT_SPELLINGS = 4,                /* of a text in letters of bytes, each as letters of the last one's bytes */

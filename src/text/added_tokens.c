@@ -16,8 +16,8 @@ void added_set_init(struct added_set *set, const struct tokenizer_tables *tables
   }
 }
 
-bool special_guard_allows(const struct special_guard *guard, size_t start, size_t end) {
-  size_t low = 0, high = guard->n_plain; /* the first range that ends after start */
+size_t special_guard_range(const struct special_guard *guard, size_t start) {
+  size_t low = 0, high = guard->n_plain;
   while (low < high) {
     size_t middle = low + (high - low) / 2;
     if (guard->plain[middle].end <= start)
@@ -25,7 +25,12 @@ bool special_guard_allows(const struct special_guard *guard, size_t start, size_
     else
       high = middle;
   }
-  return guard->parse && (low == guard->n_plain || guard->plain[low].start >= end);
+  return low;
+}
+
+bool special_guard_allows(const struct special_guard *guard, size_t start, size_t end) {
+  size_t range = special_guard_range(guard, start);
+  return guard->parse && (range == guard->n_plain || guard->plain[range].start >= end);
 }
 
 /* In [low, high), whose texts agree on their first `depth` bytes: the first one whose byte at depth is >= byte. Those

@@ -22,6 +22,9 @@ struct special_guard {
   size_t n_plain;
 };
 
+/* The first range that ends behind start; n_plain: none does. */
+size_t special_guard_range(const struct special_guard *guard, size_t start);
+
 /* Whether a special token may stand at [start, end). */
 bool special_guard_allows(const struct special_guard *guard, size_t start, size_t end);
 

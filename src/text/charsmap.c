@@ -5,7 +5,7 @@
 
 #include <utf8proc.h>
 
-enum { WHOLE_CLUSTER = 5 /* bytes */, UNIT = 4 };
+enum { WHOLE_CLUSTER = 5 /* bytes */, UNIT = 4, RULE_MOST = 512 /* bytes that one is for: a spoiled trie has loops */ };
 
 static uint32_t read_u32(const uint8_t *at) {
   uint32_t value;
@@ -41,14 +41,15 @@ static bool unit_read(struct slice trie, uint32_t at, uint32_t *unit) {
   return true;
 }
 
-/* What the shortest or the longest rule that text begins with makes of its first *used bytes; false: there is none. */
-static bool rule_find(struct slice map, struct slice text, bool longest, struct slice *result, size_t *used) {
+/* What the shortest or the longest rule that text begins with makes of its first *used bytes, a text that a NUL ends;
+ * NULL: there is none. */
+static const uint8_t *rule_find(struct slice map, struct slice text, bool longest, size_t *used) {
   struct slice trie = map_trie(map), texts = map_texts(map);
+  const uint8_t *found = NULL;
   uint32_t at = 0, unit;
-  bool found = false;
-  if (!unit_read(trie, at, &unit)) return false;
+  if (!unit_read(trie, at, &unit)) return NULL;
   at ^= unit_offset(unit);
-  for (size_t i = 0; i < text.size && text.data[i] && (longest || !found); i++) {
+  for (size_t i = 0; i < text.size && i < RULE_MOST && text.data[i] && (longest || !found); i++) {
     at ^= text.data[i];
     if (!unit_read(trie, at, &unit) || unit_label(unit) != text.data[i]) break;
     at ^= unit_offset(unit);
@@ -56,34 +57,36 @@ static bool rule_find(struct slice map, struct slice text, bool longest, struct 
     if (!unit_read(trie, at, &unit) || unit_value(unit) >= texts.size) break;
     const uint8_t *start = texts.data + unit_value(unit);
     if ((*start & 0xC0) == 0x80) break; /* amid a character */
-    *result = slice_make(start, strlen((const char *)start));
     *used = i + 1;
-    found = true;
+    found = start;
   }
   return found;
 }
 
 /* --- texts ------------------------------------------------------------------------------------------------------ */
 
+/* What a rule makes of a text, or the text itself where there is none. */
+static bool append_made(const uint8_t *made, struct slice text, struct buffer *out) {
+  if (!made) return buffer_append(out, text.data, text.size);
+  return buffer_text(out, (const char *)made);
+}
+
 static bool append_characters(struct slice map, struct slice cluster, struct buffer *out) {
   uint32_t code;
   for (size_t at = 0, size; at < cluster.size; at += size) {
     size = utf8_read(slice_make(cluster.data + at, cluster.size - at), &code);
     if (size == 0) return false;
-    struct slice character = slice_make(cluster.data + at, size), made = character;
     size_t used;
-    rule_find(map, character, false, &made, &used);
-    if (!buffer_append(out, made.data, made.size)) return false;
+    const uint8_t *made = rule_find(map, slice_make(cluster.data + at, size), false, &used);
+    if (!append_made(made, slice_make(cluster.data + at, size), out)) return false;
   }
   return true;
 }
 
 static bool append_cluster(struct slice map, struct slice cluster, struct buffer *out) {
-  struct slice made;
   size_t used;
-  if (cluster.size > WHOLE_CLUSTER || !rule_find(map, cluster, false, &made, &used))
-    return append_characters(map, cluster, out);
-  return buffer_append(out, made.data, made.size);
+  const uint8_t *made = cluster.size > WHOLE_CLUSTER ? NULL : rule_find(map, cluster, false, &used);
+  return made ? append_made(made, cluster, out) : append_characters(map, cluster, out);
 }
 
 static bool apply_to_clusters(struct slice map, struct slice text, struct buffer *out) {
@@ -103,14 +106,13 @@ static bool apply_to_clusters(struct slice map, struct slice text, struct buffer
 static bool apply_longest(struct slice map, struct slice text, struct buffer *out) {
   uint32_t code;
   for (size_t at = 0, used; at < text.size; at += used) {
-    struct slice rest = slice_make(text.data + at, text.size - at), made = rest;
+    struct slice rest = slice_make(text.data + at, text.size - at);
     size_t size = utf8_read(rest, &code);
     if (size == 0) return false;
-    bool found = rule_find(map, rest, true, &made, &used);
-    if (found && at + used < text.size && (text.data[at + used] & 0xC0) == 0x80) found = false; /* amid a character */
-    if (!found) used = made.size = size;
-    if (!found) made.data = rest.data;
-    if (!buffer_append(out, made.data, made.size)) return false;
+    const uint8_t *made = rule_find(map, rest, true, &used);
+    if (made && at + used < text.size && (text.data[at + used] & 0xC0) == 0x80) made = NULL; /* amid a character */
+    if (!made) used = size;
+    if (!append_made(made, slice_make(rest.data, used), out)) return false;
   }
   return true;
 }

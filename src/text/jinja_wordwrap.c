@@ -105,9 +105,12 @@ static bool chunks_read(struct rendering *r, const struct paragraph *p, const st
 
 /* --- lines -------------------------------------------------------------------------------------------------------- */
 
-static bool is_space(const struct paragraph *p, struct chunk c) {
-  while (c.start < c.end && text_is_space(p->codes[c.start])) c.start++;
-  return c.start == c.end;
+/* A word may begin with much white space that is none to textwrap, which lines of it are asked for again and again.
+ * When the budget is spent nothing is white space, and the charge of the next line fails. */
+static bool is_space(struct rendering *r, const struct paragraph *p, struct chunk c) {
+  size_t at = c.start;
+  while (at < c.end && text_is_space(p->codes[at])) at++;
+  return rendering_charge(r, (at - c.start) / 8) && at == c.end;
 }
 
 static bool append_line(struct rendering *r, const struct paragraph *p, struct wrapping *w, bool first,
@@ -133,7 +136,7 @@ static bool wrap(struct rendering *r, const struct paragraph *p, struct wrapping
   bool first = true;
   if (!chunks_read(r, p, w, &chunks, &count)) return false;
   for (size_t i = 0; i < count;) {
-    if (!first && is_space(p, chunks[i]) && ++i == count) break;
+    if (!first && is_space(r, p, chunks[i]) && ++i == count) break;
     struct chunk line = {chunks[i].start, chunks[i].start}, last = line;
     size_t pieces = 0;
     for (; i < count && chunks[i].end - line.start <= w->width; i++, pieces++) {
@@ -148,7 +151,7 @@ static bool wrap(struct rendering *r, const struct paragraph *p, struct wrapping
       i += !w->breaks_words;
       pieces++;
     }
-    if (pieces && is_space(p, last)) line.end = last.start, pieces--;
+    if (pieces && is_space(r, p, last)) line.end = last.start, pieces--;
     if (pieces && !append_line(r, p, w, first, line)) return false;
     first = first && pieces == 0;
   }

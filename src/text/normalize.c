@@ -189,6 +189,14 @@ bool normalizer_open(struct normalizer *step, struct error *error) {
 
 void normalizer_close(struct normalizer *step) { split_pattern_close(&step->matches); }
 
+/* What begins a text may be made longer alone than together with what follows, and end amid a character that both have
+ * become. */
+static size_t first_within(struct slice text, size_t first) {
+  if (first > text.size) first = text.size;
+  while (first < text.size && (text.data[first] & 0xC0) == 0x80) first++;
+  return first;
+}
+
 bool normalize_first(const struct normalizer *step, struct split_match *match, struct slice text, struct slice result,
                      size_t *first, struct error *error) {
   struct slice start = slice_make(text.data, *first), left;
@@ -196,7 +204,7 @@ bool normalize_first(const struct normalizer *step, struct split_match *match, s
   size_t from = 0, end = 0;
   if (step->kind == STEP_STRIP) {
     size_t gone = (size_t)(result.data - text.data);
-    *first = *first > gone ? *first - gone : 0;
+    *first = first_within(result, *first > gone ? *first - gone : 0);
     return true;
   }
   if (step->kind == STEP_PREPEND && step->mode == PREPEND_BEHIND) return true;
@@ -212,7 +220,7 @@ bool normalize_first(const struct normalizer *step, struct split_match *match, s
   struct buffer out;
   buffer_init(&out, LIMIT_NORMALIZED_BYTES);
   bool done = normalize_step(step, match, start, &out, &left, error);
-  *first = left.size;
+  *first = first_within(result, left.size);
   buffer_release(&out);
   return done;
 }

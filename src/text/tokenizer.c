@@ -159,6 +159,7 @@ static bool encode_stretch(struct encoding *e, struct slice text, bool begins, b
   const struct special_guard guard = {.parse = parse_special};
   size_t first = begins ? first_size(text) : 0;
   if (!normalize(e, &text, &first, error)) return false;
+  if (text.size == 0) return true;
   size_t at = 0, from = 0;
   struct added_match match = {0};
   while (added_set_next(&e->tokenizer->normalized, text, from, at, &guard, &match)) {
@@ -176,8 +177,8 @@ static bool encode_stretch(struct encoding *e, struct slice text, bool begins, b
 static bool encode_guarded(struct encoding *e, struct slice text, size_t start, size_t end, struct error *error) {
   const struct special_guard *guard = &e->guard;
   bool cuts = e->tokenizer->normalized.has_special && guard->parse;
-  for (size_t at = start, range = 0; at < end;) {
-    while (cuts && range < guard->n_plain && guard->plain[range].end <= at) range++;
+  for (size_t at = start; at < end;) {
+    size_t range = cuts ? special_guard_range(guard, at) : 0;
     bool plain = cuts && range < guard->n_plain && guard->plain[range].start <= at;
     size_t next = end;
     if (cuts && range < guard->n_plain) next = plain ? guard->plain[range].end : guard->plain[range].start;

@@ -5,28 +5,43 @@
 
 /* --- added tokens --------------------------------------------------------------------------------------------- */
 
-/* Applies a step to *text; the result is in the arena. */
-static bool normalized_step(struct tokenizer_spec *spec, const struct step_spec *step, struct slice *text,
-                            struct error *error) {
-  struct normalizer normalizer = {.kind = step->kind, .mode = step->mode, .a = step->a, .b = step->b};
-  struct buffer buffer;
-  buffer_init(&buffer, LIMIT_TOKENIZER_BYTES);
+/* The steps that normalize, for all added tokens: compiling a regex takes longer than using it. */
+struct added_reader {
+  struct tokenizer_spec *spec;
+  struct normalizer normalizers[LIMIT_TOKENIZER_STEPS];
+  int n_normalizer;
   struct split_match match;
-  bool done = split_match_init(&match) ? normalizer_open(&normalizer, error) : spec_out_of_memory(error);
-  done = done && normalize_step(&normalizer, &match, *text, &buffer, text, error);
-  if (done) *text = spec_copy(spec, *text);
-  normalizer_close(&normalizer);
-  split_match_release(&match);
-  buffer_release(&buffer);
-  return done && (text->data || spec_out_of_memory(error));
+};
+
+static bool reader_open(struct added_reader *reader, struct error *error) {
+  const struct tokenizer_spec *spec = reader->spec;
+  for (int i = 0; i < spec->n_step && step_normalizes(spec->steps[i].kind); i++) {
+    const struct step_spec *step = &spec->steps[i];
+    struct normalizer *normalizer = &reader->normalizers[reader->n_normalizer++];
+    *normalizer = (struct normalizer){.kind = step->kind, .mode = step->mode, .a = step->a, .b = step->b};
+    if (!normalizer_open(normalizer, error)) return false;
+  }
+  return split_match_init(&reader->match) || spec_out_of_memory(error);
+}
+
+static void reader_close(struct added_reader *reader) {
+  for (int i = 0; i < reader->n_normalizer; i++) normalizer_close(&reader->normalizers[i]);
+  split_match_release(&reader->match);
 }
 
 /* What a normalized added token is looked for as: its text through the normalizer, in the arena. */
-static bool normalized_text(struct tokenizer_spec *spec, struct slice text, struct slice *out, struct error *error) {
+static bool normalized_text(struct added_reader *reader, struct slice text, struct slice *out, struct error *error) {
+  struct buffer buffer;
   *out = text;
-  for (int i = 0; i < spec->n_step && step_normalizes(spec->steps[i].kind); i++)
-    if (!normalized_step(spec, &spec->steps[i], out, error)) return false;
-  return true;
+  buffer_init(&buffer, LIMIT_TOKENIZER_BYTES);
+  bool done = true;
+  for (int i = 0; done && i < reader->n_normalizer; i++) {
+    done = normalize_step(&reader->normalizers[i], &reader->match, *out, &buffer, out, error);
+    if (done) *out = spec_copy(reader->spec, *out);
+    if (done && !out->data) done = spec_out_of_memory(error);
+  }
+  buffer_release(&buffer);
+  return done;
 }
 
 static unsigned added_flags(const json_t *token) {
@@ -72,7 +87,8 @@ static bool added_shown(struct tokenizer_spec *spec, struct token_spec *known, s
   return true;
 }
 
-static bool read_added_token(struct tokenizer_spec *spec, const json_t *token, struct error *error) {
+static bool read_added_token(struct added_reader *reader, const json_t *token, struct error *error) {
+  struct tokenizer_spec *spec = reader->spec;
   struct slice text = json_take_text(token, "content"), looked_for;
   uint32_t id = (uint32_t)json_integer_value(json_object_get(token, "id"));
   if (!text.data) return error_set(error, ERROR_FORMAT, "Added token %u has no content.", id);
@@ -81,27 +97,28 @@ static bool read_added_token(struct tokenizer_spec *spec, const json_t *token, s
   struct slice content = spec_copy(spec, text);
   looked_for = content;
   if (!content.data) return spec_out_of_memory(error);
-  if (flags & ADDED_NORMALIZED && !normalized_text(spec, content, &looked_for, error)) return false;
-  if (text.size > LIMIT_TOKEN_BYTES || looked_for.size > LIMIT_TOKEN_BYTES)
-    return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, text.size,
-                     LIMIT_TOKEN_BYTES);
+  if (flags & ADDED_NORMALIZED && !normalized_text(reader, content, &looked_for, error)) return false;
+  size_t most = text.size > looked_for.size ? text.size : looked_for.size;
+  if (most > LIMIT_ADDED_TOKEN_BYTES)
+    return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, most,
+                     LIMIT_ADDED_TOKEN_BYTES);
   if (!added_shown(spec, &spec->tokens[id], content, looked_for, flags, error)) return false;
   if (looked_for.size) spec->added[spec->n_added++] = (struct added_spec){looked_for, id, flags};
   return true;
 }
 
 static bool read_added(struct tokenizer_spec *spec, const json_t *list, struct error *error) {
-  size_t i;
-  const json_t *token;
   if (json_array_size(list) > LIMIT_VOCAB)
     return error_set(error, ERROR_LIMIT, "The tokenizer has %zu added tokens, more than the %d allowed.",
                      json_array_size(list), LIMIT_VOCAB);
   spec->added = arena_array(&spec->arena, json_array_size(list) + 1, sizeof *spec->added);
   if (!spec->added) return spec_out_of_memory(error);
-  json_array_foreach(list, i, token) {
-    if (!read_added_token(spec, token, error)) return false;
-  }
-  return true;
+  struct added_reader reader = {.spec = spec};
+  bool done = json_array_size(list) == 0 || reader_open(&reader, error);
+  for (size_t i = 0; done && i < json_array_size(list); i++)
+    done = read_added_token(&reader, json_array_get(list, i), error);
+  reader_close(&reader);
+  return done;
 }
 
 /* --- special tokens of tokenizer_config.json ------------------------------------------------------------------- */

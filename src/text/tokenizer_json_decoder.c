@@ -31,7 +31,8 @@ static bool read_word_decoder(struct tokenizer_spec *spec, const json_t *compone
 /* Tokens that end a word end with a space, instead of with the suffix (json_read_flags). */
 static bool read_suffix_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice suffix = json_take_text(component, "suffix");
-  if (!slice_equal(suffix.data ? suffix : slice_text("</w>"), spec->word_suffix)) return json_unfit(error);
+  if (!suffix.data) suffix = slice_text("</w>");
+  if (suffix.size == 0 || !slice_equal(suffix, spec->word_suffix)) return json_unfit(error);
   spec->flags |= MODEL_SPACE_ENDS;
   return note(spec, SUFFIX, error);
 }

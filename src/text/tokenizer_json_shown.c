@@ -12,6 +12,8 @@ const char *const decode_tidied[DECODE_TIDIED][2] = {
     {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
     {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
 
+enum { SHOWN_MOST = 8 * LIMIT_TOKEN_BYTES }; /* on its way: each token may go through many steps */
+
 /* One token on its way through the steps. */
 struct showing {
   struct normalizer patterns[LIMIT_TOKENIZER_STEPS]; /* of DECODE_REPLACE and DECODE_MATCHES, by step */
@@ -153,8 +155,8 @@ static bool patterns_open(struct showing *s, const struct tokenizer_spec *spec, 
 
 bool json_show_tokens(struct tokenizer_spec *spec, struct error *error) {
   struct showing s = {0};
-  buffer_init(&s.out[0], LIMIT_TOKENIZER_BYTES);
-  buffer_init(&s.out[1], LIMIT_TOKENIZER_BYTES);
+  buffer_init(&s.out[0], SHOWN_MOST);
+  buffer_init(&s.out[1], SHOWN_MOST);
   spec->shown = arena_array(&spec->arena, spec->n_token * TOKEN_PLACES, sizeof *spec->shown);
   bool fine = spec->shown ? patterns_open(&s, spec, error) : spec_out_of_memory(error);
   for (uint32_t id = 0; fine && id < spec->n_token; id++)

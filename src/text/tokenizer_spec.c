@@ -33,6 +33,14 @@ struct slice spec_copy(struct tokenizer_spec *spec, struct slice bytes) {
   return slice_make(copy, bytes.size);
 }
 
+/* Where a token with these bytes is, one of text where there is one; or where it belongs. */
+static uint32_t *index_slot(const struct tokenizer_spec *spec, struct slice bytes) {
+  size_t at = hash_bytes(bytes, 0).low & spec->index_mask;
+  while (spec->index[at] != TOKEN_NONE && !slice_equal(spec->tokens[spec->index[at]].bytes, bytes))
+    at = (at + 1) & spec->index_mask;
+  return &spec->index[at];
+}
+
 bool spec_index(struct tokenizer_spec *spec, struct error *error) {
   size_t slots = 64;
   while (slots < spec->n_token * 2) slots *= 2;
@@ -40,21 +48,16 @@ bool spec_index(struct tokenizer_spec *spec, struct error *error) {
   if (!spec->index) return spec_out_of_memory(error);
   memset(spec->index, 0xFF, slots * sizeof *spec->index);
   spec->index_mask = slots - 1;
-  for (uint32_t id = 0; id < spec->n_token; id++) {
-    const struct token_spec *token = &spec->tokens[id];
-    if (!(token->flags & TOKEN_TEXT) || spec_find(spec, token->bytes) != TOKEN_NONE) continue;
-    size_t at = hash_bytes(token->bytes, 0).low & spec->index_mask;
-    while (spec->index[at] != TOKEN_NONE) at = (at + 1) & spec->index_mask;
-    spec->index[at] = id;
+  for (size_t i = 0; i < 2 * spec->n_token; i++) { /* those of text first, then all */
+    uint32_t id = (uint32_t)(i % spec->n_token), *slot = index_slot(spec, spec->tokens[id].bytes);
+    if (*slot == TOKEN_NONE && (i != id || spec->tokens[id].flags & TOKEN_TEXT)) *slot = id;
   }
   return true;
 }
 
 uint32_t spec_find(const struct tokenizer_spec *spec, struct slice bytes) {
-  size_t at = hash_bytes(bytes, 0).low & spec->index_mask;
-  for (; spec->index[at] != TOKEN_NONE; at = (at + 1) & spec->index_mask)
-    if (slice_equal(spec->tokens[spec->index[at]].bytes, bytes)) return spec->index[at];
-  return TOKEN_NONE;
+  uint32_t id = *index_slot(spec, bytes);
+  return id != TOKEN_NONE && spec->tokens[id].flags & TOKEN_TEXT ? id : TOKEN_NONE;
 }
 
 bool spec_step(struct tokenizer_spec *spec, struct step_spec step, struct error *error) {
@@ -275,10 +278,7 @@ bool spec_reserve_merges(struct tokenizer_spec *spec, size_t count, struct error
 /* True when id could be set: to the token that text merges into, or to TOKEN_NONE for a marker or byte token. */
 static bool merge_token(const struct tokenizer_spec *spec, struct slice bytes, uint32_t *id) {
   *id = spec_find(spec, bytes);
-  if (*id != TOKEN_NONE) return true;
-  for (size_t i = 0; i < spec->n_token; i++)
-    if (!(spec->tokens[i].flags & TOKEN_TEXT) && slice_equal(spec->tokens[i].bytes, bytes)) return true;
-  return false;
+  return *index_slot(spec, bytes) != TOKEN_NONE;
 }
 
 bool spec_merge(struct tokenizer_spec *spec, struct slice left, struct slice right, uint32_t rank,

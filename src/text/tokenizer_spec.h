@@ -180,7 +180,7 @@ struct tokenizer_spec {
   int n_prefix, n_suffix, n_end;
   int32_t prefix[TOKENIZER_AROUND_MAX], suffix[TOKENIZER_AROUND_MAX]; /* put around a text */
   int32_t end[TOKENIZER_END_MAX];
-  uint32_t *index; /* open addressing over the TOKEN_TEXT tokens' bytes, TOKEN_NONE when empty */
+  uint32_t *index; /* open addressing over tokens' bytes, those of TOKEN_TEXT first, TOKEN_NONE when empty */
   size_t index_mask;
 };
 

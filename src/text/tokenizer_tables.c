@@ -232,7 +232,7 @@ static bool texts_check(const struct tokenizer_tables *tables, struct error *err
   for (uint32_t i = 0; i < tables->header->n_added; i++) {
     const struct blob_added *added = &tables->added[i];
     if (!id_valid(tables, added->id) || !text_valid(tables, added->text) || added->text.size == 0 ||
-        added->text.size > LIMIT_TOKEN_BYTES)
+        added->text.size > LIMIT_ADDED_TOKEN_BYTES)
       return corrupt(error, "an added token is out of range");
   }
   for (uint32_t i = 0; i < tables->header->n_step; i++) {

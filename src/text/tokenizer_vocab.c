@@ -27,9 +27,9 @@ static int32_t token_type(const struct vocab_source *source, size_t id) {
 static bool read_added(struct tokenizer_spec *spec, uint32_t id, struct slice text, int32_t type, struct error *error) {
   struct slice copy = spec_copy(spec, text);
   if (!copy.data) return spec_out_of_memory(error);
-  if (copy.size > LIMIT_TOKEN_BYTES)
+  if (copy.size > LIMIT_ADDED_TOKEN_BYTES)
     return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, copy.size,
-                     LIMIT_TOKEN_BYTES);
+                     LIMIT_ADDED_TOKEN_BYTES);
   bool special = type != VOCAB_USER;
   spec->tokens[id] = (struct token_spec){.bytes = copy, .flags = special ? TOKEN_SPECIAL : 0};
   if (copy.size && utf8_valid(copy))

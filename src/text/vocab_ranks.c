@@ -32,9 +32,9 @@ bool ranked_marker(struct ranked *ranked, uint32_t id, struct slice text, bool s
   struct tokenizer_spec *spec = ranked->spec;
   struct slice copy = spec_copy(spec, text);
   if (!copy.data) return spec_out_of_memory(error);
-  if (copy.size == 0 || copy.size > LIMIT_TOKEN_BYTES)
+  if (copy.size == 0 || copy.size > LIMIT_ADDED_TOKEN_BYTES)
     return error_set(error, ERROR_FORMAT, "Token %u has %zu bytes, expected 1 to %d.", id, copy.size,
-                     LIMIT_TOKEN_BYTES);
+                     LIMIT_ADDED_TOKEN_BYTES);
   spec->tokens[id] = (struct token_spec){.bytes = copy, .flags = special ? TOKEN_SPECIAL : 0};
   spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
   return true;

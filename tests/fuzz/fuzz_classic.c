@@ -4,8 +4,6 @@
 #include "model/classic_vocabulary.h"
 #include "tokenizer_use.h"
 
-#include <stdlib.h>
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MARK = 0xFE }; /* between files: no byte of UTF-8; a SentencePiece model may have it, but is the last */
@@ -19,7 +17,7 @@ static struct slice file_take(struct slice *rest, bool last) {
   return file;
 }
 
-static void compile(const json_t *tokenizer, struct error *error) {
+static void compile(const json_t *tokenizer, struct slice choice, struct error *error) {
   char *text = json_dumps(tokenizer, JSON_COMPACT);
   struct buffer blob;
   buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
@@ -27,7 +25,7 @@ static void compile(const json_t *tokenizer, struct error *error) {
   if (tokenizer_compile_json(slice_text(text), slice_make("", 0), &blob, error)) {
     struct tokenizer *opened = tokenizer_open(buffer_slice(&blob), error);
     if (!opened) abort(); /* what was compiled must open */
-    tokenizer_use(opened);
+    tokenizer_use(opened, choice);
     tokenizer_close(opened);
   } else if (error->text[0] == '\0') {
     abort(); /* refused without a sentence */
@@ -36,8 +34,8 @@ static void compile(const json_t *tokenizer, struct error *error) {
   free(text);
 }
 
-/* The first byte tells the class; then tokenizer_config.json, added_tokens.json, special_tokens_map.json, and one, two
- * or one files of the vocabulary. */
+/* The first byte tells the class and how it is used; then tokenizer_config.json, added_tokens.json,
+ * special_tokens_map.json, and one, two or one files of the vocabulary. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const char *const types[] = {"bert",      "roberta", "gpt2",   "distilbert", "nomic_bert", "xlm-roberta",
                                       "camembert", "t5",      "albert", "xlnet",      "electra"};
@@ -67,7 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     files.units = file_take(&rest, false), files.merges = file_take(&rest, true);
   error = (struct error){0};
   if (!classic_vocabulary_convert(&files, &tokenizer, &error) && error.text[0] == '\0') abort();
-  if (tokenizer) compile(tokenizer, &error);
+  uint8_t choice[] = {data[0] / TYPES, data[0] / TYPES};
+  if (tokenizer) compile(tokenizer, slice_make(choice, sizeof choice), &error);
   json_decref(tokenizer);
   for (int i = 0; i < 3; i++) json_decref(beside[i]);
   return 0;

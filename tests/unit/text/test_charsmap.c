@@ -75,7 +75,36 @@ static void test_much(void **state) {
   free(texts);
 }
 
+/* A trie that leads back to itself, and a rule of which much becomes where a longer one makes nothing: each in a text
+ * of many characters. */
+static void test_hostile_tries(void **state) {
+  (void)state;
+  enum { SIZE = 1 << 18, RESULT = 1 << 22, NEXT = 0x100 };
+  char *texts = malloc(RESULT), *text = malloc(SIZE);
+  assert_true(texts && text);
+  memset(texts, 'b', RESULT - 1);
+  texts[RESULT - 1] = 0;
+  memset(text, 'a', SIZE);
+  struct slice map = map_make(0, texts, RESULT);
+  struct buffer out;
+  buffer_init(&out, SIZE);
+  unit_put((uint8_t *)(uintptr_t)map.data, APART, 'a' | LABEL_ENDS | NEXT << 10); /* behind the first "a" */
+  unit_put((uint8_t *)(uintptr_t)map.data, APART ^ NEXT, (RESULT - 1) | 1u << 31);
+  assert_true(charsmap_check(map));
+  assert_true(charsmap_apply(map, CHARSMAP_LONGEST, slice_make(text, SIZE), &out));
+  assert_int_equal(out.size, 0);
+  unit_put((uint8_t *)(uintptr_t)map.data, 'a', 'a');
+  unit_put((uint8_t *)(uintptr_t)map.data, 0, 'a');
+  assert_true(charsmap_apply(map, CHARSMAP_LONGEST, slice_make(text, SIZE), &out));
+  assert_int_equal(out.size, SIZE);
+  buffer_release(&out);
+  free((void *)(uintptr_t)map.data);
+  free(text);
+  free(texts);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_results), cmocka_unit_test(test_much)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_results), cmocka_unit_test(test_much),
+                                     cmocka_unit_test(test_hostile_tries)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,7 @@ static void test_work_is_charged(void **state) {
       {"{% set l = range(999)|list %}", "l.count(999)", 110},
       {"{% set s = 'a' * 9999 %}", "'aaab' in s", 180},
       {"{% set s = 'a-' * 5000 %}", "s|wordwrap(5, false)", 15},
+      {"{% set s = 'a ' ~ '\\u00a0' * 100000 ~ 'x' %}", "s|wordwrap(1)", 1},
       {"{% set s = '&lt' * 3333 %}", "s|striptags", 15},
       {"{% set s = '&l' * 5000 %}", "(s|safe).unescape()", 15},
       {"{% set s = 'a@' * 5000 %}", "s|urlize", 15},

@@ -247,6 +247,11 @@ static void test_refused(void **state) {
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"x" FORTY FORTY "\":0},\"merges\":[]},\"decoder\":{\"type\":"
        "\"BPEDecoder\",\"suffix\":\"x\"}}",
        "The end of a text changes more than 64 bytes of token 0, which is not supported."},
+      {DECODERS("{\"type\":\"BPEDecoder\",\"suffix\":\"\"}"),
+       "The tokenizer's decoder 'BPEDecoder' is malformed: its suffix is empty."},
+      {"{" MODEL "," BYTES ",\"added_tokens\":[{\"id\":1,\"content\":\"" FORTY FORTY FORTY FORTY FORTY FORTY FORTY FORTY
+           FORTY FORTY FORTY FORTY FORTY "\"}]}",
+       "Added token 1 has 520 bytes, more than the 512 allowed."},
       {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"last\"}}",
        "The tokenizer's pre-tokenizer 'Metaspace' is malformed: its prepend_scheme is not always, first or never."},
       {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0},\"continuing_subword_prefix\":\"" LONG "\"}}",

@@ -136,6 +136,16 @@ static void test_pieces_grow(void **state) {
   free(prefix);
 }
 
+/* Borrows the blob, which is the caller's to release. */
+static struct tokenizer *tokenizer_of(const char *json, struct buffer *blob) {
+  struct error error = {0};
+  buffer_init(blob, LIMIT_TOKENIZER_BYTES);
+  if (!tokenizer_compile_json(slice_text(json), slice_text(""), blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(blob), &error);
+  assert_non_null(tokenizer);
+  return tokenizer;
+}
+
 /* The first character becomes a long text, which is split: each piece of it is of the first character, and no longer
  * than itself. The ids are those of the package `tokenizers` 0.23.3. */
 static void test_first_is_cut(void **state) {
@@ -150,12 +160,8 @@ static void test_first_is_cut(void **state) {
            "\"use_regex\":false}]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"_\":3},"
            "\"merges\":[]}}",
            prepend);
-  struct error error = {0};
   struct buffer blob;
-  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
-  if (!tokenizer_compile_json(slice_text(json), slice_text(""), &blob, &error)) fail_msg("%s", error.text);
-  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
-  assert_non_null(tokenizer);
+  struct tokenizer *tokenizer = tokenizer_of(json, &blob);
   static const int32_t word[] = {3, 0, 1}, last[] = {3, 2, 2};
   struct token_list ids = encode_all(tokenizer, slice_text("c c"), 0);
   assert_int_equal(ids.count, 3 * WORDS + 3);
@@ -164,6 +170,70 @@ static void test_first_is_cut(void **state) {
   token_list_release(&ids);
   tokenizer_close(tokenizer);
   buffer_release(&blob);
+}
+
+/* The first character becomes a long text, most of which goes together with what follows; and it is composed with what
+ * follows, so that what it is alone ends amid a character. The ids are those of the package `tokenizers` 0.23.3. */
+static void test_first_shrinks(void **state) {
+  (void)state;
+  enum { MOST = 1000 };
+  char many[MOST + 1], json[4 * MOST];
+  memset(many, 'x', MOST);
+  many[MOST] = 0;
+  snprintf(
+      json, sizeof json,
+      "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Replace\",\"pattern\":{"
+      "\"String\":\"T\"},\"content\":\"%sa\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\"%sab\"},\"content\":"
+      "\"\"},{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"[a-z]\"},\"content\":\"x\"}]},\"pre_tokenizer\":{\"type\":"
+      "\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\",\"split\":true},\"model\":{\"type\":\"BPE\","
+      "\"vocab\":{\"x\":0,\"_\":1,\"\\u00e9\":2},\"merges\":[]}}",
+      many, many + 1);
+  struct buffer blob;
+  struct tokenizer *tokenizer = tokenizer_of(json, &blob);
+  static const int32_t shrunk[] = {1, 0}, composed[] = {1, 2, 0};
+  struct token_list ids = encode_all(tokenizer, slice_text("Tb"), 0);
+  assert_int_equal(ids.count, 2);
+  assert_memory_equal(ids.ids, shrunk, sizeof shrunk);
+  token_list_release(&ids);
+  ids = encode_all(tokenizer, slice_text("e\xCC\x81q"), 0);
+  assert_int_equal(ids.count, 3);
+  assert_memory_equal(ids.ids, composed, sizeof composed);
+  token_list_release(&ids);
+  tokenizer_close(tokenizer);
+  buffer_release(&blob);
+}
+
+#define REGEX                                                                                                          \
+  "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(?:[a-z]{1,9}\\\\p{L}{1,99}\\\\p{N}{1,99}){1,40}q\"},\"content\":"   \
+  "\"z\"}"
+
+/* A tokenizer.json whose regexes would be compiled for each of many added tokens, and one whose merges would look for
+ * their halves among as many markers: minutes. */
+static void test_compiling(void **state) {
+  (void)state;
+  enum { MANY = 1 << 16 };
+  struct buffer json, blob;
+  buffer_init(&json, 1 << 24);
+  buffer_text(&json,
+              "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" REGEX "," REGEX "," REGEX "]},"
+              "\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":[");
+  for (int i = 1; i < MANY; i++)
+    buffer_print(&json, "%s{\"id\":%d,\"content\":\"<%d>\",\"normalized\":true}", i > 1 ? "," : "", i, i);
+  buffer_text(&json, "],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}");
+  buffer_append(&json, "", 1);
+  tokenizer_close(tokenizer_of(json.data, &blob));
+  buffer_release(&blob);
+  buffer_clear(&json);
+  buffer_text(&json,
+              "{\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":"
+              "\"BPE\",\"vocab\":{\"a\":0");
+  for (int i = 1; i < MANY; i++) buffer_print(&json, ",\"中%d\":%d", i, i);
+  buffer_print(&json, ",\"中x\":%d,\"中x中x\":%d},\"merges\":[\"中x 中x\"", MANY, MANY + 1);
+  for (int i = 1; i < MANY; i++) buffer_text(&json, ",\"中x 中x\"");
+  buffer_append(&json, "]}}", 4);
+  tokenizer_close(tokenizer_of(json.data, &blob));
+  buffer_release(&blob);
+  buffer_release(&json);
 }
 
 /* A regex that is slow at every byte, each match within its own limits: it ends. */
@@ -227,6 +297,8 @@ int main(void) {
       cmocka_unit_test(test_added_space),
       cmocka_unit_test(test_pieces_grow),
       cmocka_unit_test(test_first_is_cut),
+      cmocka_unit_test(test_first_shrinks),
+      cmocka_unit_test(test_compiling),
       cmocka_unit_test(test_slow_regex),
       cmocka_unit_test(test_long_text_has_time),
   };
