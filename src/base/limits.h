@@ -79,6 +79,7 @@ enum limit {
   /* text */
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,
+  LIMIT_MERGE_PROBES = 1024, /* slots looked at for one; of a full table by chance some 200 */
   LIMIT_TOKEN_BYTES = 1 << 12,
   LIMIT_UNIGRAM_TOKEN_BYTES = 512,    /* each byte of a text may begin as many tokens */
   LIMIT_ADDED_TOKEN_BYTES = 512,      /* of what is looked for at each byte of a text */

@@ -89,7 +89,7 @@ static bool write_vocab(const struct tokenizer_spec *spec, struct buffer *blob) 
   return true;
 }
 
-/* A pair that the source lists twice keeps its last rank. */
+/* A pair that the source lists twice keeps its last rank. False also where pairs were chosen to fall on one place. */
 static bool write_merges(const struct tokenizer_spec *spec, struct buffer *blob) {
   size_t slots = index_slots(spec->n_merge), mask = slots - 1;
   struct merge_slot *merges = section_add(blob, SECTION_MERGES, slots, sizeof *merges);
@@ -97,9 +97,11 @@ static bool write_merges(const struct tokenizer_spec *spec, struct buffer *blob)
   for (size_t i = 0; i < slots; i++) merges[i].left = TOKEN_NONE;
   for (size_t i = 0; i < spec->n_merge; i++) {
     const struct merge_spec *merge = &spec->merges[i];
-    size_t at = merge_hash(merge->left, merge->right) & mask;
-    while (merges[at].left != TOKEN_NONE && (merges[at].left != merge->left || merges[at].right != merge->right))
+    size_t at = merge_hash(merge->left, merge->right) & mask, probes = 0;
+    while (merges[at].left != TOKEN_NONE && (merges[at].left != merge->left || merges[at].right != merge->right)) {
       at = (at + 1) & mask;
+      if (++probes > LIMIT_MERGE_PROBES) return false;
+    }
     merges[at] = (struct merge_slot){merge->left, merge->right, merge->result, merge->rank};
   }
   return true;
@@ -210,8 +212,14 @@ bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, stru
               write_merges(spec, blob) && write_merge_filter(spec, blob) && write_texts(spec, blob, &texts) &&
               write_scores(spec, blob) && write_trie(&trie, blob) && write_cuts(spec, blob) &&
               write_shown(spec, blob, &shown);
+  bool crowded = !fits && !blob->failed && !texts.failed && !shown.failed;
   buffer_release(&texts);
   buffer_release(&shown);
+  if (crowded)
+    return error_set(error, ERROR_FORMAT,
+                     "More than %d merges of the tokenizer fall on one place of their index, which makes every text "
+                     "slow; merges that were learned do not.",
+                     LIMIT_MERGE_PROBES);
   if (!fits)
     return error_set(error, ERROR_LIMIT, "The compiled tokenizer would be larger than the %zu bytes allowed.",
                      blob->max);

@@ -96,11 +96,39 @@ static void test_sentences(void **state) {
   fixture_close(&fixture);
 }
 
+/* Pairs that were chosen to have one hash. */
+static void test_crowded(void **state) {
+  (void)state;
+  enum { TOKENS = 2048, MERGES = 1100, SLOTS = 2048 };
+  struct tokenizer_spec spec;
+  struct buffer blob;
+  struct error error = {0};
+  spec_init(&spec);
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  assert_true(spec_reserve_tokens(&spec, TOKENS, &error) && spec_reserve_merges(&spec, MERGES, &error));
+  for (uint32_t id = 0; id < TOKENS; id++) {
+    char text[8];
+    snprintf(text, sizeof text, "%u", id);
+    assert_true(spec_text_token(&spec, id, slice_text(text), &error));
+  }
+  for (uint32_t pair = 0; spec.n_merge < MERGES; pair++)
+    if (merge_hash(pair / TOKENS, pair % TOKENS) % SLOTS == 7)
+      spec.merges[spec.n_merge++] = (struct merge_spec){pair / TOKENS, pair % TOKENS, 0, pair};
+  assert_true(spec_index(&spec, &error));
+  assert_false(tokenizer_blob_write(&spec, &blob, &error));
+  assert_string_equal(error.text,
+                      "More than 1024 merges of the tokenizer fall on one place of their index, which makes "
+                      "every text slow; merges that were learned do not.");
+  buffer_release(&blob);
+  spec_release(&spec);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_truncated),
       cmocka_unit_test(test_flipped),
       cmocka_unit_test(test_sentences),
+      cmocka_unit_test(test_crowded),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
