@@ -128,25 +128,58 @@ static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice 
 
 /* --- short pieces --------------------------------------------------------------------------------------------- */
 
+/* A list of at most SHORT_PIECE symbols; one that went into the one before it is no longer linked. Which merge is next
+ * is a matter of luck: it is found without a branch. */
+struct short_list {
+  uint32_t *ids;
+  const struct merge_slot *pair[SHORT_PIECE];
+  uint64_t merge[SHORT_PIECE]; /* rank << 32 | symbol: how it merges with the next; or UINT64_MAX */
+  uint8_t next[SHORT_PIECE], prev[SHORT_PIECE];
+  size_t count;
+};
+
+static inline void short_pair(const struct tokenizer_tables *tables, struct short_list *list, size_t at) {
+  size_t next = list->next[at];
+  const struct merge_slot *merge = next < list->count ? tables_merge(tables, list->ids[at], list->ids[next]) : NULL;
+  list->merge[at] = merge ? (uint64_t)merge->rank << 32 | at : UINT64_MAX;
+  list->pair[at] = merge;
+}
+
+static void short_begin(const struct tokenizer_tables *tables, struct short_list *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    list->next[i] = (uint8_t)(i + 1);
+    list->prev[i] = (uint8_t)(i - 1);
+  }
+  for (size_t i = 0; i < list->count; i++) short_pair(tables, list, i);
+}
+
+/* The merge of the lowest rank, the leftmost of equals; NULL: there is none. */
+static const struct merge_slot *short_take(const struct tokenizer_tables *tables, struct short_list *list) {
+  uint64_t best = UINT64_MAX;
+  for (size_t i = 0; i < list->count; i++) best = list->merge[i] < best ? list->merge[i] : best;
+  if (best == UINT64_MAX) return NULL;
+  size_t at = (uint32_t)best, gone = list->next[at], next = list->next[gone];
+  const struct merge_slot *taken = list->pair[at];
+  list->ids[at] = taken->result;
+  list->merge[gone] = UINT64_MAX;
+  list->next[at] = (uint8_t)next;
+  if (next < list->count) list->prev[next] = (uint8_t)at;
+  short_pair(tables, list, at);
+  if (at > 0) short_pair(tables, list, list->prev[at]);
+  return taken;
+}
+
 /* Merges ids[count] in place; returns how many are left. */
 static size_t merge_short(const struct tokenizer_tables *tables, uint32_t *ids, size_t count,
                           const struct merge_slot **last) {
-  const struct merge_slot *pair[SHORT_PIECE]; /* [i]: how ids[i] and ids[i + 1] merge */
-  for (size_t i = 0; i + 1 < count; i++) pair[i] = tables_merge(tables, ids[i], ids[i + 1]);
-  for (;;) {
-    size_t best = count;
-    uint32_t rank = TOKEN_NONE;
-    for (size_t i = 0; i + 1 < count; i++)
-      if (pair[i] && pair[i]->rank < rank) rank = pair[best = i]->rank;
-    if (best == count) return count;
-    ids[best] = pair[best]->result;
-    *last = pair[best];
-    count--;
-    memmove(ids + best + 1, ids + best + 2, (count - best - 1) * sizeof *ids);
-    memmove(pair + best, pair + best + 1, (count - best - 1) * sizeof(const struct merge_slot *));
-    if (best > 0) pair[best - 1] = tables_merge(tables, ids[best - 1], ids[best]);
-    if (best + 1 < count) pair[best] = tables_merge(tables, ids[best], ids[best + 1]);
-  }
+  struct short_list list;
+  list.ids = ids;
+  list.count = count;
+  short_begin(tables, &list);
+  for (const struct merge_slot *taken; (taken = short_take(tables, &list));) *last = taken;
+  size_t left = 0;
+  for (size_t at = 0; at < count; at = list.next[at]) ids[left++] = ids[at];
+  return left;
 }
 
 /* --- long pieces ---------------------------------------------------------------------------------------------- */
