@@ -96,6 +96,30 @@ static void test_sentences(void **state) {
   fixture_close(&fixture);
 }
 
+/* A trie where none belongs, whose root leads out of the table. */
+static void test_stray_trie(void **state) {
+  (void)state;
+  struct fixture fixture;
+  struct tokenizer_tables tables;
+  struct error error;
+  fixture_open(&fixture, "gpt2");
+  const struct trie_node root = {.first = 1 << 30, .count = 9};
+  size_t at = (fixture.blob.size + 7) / 8 * 8, size = at + sizeof root;
+  uint8_t *copy = calloc(1, size);
+  assert_non_null(copy);
+  memcpy(copy, fixture.blob.data, fixture.blob.size);
+  memcpy(copy + at, &root, sizeof root);
+  struct blob_header *header = (struct blob_header *)copy;
+  assert_int_equal(header->sections[SECTION_TRIE].size, 0);
+  header->sections[SECTION_TRIE] = (struct blob_range){(uint32_t)at, sizeof root};
+  header->size = size;
+  assert_false(tables_open(&tables, slice_make(copy, size), &error));
+  assert_string_equal(error.text,
+                      "The compiled tokenizer is corrupt: its trie leads out of itself; build the engine again.");
+  free(copy);
+  fixture_close(&fixture);
+}
+
 /* Pairs that were chosen to have one hash. */
 static void test_crowded(void **state) {
   (void)state;
@@ -128,6 +152,7 @@ int main(void) {
       cmocka_unit_test(test_truncated),
       cmocka_unit_test(test_flipped),
       cmocka_unit_test(test_sentences),
+      cmocka_unit_test(test_stray_trie),
       cmocka_unit_test(test_crowded),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
