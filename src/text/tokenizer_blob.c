@@ -184,6 +184,12 @@ static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, 
   return text;
 }
 
+/* Whether a run of unknown characters is one token that text may also be: the run has a token's bytes, but two of it
+ * are still one, so that tokens are not found from left to right. */
+static bool fuses_to_text(const struct tokenizer_spec *spec) {
+  return spec->flags & MODEL_FUSE_UNKNOWN && spec->unk >= 0 && spec->tokens[spec->unk].flags & TOKEN_TEXT;
+}
+
 /* Whether nothing splits the text into words: neither a regex, nor that tokens hold one at most. */
 static bool pieces_long(const struct tokenizer_spec *spec) {
   bool split = spec->flags & MODEL_SPACE_STARTS, affixes = spec->word_suffix.size + spec->prefix_bytes > 0;
@@ -192,9 +198,12 @@ static bool pieces_long(const struct tokenizer_spec *spec) {
   return spec->model == MODEL_BPE && !split && !affixes;
 }
 
+/* Whether pieces are walked (bpe_walk.h). */
+static bool bpe_walks(const struct tokenizer_spec *spec) { return pieces_long(spec) && !fuses_to_text(spec); }
+
 /* Cuts of tokens that are none yet. */
 static bool write_cuts(const struct tokenizer_spec *spec, struct buffer *blob) {
-  size_t count = pieces_long(spec) ? spec->n_token : 0;
+  size_t count = bpe_walks(spec) ? spec->n_token : 0;
   struct token_cut *cuts = section_add(blob, SECTION_CUTS, count, sizeof *cuts);
   for (size_t id = 0; cuts && id < count; id++) cuts[id] = (struct token_cut){TOKEN_NONE, TOKEN_NONE, 0};
   return cuts;
@@ -203,7 +212,7 @@ static bool write_cuts(const struct tokenizer_spec *spec, struct buffer *blob) {
 bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error) {
   spec_mark_opening(spec);
   struct token_trie trie = {0};
-  bool walks = pieces_long(spec) || spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
+  bool walks = bpe_walks(spec) || spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
   if (walks && !token_trie_build(spec, &trie, error)) return false;
   struct buffer texts, shown;
   buffer_init(&texts, LIMIT_TOKENIZER_BYTES);

@@ -174,11 +174,32 @@ static void test_astray(void **state) {
   buffer_release(&blob);
 }
 
+/* A token of unknown characters that runs of them are fused to: twice its text is one run, and there is no walk. */
+static void test_fused_text(void **state) {
+  (void)state;
+  static const int32_t ids[] = {0, 1, 0, 2};
+  struct buffer blob;
+  struct error error = {0};
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  struct slice json = slice_text("{\"model\":{\"type\":\"BPE\",\"unk_token\":\"xyz\",\"fuse_unk\":true,\"vocab\":"
+                                 "{\"a\":0,\"xyz\":1,\"xyzb\":2,\"b\":3},\"merges\":[\"xyz b\"]}}");
+  if (!tokenizer_compile_json(json, slice_text(""), &blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  assert_non_null(tokenizer);
+  struct token_list found = encode_all(tokenizer, slice_text("axyzxyzaxyzxyzb"), 0);
+  assert_int_equal(found.count, 4);
+  assert_memory_equal(found.ids, ids, sizeof ids);
+  token_list_release(&found);
+  tokenizer_close(tokenizer);
+  buffer_release(&blob);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_random),
       cmocka_unit_test(test_families),
       cmocka_unit_test(test_astray),
+      cmocka_unit_test(test_fused_text),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
