@@ -149,11 +149,8 @@ static void test_crowded(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_truncated),
-      cmocka_unit_test(test_flipped),
-      cmocka_unit_test(test_sentences),
-      cmocka_unit_test(test_stray_trie),
-      cmocka_unit_test(test_crowded),
+      cmocka_unit_test(test_truncated),  cmocka_unit_test(test_flipped), cmocka_unit_test(test_sentences),
+      cmocka_unit_test(test_stray_trie), cmocka_unit_test(test_crowded),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
