@@ -100,13 +100,16 @@ static bool walk_past_unknown(struct walk *w, struct token_list *out) {
     size = symbol_size(w, end);
     if (candidates_find(w, end, size + 1) > 0) break;
   }
-  if (!walk_flush(w, out)) return false;
+  bool apart = walk_flush(w, out);
   size_t before = out->count;
-  if (!bpe_merge_piece(w->tables, slice_make(w->piece.data + w->at, end - w->at), w->scratch, out)) return false;
-  bool apart = out->count > before;
+  apart = apart && bpe_merge_piece(w->tables, slice_make(w->piece.data + w->at, end - w->at), w->scratch, out);
+  apart = apart && out->count > before;
   for (size_t i = before; i < out->count; i++) apart &= !(w->tables->token_flags[out->ids[i]] & TOKEN_TEXT);
-  if (!apart) out->count = from;
-  if (!apart) return walk_give_up(w, out);
+  if (!apart) { /* or not known to be, as out is full: what there is room for is then right, too */
+    out->count = from;
+    out->failed = false;
+    return walk_give_up(w, out);
+  }
   w->start = w->at = end;
   return true;
 }

@@ -194,12 +194,36 @@ static void test_fused_text(void **state) {
   buffer_release(&blob);
 }
 
+/* Unknown characters that leave nothing join what is around them, also where the list has room for what is right only:
+ * the first ids of a text are those of all. */
+static void test_full(void **state) {
+  (void)state;
+  static const int32_t all[] = {4, 4};
+  struct buffer blob;
+  struct error error = {0};
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  struct slice json = slice_text("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"bc\":3,\"abc\":4},"
+                                 "\"merges\":[\"b c\",\"a bc\"]}}");
+  if (!tokenizer_compile_json(json, slice_text(""), &blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  assert_non_null(tokenizer);
+  for (size_t most = 1; most <= 2; most++) {
+    struct token_list first;
+    token_list_init(&first, most);
+    assert_true(tokenizer_encode_first(tokenizer, slice_text("abxcabxc"), 0, &first, &error));
+    assert_int_equal(first.count, most);
+    assert_memory_equal(first.ids, all, most * sizeof *all);
+    assert_int_equal(first.failed, most < 2);
+    token_list_release(&first);
+  }
+  tokenizer_close(tokenizer);
+  buffer_release(&blob);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_random),
-      cmocka_unit_test(test_families),
-      cmocka_unit_test(test_astray),
-      cmocka_unit_test(test_fused_text),
+      cmocka_unit_test(test_random),     cmocka_unit_test(test_families), cmocka_unit_test(test_astray),
+      cmocka_unit_test(test_fused_text), cmocka_unit_test(test_full),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
