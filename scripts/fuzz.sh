@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fuzzers of the preset fuzz, one for each processor at a time: each replays its corpus and goes on for FUZZ_SECONDS (10), or
-# until it has had FUZZ_RUNS inputs, of which each processor then takes its share. FUZZ_SEED: where to begin, the same inputs
-# each time for the same program and an empty build/fuzz/corpus-NAME (0: anywhere).
+# until it has had FUZZ_RUNS inputs, of which each processor then takes its share. FUZZ_SEED (not with FUZZ_RUNS): the same
+# program and the same build/fuzz/corpus-NAME have the same inputs, as many as the time lets them (0: others each time).
 # The seconds that one may take are those of a clock, on a machine that does other things: 60.
 # usage: fuzz.sh [TARGET...]   (all of them)
 set -uo pipefail

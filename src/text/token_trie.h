@@ -1,5 +1,5 @@
-/* All tokens as a trie: which of them a text begins with, in one walk. For models that ask for all of them at each
- * place (Unigram, WordPiece); merging needs none. */
+/* All tokens as a trie: which of them a text begins with, in one walk. For what asks for all of them at each place:
+ * Unigram, WordPiece, and long pieces of BPE (bpe_walk.h). */
 #ifndef SPATE_TEXT_TOKEN_TRIE_H
 #define SPATE_TEXT_TOKEN_TRIE_H
 

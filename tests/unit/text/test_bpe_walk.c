@@ -1,5 +1,5 @@
 /* The walk over a long piece gives what merging it gives: for vocabularies and texts drawn at random, of symbols that
- * are known and unknown, with ranks that are equal, and where none ascend there is no walk. */
+ * are known and unknown, with ranks that are equal. Where a token's rank is not behind its parts' there is no walk. */
 #include "text_support.h"
 
 #include "text/bpe_walk.h"
