@@ -190,7 +190,8 @@ static bool fuses_to_text(const struct tokenizer_spec *spec) {
   return spec->flags & MODEL_FUSE_UNKNOWN && spec->unk >= 0 && spec->tokens[spec->unk].flags & TOKEN_TEXT;
 }
 
-/* Whether nothing splits the text into words: neither a regex, nor that tokens hold one at most. */
+/* Whether pieces may be as long as lines: where tokens hold several words, and of bytes where no regex splits. A split
+ * of characters tells nothing: Gemma's is at spaces, which have become marks by then. */
 static bool pieces_long(const struct tokenizer_spec *spec) {
   bool split = spec->flags & MODEL_SPACE_STARTS, affixes = spec->word_suffix.size + spec->prefix_bytes > 0;
   for (int i = 0; i < spec->n_step && spec->flags & MODEL_BYTE_LEVEL; i++)

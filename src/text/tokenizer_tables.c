@@ -187,10 +187,12 @@ static bool indexes_check(const struct tokenizer_tables *tables, struct error *e
   }
   if (empty == 0) return corrupt(error, "the vocabulary index is full");
   empty = 0;
-  for (size_t i = 0; i < merge_slots; i++) {
+  for (size_t i = 0, run = 0; i < merge_slots; i++) {
     const struct merge_slot *slot = &tables->merges[i];
     if (slot->left == TOKEN_NONE) {
-      empty++;
+      empty++, run = 0;
+    } else if (++run > 4 * LIMIT_MERGE_PROBES) { /* more than the writer leaves side by side, where each has a few */
+      return corrupt(error, "its merges crowd one place of their index");
     } else if (!id_valid(tables, slot->left) || !id_valid(tables, slot->right) || !id_valid(tables, slot->result) ||
                slot->rank == TOKEN_NONE) {
       return corrupt(error, "the merge index names an unknown token");

@@ -89,6 +89,11 @@ static void test_sentences(void **state) {
   assert_string_equal(error.text,
                       "The compiled tokenizer is corrupt: it drops spaces at both ends; build the engine again.");
   header->flags = flags;
+  struct merge_slot *merges = (struct merge_slot *)(fixture.blob.data + header->sections[SECTION_MERGES].offset);
+  for (size_t i = 0; i <= 4096; i++) merges[i] = (struct merge_slot){0};
+  assert_false(tables_open(&tables, blob, &error));
+  assert_string_equal(error.text, "The compiled tokenizer is corrupt: its merges crowd one place of their index; build "
+                                  "the engine again.");
   header->eos = 1 << 24;
   assert_false(tables_open(&tables, blob, &error));
   assert_string_equal(error.text,
