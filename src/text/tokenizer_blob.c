@@ -164,7 +164,7 @@ static int compare_added(const void *left, const void *right) {
 }
 
 static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, struct buffer *texts) {
-  qsort(spec->added, spec->n_added, sizeof *spec->added, compare_added);
+  if (spec->n_added) qsort(spec->added, spec->n_added, sizeof *spec->added, compare_added);
   struct blob_added *added = section_add(blob, SECTION_ADDED, spec->n_added, sizeof *added);
   if (!added) return false;
   for (size_t i = 0; i < spec->n_added; i++)
