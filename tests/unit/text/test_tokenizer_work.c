@@ -78,11 +78,8 @@ static void test_added_space(void **state) {
       "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
       "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
   static const char *const units[] = {"\n", "\n ", "  \n", "\n\t"};
-  struct error error = {0};
   struct buffer blob;
-  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
-  if (!tokenizer_compile_json(slice_text(json), slice_text(""), &blob, &error)) fail_msg("%s", error.text);
-  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  struct tokenizer *tokenizer = tokenizer_of(json, &blob);
   char *text = malloc(4 * LONG);
   assert_true(tokenizer && text);
   for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
@@ -134,16 +131,6 @@ static void test_pieces_grow(void **state) {
   split_match_release(&match);
   piece_stages_close(&stages);
   free(prefix);
-}
-
-/* Borrows the blob, which is the caller's to release. */
-static struct tokenizer *tokenizer_of(const char *json, struct buffer *blob) {
-  struct error error = {0};
-  buffer_init(blob, LIMIT_TOKENIZER_BYTES);
-  if (!tokenizer_compile_json(slice_text(json), slice_text(""), blob, &error)) fail_msg("%s", error.text);
-  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(blob), &error);
-  assert_non_null(tokenizer);
-  return tokenizer;
 }
 
 /* The first character becomes a long text, which is split: each piece of it is of the first character, and no longer
@@ -245,10 +232,7 @@ static void test_slow_regex(void **state) {
   static char text[LONG];
   struct error error = {0};
   struct buffer blob;
-  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
-  if (!tokenizer_compile_json(slice_text(json), slice_text(""), &blob, &error)) fail_msg("%s", error.text);
-  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
-  assert_non_null(tokenizer);
+  struct tokenizer *tokenizer = tokenizer_of(json, &blob);
   memset(text, 'a', LONG);
   text[LONG - 2] = '.';
   text[LONG - 1] = 'c';

@@ -40,6 +40,16 @@ static inline void fixture_close(struct fixture *fixture) {
   buffer_release(&fixture->blob);
 }
 
+/* What is compiled of a tokenizer.json; borrows the blob, which is the caller's to release. */
+static inline struct tokenizer *tokenizer_of(const char *json, struct buffer *blob) {
+  struct error error = {0};
+  buffer_init(blob, LIMIT_TOKENIZER_BYTES);
+  if (!tokenizer_compile_json(slice_text(json), slice_text(""), blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(blob), &error);
+  assert_non_null(tokenizer);
+  return tokenizer;
+}
+
 /* The caller releases the list. */
 static inline struct token_list encode_all(const struct tokenizer *tokenizer, struct slice text, unsigned flags) {
   struct token_list ids;
