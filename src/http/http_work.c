@@ -5,6 +5,7 @@
 #include "base/limits.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 struct http_work {
@@ -13,6 +14,8 @@ struct http_work {
   uint64_t request; /* whose it is, in the queue */
   pthread_t thread; /* alone */
   uv_async_t bell;  /* rings when it is done, or is not to be begun any more */
+  atomic_bool over; /* what the thread did comes before what the loop does on the bell; libuv's own order of the two
+                       TSan does not see */
   struct http_loop *loop;
   void (*work)(void *argument);
   void (*done)(struct http_loop *loop, void *argument);
@@ -30,8 +33,14 @@ static void work_end(struct http_work *work) {
 
 static void on_closed(uv_handle_t *bell) { work_end(bell->data); }
 
+static void work_ring(struct http_work *work) {
+  atomic_store_explicit(&work->over, true, memory_order_release);
+  uv_async_send(&work->bell);
+}
+
 static void on_bell(uv_async_t *bell) {
   struct http_work *work = bell->data;
+  if (!atomic_load_explicit(&work->over, memory_order_acquire)) return;
   if (work->alone) pthread_join(work->thread, NULL); /* which has rung, and does nothing more */
   uv_close((uv_handle_t *)bell, on_closed);
 }
@@ -59,7 +68,7 @@ static void work_list(struct http_work *own) {
 void http_work_run(struct queued_work *queued) {
   struct http_work *work = (struct http_work *)queued;
   work->work(work->argument);
-  uv_async_send(&work->bell);
+  work_ring(work);
 }
 
 bool http_request_work(struct http_request *request, int turn, void (*work)(void *argument),
@@ -77,7 +86,7 @@ void http_works_drop(struct http_loop *loop, uint64_t request) {
   for (struct http_work *work = loop->works; work; work = work->next)
     if (!work->alone && (work->request == request || !request) &&
         work_queue_remove(&loop->shared->queue, &work->queued))
-      uv_async_send(&work->bell);
+      work_ring(work);
 }
 
 /* --- alone -------------------------------------------------------------------------------------------------------- */
@@ -85,7 +94,7 @@ void http_works_drop(struct http_loop *loop, uint64_t request) {
 static void *thread_run(void *argument) {
   struct http_work *work = argument;
   work->work(work->argument);
-  uv_async_send(&work->bell);
+  work_ring(work);
   return NULL;
 }
 
