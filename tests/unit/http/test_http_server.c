@@ -27,10 +27,10 @@ struct fixture {
   atomic_int n_handled, n_closed, n_finished, n_aborted, n_stopped, n_drained, last_status, n_loop_started,
       n_loop_stopped, n_refused[HTTP_REFUSALS];
   atomic_ullong last_id, work_id, bytes_in, bytes_out;
-  int event_fd;         /* wakes the first loop to answer last_id */
-  pthread_mutex_t gate; /* work waits while a test holds it */
-  atomic_int n_worked, n_work_done;
-  char turns[16]; /* of the works, in the order of their beginning */
+  int event_fd;                     /* wakes the first loop to answer last_id */
+  pthread_mutex_t gate;             /* work waits while a test holds it */
+  atomic_int n_worked, n_work_done; /* that have begun; whose argument was given back */
+  char turns[16];                   /* of the works, in the order of their beginning */
   int n_flooded;
 };
 
@@ -106,9 +106,9 @@ static void turn_begin(struct fixture *fixture, struct http_request *request) {
 
 static void work(void *argument) {
   struct fixture *fixture = argument;
+  atomic_fetch_add(&fixture->n_worked, 1);
   pthread_mutex_lock(&fixture->gate);
   pthread_mutex_unlock(&fixture->gate);
-  atomic_fetch_add(&fixture->n_worked, 1);
 }
 
 static void work_done(struct http_loop *loop, void *argument) {
@@ -375,6 +375,7 @@ static void test_work(void **state) {
     fd = dial(&fixture);
     say(fd, "GET /work HTTP/1.1\r\n" LAST "\r\n");
     wait_for(&fixture.n_handled, 3 + i);
+    wait_for(&fixture.n_worked, 2); /* the first has begun */
     close(fd);
     wait_for(&fixture.n_closed, 1 + i);
   }
