@@ -54,6 +54,7 @@ __device__ void queries_make(const cuda_attend &a, const cuda_batch &batch, cons
     if (i < n) query_put<T, D>(a, m.query, i, s.r.length, head);
     if (i >= n) head_store<T>(D, 1, i == n ? m.own->key : m.own->value, 0, from);
     if (i >= n && stores) head_store<T>(D, a.block_size, block_at<T>(a, block, s.head, i - n), place, from);
+    __syncwarp(); /* the head has been read */
   }
   for (int i = threadIdx.x; i < (ATTEND_PACKED - n) * D / 8; i += WARPS * 32)
     *(uint4 *)((uint16_t *)m.query + panel_index(D, ATTEND_PACKED, n + i / (D / 8), i % (D / 8) * 8)) =

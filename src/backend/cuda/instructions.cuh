@@ -95,6 +95,11 @@ static __device__ __forceinline__ void bulk_copy_cluster(void *to, const void *f
                : "memory");
 }
 
+/* Contiguous bytes, a multiple of 16, nearer: to the second-level cache. */
+static __device__ __forceinline__ void bulk_bring(const void *from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
 /* --- words of device memory that others write meanwhile, each for itself -------------------------------------------
  */
 

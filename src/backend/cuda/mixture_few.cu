@@ -223,6 +223,7 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) mixture_few(c
     set = set_of(w);
     set_clear(w.between.state, (uint4 *)w.between.sets, w.between.units, threadIdx.x - MULTIPLIERS,
               THREADS - MULTIPLIERS);
+    if (threadIdx.x == COPIER * 32) after_bring_near(w);
   }
   __syncthreads();
   if (multiplies) {

@@ -19,8 +19,11 @@ enum {
   STRIP = 16,
   PANEL = 64, /* columns */
   RUN = MIXTURE_RUN,
-  IN_FLIGHT = 3, /* stages that are on their way */
-  GENTLY = 1,    /* while others wait for words, or for what attention reads */
+  IN_FLIGHT = 3,     /* stages that are on their way */
+  GENTLY = 1,        /* while others wait for words, or for what attention reads */
+  NEAR_BYTES = 8192, /* come to the second-level cache at a time, */
+  NEAR_TIMES = 8,
+  NEAR_CYCLES = 700, /* so many after the last: words that are waited for go the same way */
 };
 static_assert((int)RUN == (int)WARPS * PIECE, "a stage has a piece for each warp");
 
@@ -131,6 +134,20 @@ __device__ __forceinline__ void held_stream(const work &w, copier &c) {
   after_stream(w, c, 0, w.held_strips);
   next.phases = ~next.phases;
   c.begin(next), c.most = IN_FLIGHT;
+}
+
+/* The first of those that are not held to the second-level cache, while tokens, logits and the choice are made, when
+ * memory has nothing to do. */
+__device__ __forceinline__ void after_bring_near(const work &w) {
+  bool idle = w.m.router.matrix.data && w.m.after.matrix.data;
+  int strip = blockIdx.x + w.held_strips * gridDim.x, bytes = w.after_pieces * PIECE, times = 0;
+  for (; idle && strip < w.after_strips; strip += gridDim.x)
+    for (int at = 0; at < bytes; at += NEAR_BYTES) {
+      if (times++ == NEAR_TIMES) return;
+      bulk_bring(w.m.after.matrix.data + (size_t)strip * bytes + at, min((int)NEAR_BYTES, bytes - at));
+      for (int64_t until = clock64() + NEAR_CYCLES; clock64() < until;) {
+      }
+    }
 }
 
 /* All else that the block multiplies from the choice on, in its order: nothing waits for what the linears make. */
