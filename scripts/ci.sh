@@ -31,7 +31,9 @@ build() { # PRESET [TARGET]
 tests() { ctest --test-dir "build/$1" --output-on-failure -j4 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
 # What one of the two passes need not run, as the other does: released, the CPU a step late, but for what
 # the sanitizers leave out of it, and what goes through inputs for
-# errors of memory; with sanitizers, loads and guides of what other tests ask one by one, and lists of packages.
+# errors of memory; with sanitizers, loads and guides of what other tests ask one by one, lists of packages, and
+# every mode and method of every family with experts, most of which test_experts and
+# unit/build/test_mixture_calibration have of some.
 tests_released() {
   local late='e2e_late/test_(generate|life|logs|metrics|openai|prometheus|search|spoilt)|python_late/test_async|unit_late/lib/test_(options|chat_tokens|parked)'
   if [ "$long" = 1 ]; then tests release; else tests release -E "^($late|e2e/test_schema|unit/text/test_template_calls)\$"; fi
@@ -40,7 +42,7 @@ tests_without_model() { (unset SPATE_TEST_MODEL SPATE_TEST_MINILM; tests "$@"); 
 
 tests_counted() { # with the sanitizers and counters of the lines that run; of the ops few cases, unless there is time
   scripts/coverage.sh clear
-  local left='op/op_table_few'; [ "$long" = 1 ] || left='op/op_table|e2e/test_(load|sbom)|docs/test_guides'
+  local left='op/op_table_few'; [ "$long" = 1 ] || left='op/op_table|parity/test_expert_modes|e2e/test_(load|sbom)|docs/test_guides'
   tests_without_model coverage -E "^($left)\$"
 }
 
