@@ -106,8 +106,7 @@ static bool walk_past_unknown(struct walk *w, struct token_list *out) {
   apart = apart && out->count > before;
   for (size_t i = before; i < out->count; i++) apart &= !(w->tables->token_flags[out->ids[i]] & TOKEN_TEXT);
   if (!apart) { /* or not known to be, as out is full: what there is room for is then right, too */
-    out->count = from;
-    out->failed = false;
+    token_list_cut(out, from);
     return walk_give_up(w, out);
   }
   w->start = w->at = end;

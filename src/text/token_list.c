@@ -10,8 +10,10 @@ void token_list_release(struct token_list *list) {
   token_list_init(list, list->max);
 }
 
-void token_list_clear(struct token_list *list) {
-  list->count = 0;
+void token_list_clear(struct token_list *list) { token_list_cut(list, 0); }
+
+void token_list_cut(struct token_list *list, size_t count) {
+  list->count = count;
   list->failed = false;
 }
 

@@ -33,37 +33,33 @@ static const struct trie_node *behind_prefix(const struct tokenizer_tables *tabl
   return node;
 }
 
-static bool written_pieces_encode(const struct tokenizer_tables *tables, struct slice word, struct token_list *out) {
-  const struct trie_node *node = tables->trie, *later = behind_prefix(tables);
+/* The tokens of a word, or the unknown one for all of it: whether the rest of a word is found counts where the list is
+ * full, too, so the first ids of a text do not depend on how many are asked for. spaced: it has a space in front, which
+ * alone is no beginning. later: where tokens that begin no word begin. */
+static bool append_pieces(const struct tokenizer_tables *tables, const struct trie_node *later, struct slice word,
+                          bool spaced, struct token_list *out) {
+  const struct trie_node *node = tables->trie;
   size_t before = out->count, size = 0;
+  bool room = true;
   for (size_t at = 0; at < word.size; at += size, node = later) {
     uint32_t id = longest_token(tables, node, slice_make(word.data + at, word.size - at), &size);
-    if (id == TOKEN_NONE) {
-      out->count = before;
+    if (id == TOKEN_NONE || (spaced && at == 0 && size == 1)) {
+      token_list_cut(out, before);
       return append_unknown(tables, out);
     }
-    if (!token_list_append(out, (int32_t)id)) return false;
+    room = room && token_list_append(out, (int32_t)id);
   }
-  return true;
+  return room;
 }
 
 bool word_pieces_encode(const struct tokenizer_tables *tables, struct slice word, struct token_list *out) {
   uint8_t bytes[WORD_BYTES];
   if (word.size > sizeof bytes - 1 || utf8_characters(word) > tables->header->word_chars)
     return append_unknown(tables, out);
-  if (tables->header->flags & MODEL_WRITTEN) return written_pieces_encode(tables, word, out);
+  if (tables->header->flags & MODEL_WRITTEN) return append_pieces(tables, behind_prefix(tables), word, false, out);
   bytes[0] = ' ';
   memcpy(bytes + 1, word.data, word.size);
-  size_t before = out->count, size = 0;
-  for (size_t at = 0; at < word.size + 1; at += size) {
-    uint32_t id = longest_token(tables, tables->trie, slice_make(bytes + at, word.size + 1 - at), &size);
-    if (id == TOKEN_NONE || (at == 0 && size == 1)) {
-      out->count = before;
-      return append_unknown(tables, out);
-    }
-    if (!token_list_append(out, (int32_t)id)) return false;
-  }
-  return true;
+  return append_pieces(tables, tables->trie, slice_make(bytes, word.size + 1), true, out);
 }
 
 bool word_encode(const struct tokenizer_tables *tables, struct slice word, struct token_list *out) {

@@ -2,6 +2,22 @@
  * (tools/make_tokenizer_fixtures.py), and the sentences that refuse what is not supported. */
 #include "text_support.h"
 
+/* The first ids of a text are the same ones, however few are asked for. */
+static void check_first(const struct tokenizer *tokenizer, struct slice text, const char *name) {
+  enum { FLAGS = ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, MOST = 64 };
+  struct token_list all = encode_all(tokenizer, text, FLAGS);
+  for (size_t most = 1; most < MOST && most <= all.count; most++) {
+    struct error error = {0};
+    struct token_list first;
+    token_list_init(&first, most);
+    if (!tokenizer_encode_first(tokenizer, text, FLAGS, &first, &error)) fail_msg("%s: %s", name, error.text);
+    if (first.count != most || memcmp(first.ids, all.ids, most * sizeof *first.ids) != 0)
+      fail_msg("%s: the first %zu ids of '%.*s' are others", name, most, SLICE_ARGS(text));
+    token_list_release(&first);
+  }
+  token_list_release(&all);
+}
+
 static void check_case(const struct tokenizer *tokenizer, const json_t *row, const char *name) {
   struct slice text = json_slice(json_array_get(row, 0)), decoded = json_slice(json_array_get(row, 2));
   struct buffer out;
@@ -9,6 +25,7 @@ static void check_case(const struct tokenizer *tokenizer, const json_t *row, con
   row_decode(tokenizer, row, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, name, &out);
   if (!slice_equal(buffer_slice(&out), decoded)) fail_msg("%s: '%.*s' decodes otherwise", name, SLICE_ARGS(text));
   buffer_release(&out);
+  check_first(tokenizer, text, name);
 }
 
 static void test_families(void **state) {
