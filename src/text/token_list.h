@@ -16,9 +16,10 @@ struct token_list {
 void token_list_init(struct token_list *list, size_t max);
 void token_list_release(struct token_list *list);
 void token_list_clear(struct token_list *list); /* count 0, failed false, memory kept */
-void token_list_cut(struct token_list *list,
-                    size_t count);             /* back to the first count ids, which no append failed for */
-bool token_list_grow(struct token_list *list); /* makes room for one more id, or marks the list failed */
+bool token_list_grow(struct token_list *list);  /* makes room for one more id, or marks the list failed */
+
+/* Back to the first count ids, which no append failed for: the list has not failed then. */
+void token_list_cut(struct token_list *list, size_t count);
 
 static inline bool token_list_append(struct token_list *list, int32_t id) {
   if (list->count == list->capacity && !token_list_grow(list)) return false;
