@@ -10,10 +10,21 @@ launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
 failed=()
 start=$SECONDS
 
-stage() { # NAME COMMAND...: runs it, prints its time, remembers failures
-  local name=$1 from=$SECONDS; shift
+stage() { # NAME COMMAND...: runs it, prints its time, remembers failures and what was printed
+  local name=$1 from=$SECONDS log=build/stage.log; shift
   echo "=== $name"
-  if "$@"; then echo "=== $name: ok, $((SECONDS - from)) s"; else echo "=== $name: FAILED, $((SECONDS - from)) s"; failed+=("$name"); fi
+  "$@" 2>&1 | tee "$log"
+  if [ "${PIPESTATUS[0]}" = 0 ]; then echo "=== $name: ok, $((SECONDS - from)) s"; return; fi
+  echo "=== $name: FAILED, $((SECONDS - from)) s"
+  failed+=("$name")
+  failure_keep "$name" "$log" >>build/failures.log
+}
+
+# What a failed stage printed of its failures: each test that failed with the lines behind, and its end.
+failure_keep() { # NAME LOG
+  echo "--- $1"
+  grep -E -A 30 '\*\*\*(Failed|Exception|Timeout)' "$2" | tail -n 120 | cut -c 1-300
+  tail -n 60 "$2" | cut -c 1-300
 }
 
 configure() { # PRESET OPTIONS...
@@ -53,7 +64,7 @@ style() {
 # The same inputs for the same commit; the long version goes elsewhere each time.
 fuzz() { if [ "$long" = 1 ]; then FUZZ_SECONDS=300 scripts/fuzz.sh; else FUZZ_SAME=1 scripts/fuzz.sh; fi; }
 
-mkdir -p build
+mkdir -p build && rm -f build/failures.log
 stage "style" style
 if [ "$long" = 1 ]; then stage "analysis" scripts/analyze.py all; else stage "analysis" scripts/analyze.py; fi
 stage "build release" build release
@@ -86,6 +97,7 @@ aarch64_cases=few; [ "$long" = 1 ] && aarch64_cases=
 
 echo "=== all stages: $((SECONDS - start)) s"
 if [ ${#failed[@]} -gt 0 ]; then
+  cat build/failures.log
   printf 'FAILED: %s\n' "${failed[@]}"
   exit 1
 fi
