@@ -136,9 +136,10 @@ static void integers_unpack(const struct cpu_layout *layout, const uint8_t *bloc
 
 static void floats_unpack(const struct cpu_layout *layout, const uint8_t *block, int row, int n, float *out) {
   const uint8_t *from = block;
+  const float *wide = (const float *)(const void *)block + row;
   switch (layout->scheme.kind) {
   case SCHEME_F32:
-    for (int c = 0; c < n; c++) out[c] = load_f32(from, c * TILE_ROWS + row);
+    for (int c = 0; c < n; c++) out[c] = wide[c * TILE_ROWS];
     break;
   case SCHEME_F16:
     for (int c = 0; c < n; c++) out[c] = half_to_float(load_u16(from, c * TILE_ROWS + row));
