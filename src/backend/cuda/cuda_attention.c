@@ -43,27 +43,19 @@ void cuda_attention_begin(struct program *p) {
                 p->device->stream);
 }
 
-static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
+struct cuda_attend cuda_attend_of(const struct program *p, const struct op *op) {
   const struct attend_args *args = &op->args.attend;
-  const struct kv_group *group = plan_groups(p->plan) + args->group;
   return (struct cuda_attend){.in = p->value[op->in[0]],
                               .out = p->value[op->out],
                               .norm_q = cuda_vector(p, op->weight[0]),
                               .norm_k = cuda_vector(p, op->weight[1]),
                               .sink = cuda_vector(p, op->weight[2]),
                               .frequency = p->frequency + args->rope_freq,
-                              .cache = p->cache[args->group].base,
                               .n_head = args->n_head,
                               .n_kv_head = args->n_kv_head,
                               .dim_k = args->dim_k,
                               .dim_v = args->dim_v,
                               .in_cols = plan_values(p->plan)[op->in[0]].cols,
-                              .group = args->group,
-                              .n_group = p->plan->n_group,
-                              .layer = args->layer,
-                              .n_layer = group->n_layer,
-                              .block_size = p->limits.block_size,
-                              .window = group->window,
                               .rope_style = args->rope_style,
                               .rope_dim = args->rope_dim,
                               .rope_scale = args->rope_scale,
@@ -71,6 +63,18 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .scale = args->scale,
                               .softcap = args->softcap,
                               .kv = p->limits.kv_dtype};
+}
+
+static void cache_fill(const struct program *p, const struct op *op, struct cuda_attend *a) {
+  const struct attend_args *args = &op->args.attend;
+  const struct kv_group *group = plan_groups(p->plan) + args->group;
+  a->cache = p->cache[args->group].base;
+  a->group = args->group;
+  a->n_group = p->plan->n_group;
+  a->layer = args->layer;
+  a->n_layer = group->n_layer;
+  a->block_size = p->limits.block_size;
+  a->window = group->window;
 }
 
 /* What attention on the matrix units wants beside. */
@@ -119,7 +123,8 @@ void cuda_attend_heads(struct program *p, const struct op *op, struct cuda_atten
 }
 
 void cuda_attention_run(struct program *p, const struct op *op) {
-  struct cuda_attend a = attend_of(p, op);
+  struct cuda_attend a = cuda_attend_of(p, op);
+  cache_fill(p, op, &a);
   a.grow = op->args.attend.grow, a.grow_from = op->args.attend.grow_from;
   cuda_attend_heads(p, op, &a);
   if (op->args.attend.alibi == LEAN_SLOPES) a.slope = p->frequency + op->args.attend.alibi_slope;

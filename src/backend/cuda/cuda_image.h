@@ -74,8 +74,9 @@ bool cuda_image_tiled(const struct program *program);
 void cuda_image_attend_run(struct program *program, const struct op *op);
 void cuda_image_heads_fill(const struct program *program, const struct op *attend, struct cuda_image_ends *ends);
 
-/* cuda_attention.c: what plain kernels are told beside; heads clamped, and normed by weights of their own, where they
- * are. */
+/* cuda_attention.c: what all attention is told; what plain kernels are told beside; heads clamped, and normed by
+ * weights of their own, where they are. */
+struct cuda_attend cuda_attend_of(const struct program *program, const struct op *op);
 struct cuda_attend_beside cuda_attend_beside_of(const struct op *op);
 void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 

@@ -14,34 +14,17 @@ void cuda_image_heads_fill(const struct program *p, const struct op *attend, str
   ends->scale = args->scale * 1.44269504088896341f; /* scores are logarithms to base 2 */
 }
 
-static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
+/* What an encoder's attention has beside: one layer's cache, angles, and where a token is in an image. */
+static void encoder_fill(const struct program *p, const struct op *op, struct cuda_attend *a) {
   const struct attend_args *args = &op->args.attend;
-  return (struct cuda_attend){.in = p->value[op->in[0]],
-                              .out = p->value[op->out],
-                              .norm_q = cuda_vector(p, op->weight[0]),
-                              .norm_k = cuda_vector(p, op->weight[1]),
-                              .sink = cuda_vector(p, op->weight[2]),
-                              .frequency = p->frequency + args->rope_freq,
-                              .axis = p->images.axis ? p->images.axis + args->rope_freq : NULL,
-                              .angle = p->attention.angle ? p->attention.angle + (size_t)args->rope_freq * 2 : NULL,
-                              .n_angle = p->attention.n_angle,
-                              .places = {p->images.places.place, args->local ? p->images.places.span : NULL},
-                              .cache = p->images.cache,
-                              .n_head = args->n_head,
-                              .n_kv_head = args->n_kv_head,
-                              .dim_k = args->dim_k,
-                              .dim_v = args->dim_v,
-                              .in_cols = plan_values(p->plan)[op->in[0]].cols,
-                              .n_group = 1,
-                              .n_layer = 1,
-                              .block_size = IMAGE_BLOCK,
-                              .rope_style = args->rope_style,
-                              .rope_dim = args->rope_dim,
-                              .rope_scale = args->rope_scale,
-                              .eps = args->eps,
-                              .scale = args->scale,
-                              .softcap = args->softcap,
-                              .kv = p->limits.kv_dtype};
+  a->axis = p->images.axis ? p->images.axis + args->rope_freq : NULL;
+  a->angle = p->attention.angle ? p->attention.angle + (size_t)args->rope_freq * 2 : NULL;
+  a->n_angle = p->attention.n_angle;
+  a->places = (struct cuda_places){p->images.places.place, args->local ? p->images.places.span : NULL};
+  a->cache = p->images.cache;
+  a->n_group = 1;
+  a->n_layer = 1;
+  a->block_size = IMAGE_BLOCK;
 }
 
 static struct cuda_distances distances_of(const struct program *p, const struct op *op) {
@@ -99,7 +82,8 @@ static void whole_run(struct program *p, const struct op *op, struct cuda_attend
 }
 
 void cuda_image_attend_run(struct program *p, const struct op *op) {
-  struct cuda_attend a = attend_of(p, op);
+  struct cuda_attend a = cuda_attend_of(p, op);
+  encoder_fill(p, op, &a);
   cuda_attend_heads(p, op, &a);
   p->ready = NULL;
   if (cuda_image_attend_packs(p->device->path, p->plan, &p->limits, op))
