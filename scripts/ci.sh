@@ -24,7 +24,7 @@ stage() { # NAME COMMAND...: runs it, prints its time, remembers failures and wh
 failure_keep() { # NAME LOG
   echo "--- $1"
   grep -E -A 30 '\*\*\*(Failed|Exception|Timeout)' "$2" | tail -n 120 | cut -c 1-300
-  tail -n 60 "$2" | cut -c 1-300
+  tail -n 100 "$2" | cut -c 1-300
 }
 
 configure() { # PRESET OPTIONS...
@@ -62,7 +62,7 @@ style() {
 }
 
 # The same inputs for the same commit; the long version goes elsewhere each time.
-fuzz() { if [ "$long" = 1 ]; then FUZZ_SECONDS=300 scripts/fuzz.sh; else FUZZ_SAME=1 scripts/fuzz.sh; fi; }
+fuzz() { if [ "$long" = 1 ]; then FUZZ_SAME=0 FUZZ_SECONDS=300 scripts/fuzz.sh; else FUZZ_SAME=1 scripts/fuzz.sh; fi; }
 
 mkdir -p build && rm -f build/failures.log
 stage "style" style

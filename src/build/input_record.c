@@ -12,10 +12,9 @@ struct recording {
   size_t n_row;
 };
 
-enum { ROWS = 4 }; /* that one pass over a metric takes: the passes are what it costs */
-
-/* Adds four rows' products to the half of a group's metric [count, group] that is written, in their order. */
-static void products_add(float *metric, const float *x, size_t cols, int count, int group) {
+/* Adds the products of four rows, one row after the other, to the lower half of a group's metric, [count][group]. What
+ * it costs are passes over the metric: four rows share one. */
+static void four_products_add(float *metric, const float *x, size_t cols, int count, int group) {
   const float *x1 = x + cols, *x2 = x1 + cols, *x3 = x2 + cols;
   for (int i = 0; i < count; i++, metric += group)
     for (int k = 0; k <= i; k++)
@@ -36,7 +35,7 @@ static void metric_add(void *context, int worker, int item) {
   float *metric = record->metric + (size_t)first * (size_t)record->group;
   const float *x = recording->rows + first;
   size_t cols = (size_t)record->cols, r = 0;
-  for (; r + ROWS <= recording->n_row; r += ROWS) products_add(metric, x + r * cols, cols, count, record->group);
+  for (; r + 4 <= recording->n_row; r += 4) four_products_add(metric, x + r * cols, cols, count, record->group);
   for (; r < recording->n_row; r++) product_add(metric, x + r * cols, count, record->group);
   for (int i = 0; i < count; i++)
     for (int k = 0; k < i; k++) metric[(size_t)k * (size_t)record->group + i] = metric[(size_t)i * record->group + k];

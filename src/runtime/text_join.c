@@ -66,8 +66,9 @@ bool text_join_lead(const struct text_join *join, struct slice prompt, int32_t m
   struct token_list list;
   token_list_init(&list, (size_t)most + 2 * FRAME_IDS);
   bool begun = ids_add(&list, frame->before, ids_count(frame->before));
-  bool told = begun && !tokenizer_encode(join->tokenizer, prompt, ENCODE_PARSE_SPECIAL, &list, error);
-  bool ok = begun && !told && ids_add(&list, frame->after, ids_count(frame->after));
+  bool told = begun && !tokenizer_encode_first(join->tokenizer, prompt, ENCODE_PARSE_SPECIAL, &list, error);
+  bool cut = list.count > (size_t)most; /* what is behind it is cut, too */
+  bool ok = begun && !told && (cut || ids_add(&list, frame->after, ids_count(frame->after)));
   size_t own = list.count;
   if (own > 0 && tokenizer_is_special(join->tokenizer, list.ids[own - 1])) own--;
   *count = own < (size_t)most ? (int32_t)own : most;

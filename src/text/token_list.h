@@ -18,7 +18,7 @@ void token_list_release(struct token_list *list);
 void token_list_clear(struct token_list *list); /* count 0, failed false, memory kept */
 bool token_list_grow(struct token_list *list);  /* makes room for one more id, or marks the list failed */
 
-/* Back to the first count ids, which no append failed for: the list has not failed then. */
+/* Back to the first count ids of those there are; that an append behind them failed is forgotten. */
 void token_list_cut(struct token_list *list, size_t count);
 
 static inline bool token_list_append(struct token_list *list, int32_t id) {

@@ -325,6 +325,16 @@ class Prompts(unittest.TestCase):
             self.assertLess(off([item["score"] for item in body["data"]],
                                 [sum(x * y for x, y in zip(left, vector)) for vector in right]), 1e-5)
 
+    def test_a_prompt_longer_than_a_text_may_be_is_cut_with_it(self):
+        """Of a pooling that leaves prompts out: what is left of the text is the prompt's, up to the last token."""
+        prompts = {"query": "number: ", "document": "", "passage": "the text " * 40}
+        folder, model = switched_off("bert-without", {"config_sentence_transformers.json": {"prompts": prompts}})
+        with served(model, "--quant-mode", "FP32") as server:
+            for most in (3, 6, 9):
+                short, other = (vectors(server, text, truncate_prompt_tokens=most)[0] for text in ("hello", "world 12"))
+                self.assertEqual(short, other)
+        shutil.rmtree(folder)
+
     def test_tokens_that_a_prompt_and_a_text_share_are_the_texts(self):
         """Of a prompt that ends with a space, which is one token with the text's first letter."""
         folder, model = switched_off("qwen3", {"config_sentence_transformers.json": {"prompts": {"query": "", "document": "Text: "}}})

@@ -82,7 +82,7 @@ struct cpu_layout cpu_layout_of(const struct weight *weight);
 /* backend.pack: one strip is one tile; rows that codes lack are zero. */
 void cpu_pack_tile(const struct weight *weight, const struct codes *codes, void *out);
 
-/* One row of a packed matrix as floats (embedding lookup). */
+/* One row of a packed matrix, which lies at a multiple of 4 bytes, as floats (embedding lookup). */
 void cpu_unpack_row(const struct cpu_layout *layout, const uint8_t *packed, int row, float *out);
 
 /* What an unsigned code of the scheme stands above: value = scale × (code − offset) where there is no minimum. Entries
