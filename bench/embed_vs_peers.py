@@ -172,6 +172,8 @@ def main():
     for peer in [p for p in peers if p.missing]:
         print(f"{peer.name} is left out: {peer.missing}")
         peers.remove(peer)
+    if not {"torch", "onnx"} & {peer.name for peer in peers}:
+        sys.exit("There is no peer in FP32 to compare with: install torch or onnxruntime beside this Python.")
     print("| tokens | texts at once | " + " | ".join(p.name for p in peers) + " | " +
           " | ".join(f"{p.name} / fp32 peer" for p in peers if p.name.startswith("spate")) + " |")
     for length in map(int, options.lengths.split(",")):
